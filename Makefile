@@ -1,0 +1,77 @@
+# make demo    run the whole recipe on a tiny model and show what it did
+# make test    run the tests; SLOW=1 runs the slow ones as well
+# make check   format, lint, types, floors
+# make clean   remove the environment and everything that the tools left
+#
+# Each target makes its own environment in .venv first, once: the second time it starts at once.
+# PYTHON=...      which Python makes .venv (3.10 or newer; found by itself otherwise)
+# PIP_ARGS=...    added to every pip install, for an index of your own or a CPU build of torch
+# DEMO_ARGS=...   added to lsw-hf demo, see lsw-hf demo --help
+# TEST_ARGS=...   added to pytest
+# WORKERS=...     processes that run tests (the number of cores, at most 8)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= auto
+IS_PYTHON := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	if $$name -c '$(IS_PYTHON)' >/dev/null 2>&1; then echo $$name; break; fi; done)
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+
+help:
+	@awk '/^#/ {sub(/^# ?/, ""); print; next} {exit}' Makefile
+
+$(VENV)/.torch: constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python 3.10 or newer with venv and pip was found. Install one, or name it: make PYTHON=/path/to/python3"; exit 1; fi
+	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "==> installing torch (the largest part)"
+	@$(PIP_INSTALL) torch
+	@touch $@
+
+$(VENV)/.plot: $(VENV)/.torch setup.py
+	@echo "==> installing lsw-hf with what the demo needs"
+	@$(PIP_INSTALL) -e '.[plot]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch setup.py
+	@echo "==> installing lsw-hf with what the tests need"
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.plot
+
+demo: $(VENV)/.plot
+	@echo "==> lsw-hf demo $(DEMO_ARGS)"
+	@$(BIN)/lsw-hf demo $(DEMO_ARGS)
+
+# One thread a process: the tests run side by side, and a model this small gains nothing from a second thread.
+test: export OMP_NUM_THREADS := 1
+test: $(VENV)/.dev
+	@echo "==> tests"
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal $(TEST_ARGS)
+ifeq ($(SLOW),1)
+	@echo "==> slow tests"
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal -m slow $(TEST_ARGS)
+else
+	@echo "==> done; make test SLOW=1 runs the slow tests as well"
+endif
+
+check: $(VENV)/.dev
+	@echo "==> format"
+	@$(BIN)/python -m ruff format --check .
+	@echo "==> lint"
+	@$(BIN)/python -m ruff check .
+	@echo "==> types"
+	@$(BIN)/python -m mypy
+	@echo "==> floors"
+	@$(BIN)/python -m pytest -q tests/test_architecture.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

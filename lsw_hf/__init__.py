@@ -1,0 +1,50 @@
+"""Longer context windows for Hugging Face causal language models: extend, train, measure, publish.
+
+Public names are imported on first use, so that `import lsw_hf` needs neither trl nor matplotlib nor a GPU.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it, relative to this package. Sorted by name; adding a name here publishes it.
+_HOMES = {
+    "ContinualPretrainingConfig": ".training.continual_pretraining",
+    "ContinualPretrainingTrainer": ".training.continual_pretraining",
+    "DataCollatorForSkipAlign": ".data.collators",
+    "LongSFTConfig": ".training.long_sft",
+    "LongSFTTrainer": ".training.long_sft",
+    "LongSkyworkConfig": ".models",
+    "LongSkyworkForCausalLM": ".models",
+    "LongSkyworkModel": ".models",
+    "LongSkyworkRecipe": ".recipes.longskywork",
+    "NeedleGrid": ".evaluation.needle",
+    "NeedleReport": ".evaluation.report",
+    "SkipAlignConfig": ".training.skip_align",
+    "SkipAlignTrainer": ".training.skip_align",
+    "TableGenerator": ".data.tables",
+    "build_model_card": ".hub.model_card",
+    "evaluate_needle": ".evaluation.needle",
+    "extend_config": ".context.extension",
+    "extend_context": ".context.extension",
+    "interleave_chunks": ".data.chunk_interleave",
+    "load_documents": ".data.documents",
+    "load_instructions": ".data.instructions",
+    "skipped_position_ids": ".data.positions",
+    "verify_context": ".context.verification",
+}
+
+__all__ = sorted(["__version__", *_HOMES])  # noqa: PLE0605 (one table, so that no name is written twice)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module the first time it is asked for, and keep it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

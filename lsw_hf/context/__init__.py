@@ -1,0 +1,1 @@
+"""The RoPE change: extending configs and models, verifying, converting."""

@@ -1,0 +1,1 @@
+"""Trainers: TRL's `SFTTrainer` with the pieces that long context needs."""
