@@ -1,0 +1,201 @@
+"""LongSkywork models: Llama's layers, with our own rotary embedding and an attention temperature (off by default)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import (
+    LlamaAttention,
+    LlamaDecoderLayer,
+    LlamaForCausalLM,
+    LlamaMLP,
+    LlamaModel,
+    LlamaPreTrainedModel,
+    LlamaRMSNorm,
+    apply_rotary_pos_emb,
+    eager_attention_forward,
+)
+
+from .configuration_longskywork import LongSkyworkConfig
+from .rope_longskywork import attention_temperature, rope_frequencies
+
+
+class LongSkyworkRotaryEmbedding(nn.Module):
+    """Turns positions into the cos and sin that queries and keys are rotated with.
+
+    The inverse frequencies stay float32 whatever the model is cast to: in bfloat16 the angle at position 4,000 is off
+    by more than a quarter turn. They depend on the config alone, never on the positions seen.
+    """
+
+    inv_freq: torch.Tensor
+    original_inv_freq: torch.Tensor
+
+    def __init__(self, config: LongSkyworkConfig, device: torch.device | None = None) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        self.rope_type = config.rope_parameters["rope_type"]
+        inv_freq, self.attention_scaling = self.frequencies()
+        self.register_buffer("inv_freq", inv_freq.to(device), persistent=False)
+        self.register_buffer("original_inv_freq", inv_freq.to(device).clone(), persistent=False)
+
+    def frequencies(self) -> tuple[torch.Tensor, float]:
+        """Inverse frequencies and attention factor that the config asks for."""
+        return rope_frequencies(self.config.rope_parameters, self.config.head_dim, self.config.max_position_embeddings)
+
+    def reset_buffers(self) -> None:
+        """Writes the frequencies anew: a model built without memory (on `meta`) has none."""
+        inv_freq, self.attention_scaling = self.frequencies()
+        self.inv_freq.copy_(inv_freq)
+        self.original_inv_freq.copy_(inv_freq)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "LongSkyworkRotaryEmbedding":
+        exact = {name: buffer for name, buffer in self.named_buffers(recurse=False)}
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            moved = getattr(self, name)
+            if moved.dtype != buffer.dtype:
+                setattr(self, name, buffer.to(moved.device))
+        return self
+
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """
+        Args:
+            x (`torch.Tensor`): Any tensor with the device and dtype of the result.
+            position_ids (`torch.Tensor`): `(batch, length)`.
+
+        Returns:
+            `tuple[torch.Tensor, ...]`: cos and sin, `(batch, length, head_dim)`; with a temperature also what the
+            queries are multiplied with, `(batch, 1, length, 1)`, float32.
+        """
+        angles = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float32)
+        angles = torch.cat((angles, angles), dim=-1)
+        cos, sin = angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
+        embeddings = cos.to(x.dtype), sin.to(x.dtype)
+        slope = self.config.attention_temperature_slope
+        if slope == 0:
+            return embeddings
+        temperature = attention_temperature(position_ids, self.config.temperature_length(), slope)
+        return *embeddings, temperature[:, None, :, None]
+
+
+class LongSkyworkAttention(LlamaAttention):
+    """Llama's attention; a third tensor in `position_embeddings` multiplies the queries.
+
+    Queries, not scores, because every attention backend takes queries.
+    """
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, ...] | None = None,
+        attention_mask: Any = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if len(position_embeddings) == 2:
+            return super().forward(
+                hidden_states,
+                position_embeddings=position_embeddings,
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+                **kwargs,
+            )
+        shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+        query, key, value = (
+            projection(hidden_states).view(shape).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        cos, sin, temperature = position_embeddings
+        query, key = apply_rotary_pos_emb(query, key, cos, sin)
+        query = (query * temperature).to(query.dtype)
+        if past_key_values is not None:
+            # transformers 4.57's static cache wants to be told where to write; later ones know
+            where = {"cache_position": kwargs["cache_position"]} if "cache_position" in kwargs else None
+            key, value = past_key_values.update(key, value, self.layer_idx, where)
+        attend = eager_attention_forward
+        if self.config._attn_implementation != "eager":
+            attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
+        dropout = self.attention_dropout if self.training else 0.0
+        output, weights = attend(
+            self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
+        )
+        return self.o_proj(output.reshape(*hidden_states.shape[:-1], -1).contiguous()), weights
+
+
+class LongSkyworkDecoderLayer(LlamaDecoderLayer):
+    def __init__(self, config: LongSkyworkConfig, layer_idx: int) -> None:
+        # Past Llama's constructor, which would allocate an attention we do not use.
+        super(LlamaDecoderLayer, self).__init__()
+        self.hidden_size = config.hidden_size
+        self.self_attn = LongSkyworkAttention(config, layer_idx)
+        self.mlp = LlamaMLP(config)
+        self.input_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+class LongSkyworkPreTrainedModel(LlamaPreTrainedModel):
+    """What all LongSkywork models share: their config, how they are split and initialised."""
+
+    config: LongSkyworkConfig
+    config_class = LongSkyworkConfig
+    _no_split_modules = ["LongSkyworkDecoderLayer"]
+    _can_record_outputs = {"hidden_states": LongSkyworkDecoderLayer, "attentions": LongSkyworkAttention}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, LongSkyworkRotaryEmbedding):
+            module.reset_buffers()
+        else:
+            super()._init_weights(module)
+
+
+class LongSkyworkModel(LongSkyworkPreTrainedModel, LlamaModel):
+    """The decoder without a head. Its forward is [`~transformers.LlamaModel`]'s.
+
+    Args:
+        config ([`LongSkyworkConfig`]): Sizes and RoPE parameters.
+    """
+
+    _auto_class = "AutoModel"
+
+    def __init__(self, config: LongSkyworkConfig) -> None:
+        # Past Llama's constructor, which would build all layers once more.
+        LlamaPreTrainedModel.__init__(self, config)
+        self.padding_idx = config.pad_token_id
+        self.vocab_size = config.vocab_size
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
+        self.layers = nn.ModuleList(
+            LongSkyworkDecoderLayer(config, index) for index in range(config.num_hidden_layers)
+        )
+        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = LongSkyworkRotaryEmbedding(config)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+
+class LongSkyworkForCausalLM(LongSkyworkPreTrainedModel, LlamaForCausalLM):
+    """The decoder with a language-model head. Its forward is [`~transformers.LlamaForCausalLM`]'s.
+
+    Args:
+        config ([`LongSkyworkConfig`]): Sizes and RoPE parameters.
+    """
+
+    _auto_class = "AutoModelForCausalLM"
+
+    def __init__(self, config: LongSkyworkConfig) -> None:
+        LlamaPreTrainedModel.__init__(self, config)
+        self.model = LongSkyworkModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+
+class LongSkyworkForSequenceClassification(GenericForSequenceClassification, LongSkyworkPreTrainedModel):
+    """The decoder with a classification head on the last token of each row."""
+
+    _auto_class = "AutoModelForSequenceClassification"
