@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
 from transformers import LlamaConfig
@@ -37,7 +38,8 @@ class LongSkyworkConfig(LlamaConfig):
             has one, otherwise to `max_position_embeddings`.
 
     `to_dict` (so every saved `config.json`) says the RoPE numbers twice, in `rope_parameters` and in the older
-    `rope_theta` and `rope_scaling`: readers that know one of the two get the same model. `auto_map` is always complete.
+    `rope_theta` and `rope_scaling`, so readers that know one of the two get the same model. `auto_map` is always
+    complete.
 
     Raises:
         ValueError: for sizes that do not divide, unknown or incomplete RoPE parameters, two spellings that disagree.
@@ -46,10 +48,10 @@ class LongSkyworkConfig(LlamaConfig):
     model_type = "longskywork"
     _auto_class = "AutoConfig"
 
-    rope_parameters: dict | None = None
+    rope_parameters: dict[str, Any] = field(default_factory=dict)
     attention_temperature_slope: float = 0.0
     attention_temperature_length: int | None = None
-    auto_map: dict | None = None
+    auto_map: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.auto_map = complete_auto_map(self.auto_map)
@@ -104,7 +106,7 @@ class LongSkyworkConfig(LlamaConfig):
             )
         if self.attention_temperature_length is not None and self.attention_temperature_length < 1:
             raise ValueError(
-                f"attention_temperature_length={self.attention_temperature_length}; it is a length in tokens, 1 or more."
+                f"attention_temperature_length={self.attention_temperature_length}; it must be at least 1 token."
             )
         self.check_rope()
         factors = self.rope_parameters.get("long_factor")
@@ -140,7 +142,7 @@ class LongSkyworkConfig(LlamaConfig):
         """The config as plain data, with the older spelling of the RoPE numbers beside the newer one."""
         share_lora_targets()
         output = super().to_dict()
-        output.update(legacy_rope(self.rope_parameters or {}))
+        output.update(legacy_rope(self.rope_parameters))
         # A config loaded from the Hub points at that repository; what is saved next to the code points at the code.
         output["auto_map"] = {
             key: value.rpartition("--")[2] if isinstance(value, str) else value for key, value in self.auto_map.items()
@@ -171,8 +173,8 @@ def standard_rope_parameters(
         ValueError: when two spellings are given and do not say the same.
     """
     merged: dict[str, Any] = {}
-    for spelling in (rope_parameters, rope_scaling, {"rope_theta": rope_theta}):
-        given = {key: value for key, value in (spelling or {}).items() if value is not None}
+    for spelling in (rope_parameters or {}, rope_scaling or {}, {"rope_theta": rope_theta}):
+        given = {key: value for key, value in spelling.items() if value is not None}
         if "type" in given:
             given.setdefault("rope_type", given["type"])
             if given.pop("type") != given["rope_type"]:

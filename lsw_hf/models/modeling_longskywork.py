@@ -1,7 +1,7 @@
 """LongSkywork models: Llama's layers, with our own rotary embedding and an attention temperature (off by default)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -53,7 +53,7 @@ class LongSkyworkRotaryEmbedding(nn.Module):
         self.original_inv_freq.copy_(inv_freq)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "LongSkyworkRotaryEmbedding":
-        exact = {name: buffer for name, buffer in self.named_buffers(recurse=False)}
+        exact = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
         for name, buffer in exact.items():
             moved = getattr(self, name)
@@ -92,7 +92,7 @@ class LongSkyworkAttention(LlamaAttention):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        position_embeddings: tuple[torch.Tensor, ...] | None = None,
+        position_embeddings: tuple[torch.Tensor, ...] = (),
         attention_mask: Any = None,
         past_key_values: Any = None,
         **kwargs: Any,
@@ -143,8 +143,11 @@ class LongSkyworkPreTrainedModel(LlamaPreTrainedModel):
 
     config: LongSkyworkConfig
     config_class = LongSkyworkConfig
-    _no_split_modules = ["LongSkyworkDecoderLayer"]
-    _can_record_outputs = {"hidden_states": LongSkyworkDecoderLayer, "attentions": LongSkyworkAttention}
+    _no_split_modules: ClassVar[list[str]] = ["LongSkyworkDecoderLayer"]
+    _can_record_outputs: ClassVar[dict[str, type]] = {
+        "hidden_states": LongSkyworkDecoderLayer,
+        "attentions": LongSkyworkAttention,
+    }
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -196,6 +199,18 @@ class LongSkyworkForCausalLM(LongSkyworkPreTrainedModel, LlamaForCausalLM):
 
 
 class LongSkyworkForSequenceClassification(GenericForSequenceClassification, LongSkyworkPreTrainedModel):
-    """The decoder with a classification head on the last token of each row."""
+    """The decoder with a classification head on the last token of each row.
+
+    Args:
+        config ([`LongSkyworkConfig`]): Sizes, RoPE parameters, `num_labels`.
+    """
 
     _auto_class = "AutoModelForSequenceClassification"
+
+    def __init__(self, config: LongSkyworkConfig) -> None:
+        # The generic constructor looks the base model up in AutoModel, which does not know code loaded from a folder.
+        LlamaPreTrainedModel.__init__(self, config)
+        self.num_labels = config.num_labels
+        self.model = LongSkyworkModel(config)
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.post_init()

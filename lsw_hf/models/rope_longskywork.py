@@ -3,14 +3,14 @@
 Nothing in this file knows a config, a device or a module. With `d` the size of a head, `b` the base (`rope_theta`)
 and `s` the factor, pair `i` of a head turns by `position * inv_freq[i]` radians:
 
-| rope type  | inverse frequency of pair i                          | source                                              |
-|------------|------------------------------------------------------|-----------------------------------------------------|
-| default    | b^(-2i/d)                                            | RoFormer (2104.09864), section 3.2.2                |
-| linear     | b^(-2i/d) / s                                        | Position Interpolation (2306.15595), section 2.3    |
-| ntk        | (b s)^(-2i/d), which is `default` with a larger base | Skywork's own meaning of the word, see [`ntk_theta`] |
-| yarn       | between default (fast pairs) and linear (slow pairs) | YaRN (2309.00071), section 3.2                      |
-| llama3     | like yarn, blended by wavelength instead of by pair  | Llama 3.1's released configuration                  |
-| longrope   | b^(-2i/d) / s_i, one factor for each pair            | LongRoPE (2402.13753), section 3                    |
+| rope type | inverse frequency of pair i                          | source                                           |
+|-----------|------------------------------------------------------|--------------------------------------------------|
+| default   | b^(-2i/d)                                            | RoFormer (2104.09864), section 3.2.2             |
+| linear    | b^(-2i/d) / s                                        | Position Interpolation (2306.15595), section 2.3 |
+| ntk       | (b s)^(-2i/d), which is `default` with a larger base | Skywork's own meaning of the word, [`ntk_theta`] |
+| yarn      | between default (fast pairs) and linear (slow pairs) | YaRN (2309.00071), section 3.2                   |
+| llama3    | like yarn, blended by wavelength instead of by pair  | Llama 3.1's released configuration               |
+| longrope  | b^(-2i/d) / s_i, one factor for each pair            | LongRoPE (2402.13753), section 3                 |
 
 The operations run in float32 in the order transformers uses, so a stock Llama and a LongSkywork model with the same
 numbers turn by the same angles, bit for bit, under every supported transformers release.
@@ -169,28 +169,24 @@ def rope_frequencies(
     """
     parameters = {key: value for key, value in rope_parameters.items() if value is not None}
     rope_type, theta = parameters["rope_type"], parameters["rope_theta"]
+    factor, original = parameters.get("factor", 1.0), parameters.get("original_max_position_embeddings", 0)
     if rope_type == "default":
         return default_inv_freq(head_dim, theta), 1.0
     if rope_type == "linear":
-        return linear_inv_freq(head_dim, theta, parameters["factor"]), 1.0
-    original = parameters.get("original_max_position_embeddings")
+        return linear_inv_freq(head_dim, theta, factor), 1.0
     if rope_type == "yarn":
         # 0 means "the default" for the two bounds, as it does in transformers
         bounds = (parameters.get("beta_fast") or 32, parameters.get("beta_slow") or 1)
-        inv_freq = yarn_inv_freq(
-            head_dim, theta, parameters["factor"], original, *bounds, truncate=parameters.get("truncate", True)
-        )
-        default = yarn_attention_factor(
-            parameters["factor"], parameters.get("mscale"), parameters.get("mscale_all_dim")
-        )
-        return inv_freq, parameters.get("attention_factor", default)
+        inv_freq = yarn_inv_freq(head_dim, theta, factor, original, *bounds, truncate=parameters.get("truncate", True))
+        grown = yarn_attention_factor(factor, parameters.get("mscale"), parameters.get("mscale_all_dim"))
+        return inv_freq, parameters.get("attention_factor", grown)
     if rope_type == "llama3":
         bounds = (parameters["low_freq_factor"], parameters["high_freq_factor"])
-        return llama3_inv_freq(head_dim, theta, parameters["factor"], original, *bounds), 1.0
+        return llama3_inv_freq(head_dim, theta, factor, original, *bounds), 1.0
     if rope_type == "longrope":
-        default = longrope_attention_factor(parameters.get("factor", max_position_embeddings / original), original)
+        grown = longrope_attention_factor(parameters.get("factor", max_position_embeddings / original), original)
         inv_freq = longrope_inv_freq(head_dim, theta, parameters["long_factor"])
-        return inv_freq, parameters.get("attention_factor", default)
+        return inv_freq, parameters.get("attention_factor", grown)
     raise ValueError(f"Unknown rope type {rope_type!r}: LongSkywork knows {', '.join(sorted(ROPE_KEYS))}.")
 
 
