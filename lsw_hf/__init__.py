@@ -34,7 +34,7 @@ _HOMES = {
     "verify_context": ".context.verification",
 }
 
-__all__ = sorted(["__version__", *_HOMES])  # noqa: PLE0605 (one table, so that no name is written twice)
+__all__ = sorted(["__version__", *_HOMES])
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,29 @@
+"""`lsw-hf demo`: the whole recipe on a tiny model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lsw_hf.cli.parser import CommandParser, count
+
+HELP = "run the whole recipe on a tiny model, on a CPU, and show the needle grid before and after"
+EXAMPLE = "lsw-hf demo --output-dir demo"
+DETAILS = """Trains a tiny model from nothing with a short window, gives it a long one by the four stages that a large
+model would go through, and measures what it can still find, before and after. Everything that a run leaves is
+written to the output directory; the last lines say what to open."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the demo with the given options and return its exit status."""
+    parser = CommandParser("demo", details=DETAILS, example=EXAMPLE)
+    parser.add_argument("--seed", type=count(0), default=0, help="seed of everything that is random (default: 0)")
+    parser.add_argument("--output-dir", default="demo", help="where everything is written (default: demo)")
+    parser.add_argument(
+        "--context-length", type=count(1), default=None, help="target length in tokens (default: the demo's own)"
+    )
+    options = parser.parse(arguments)
+
+    from lsw_hf.recipes.tiny import run_demo
+
+    run_demo(seed=options.seed, output_dir=options.output_dir, context_length=options.context_length)
+    return 0

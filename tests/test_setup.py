@@ -1,0 +1,85 @@
+"""What pip reads: setup.py's bounds and extras, and the pins beside them, say the same thing and can be parsed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import lsw_hf
+
+ROOT = Path(__file__).parent.parent
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+@pytest.fixture(scope="module")
+def arguments():
+    """What setup.py hands to setuptools."""
+    source = (
+        "import json, runpy, sys, setuptools; caught = {}; "
+        "setuptools.setup = lambda **keywords: caught.update(keywords); "
+        "runpy.run_path('setup.py'); print(json.dumps(caught))"
+    )
+    pytest.importorskip("setuptools")
+    import json
+
+    finished = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=ROOT, check=True)
+    return json.loads(finished.stdout)
+
+
+@pytest.fixture(scope="module")
+def pins():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def pinned_version(pins, name, python):
+    """The one version that `constraints.txt` gives a package on a Python."""
+    environment = {**default_environment(), "python_version": python, "python_full_version": f"{python}.0"}
+    versions = [
+        next(iter(pin.specifier)).version
+        for pin in pins
+        if canonicalize_name(pin.name) == name and (pin.marker is None or pin.marker.evaluate(environment))
+    ]
+    assert len(versions) <= 1, f"{name} is pinned {len(versions)} times for Python {python}"
+    return versions[0] if versions else None
+
+
+def test_version_is_the_packages(arguments):
+    assert arguments["version"] == lsw_hf.__version__
+
+
+def test_extras_parse_and_add_up(arguments):
+    extras = arguments["extras_require"]
+    assert set(extras) == {"plot", "flash", "dev", "all"}
+    names = {extra: {Requirement(line).name for line in lines} for extra, lines in extras.items()}
+    assert names["plot"] <= names["dev"]
+    assert names["all"] == names["plot"] | names["flash"] | names["dev"]
+    assert str(Requirement(extras["flash"][0]).marker) == 'platform_system == "Linux"'
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_requirement_has_a_fitting_pin(arguments, pins, python):
+    requirements = [
+        Requirement(line) for line in (*arguments["install_requires"], *arguments["extras_require"]["dev"])
+    ]
+    for requirement in requirements:
+        version = pinned_version(pins, canonicalize_name(requirement.name), python)
+        assert version is not None, f"{requirement.name} is not pinned for Python {python}"
+        assert version in requirement.specifier, f"{requirement} is pinned to {version}"
+
+
+def test_pins_are_exact_portable_and_torch_is_first(pins):
+    assert pins[0].name == "torch"
+    for pin in pins:
+        (specifier,) = pin.specifier
+        assert specifier.operator == "=="
+        assert "+" not in specifier.version
+
+
+def test_console_script_is_the_module(arguments):
+    assert arguments["entry_points"] == {"console_scripts": ["lsw-hf = lsw_hf.cli:main"]}
+    assert arguments["python_requires"] == ">=3.10"
