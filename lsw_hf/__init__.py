@@ -5,6 +5,9 @@ Public names are imported on first use, so that `import lsw_hf` needs neither tr
 
 from importlib import import_module
 
+# Registers the LongSkywork Auto classes, so that a checkpoint of ours loads after `import lsw_hf` like any other.
+from lsw_hf import models as models
+
 __version__ = "0.1.0"
 
 # Public name -> module that defines it, relative to this package. Sorted by name; adding a name here publishes it.

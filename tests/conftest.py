@@ -14,8 +14,9 @@ import copy
 import pytest
 
 WORDS = (
-    "the a of in on under with near box key lamp river garden stone letter number is was has holds keeps shows red "
-    "blue green old new small large one two three four five six seven eight nine ten where what how many answer . , ? :"
+    "the a of in on under with near box key lamp river garden stone letter number is was has holds keeps shows "
+    "red blue green old new small large one two three four five six seven eight nine ten where what how many "
+    "answer . , ? :"
 ).split()
 
 
