@@ -1,0 +1,259 @@
+"""Chunk Interleaved Pretraining (CIP): short documents in, long-range windows out."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from .chunk_interleave_config import ChunkInterleaveConfig, InterleaveCounts
+from .document_pieces import Document, Piece, end_with_separator, to_arrays
+from .interleaved_window import Split, chunk_order, cut_points, share_window
+
+
+def interleave_chunks(
+    documents: Iterable[Document],
+    *,
+    window_length: int,
+    documents_per_window: int,
+    chunks_per_document: int | Mapping[int, float] = 2,
+    split: Split = "random",
+    interleaved_fraction: float = 1.0,
+    separator_id: int | None = None,
+    seed: int | str = 0,
+) -> "ChunkInterleaver":
+    """
+    Interleaves chunks of several documents into windows: Chunk Interleaved Pretraining
+    ([LongSkywork](https://arxiv.org/abs/2406.00605)).
+
+    ```text
+    documents   A = a1 a2    B = b1 b2    C = c1 c2          (documents_per_window=3, chunks_per_document=2)
+    window      a1 b1 c1 a2 b2 c2                            a2 stands len(b1) + len(c1) tokens behind a1
+    ```
+
+    With equal lengths every document sees its own past across `(D - 1) L / (D K)` foreign tokens (D documents, K
+    chunks, window L). Documents longer than their share of the window continue in the next ones, so no token is
+    lost or given twice; only the last, unfilled window is dropped, and counted in `.counts.tokens_dropped`.
+
+    Args:
+        documents (`Iterable`):
+            Token id sequences, or mappings with `input_ids` and optional `labels`. Empty ones are skipped and counted.
+        window_length, documents_per_window, chunks_per_document, split, interleaved_fraction, separator_id:
+            See [`ChunkInterleaveConfig`], which has further options; pass it to [`ChunkInterleaver`] to use them.
+        seed (`int` or `str`, *optional*, defaults to 0):
+            Everything drawn follows from it and from the order of the documents.
+
+    Returns:
+        [`ChunkInterleaver`]: an iterator of dictionaries with `input_ids` and `labels`, `int64` arrays of
+        `window_length` tokens each. Arguments are checked before anything is read.
+
+    Raises:
+        ValueError: a setting out of range; fewer documents in the whole stream than `documents_per_window`.
+        TypeError: documents that are not token ids.
+
+    Example:
+
+    ```python
+    >>> documents = [[1, 2, 3, 4], [5, 6, 7, 8]]
+    >>> windows = interleave_chunks(documents, window_length=8, documents_per_window=2, split="equal")
+    >>> next(windows)["input_ids"].tolist()
+    [1, 2, 5, 6, 3, 4, 7, 8]
+
+    ```
+    """
+    config = ChunkInterleaveConfig(
+        window_length=window_length,
+        documents_per_window=documents_per_window,
+        chunks_per_document=chunks_per_document,
+        split=split,
+        interleaved_fraction=interleaved_fraction,
+        separator_id=separator_id,
+    )
+    return ChunkInterleaver(documents, config, seed=seed)
+
+
+class ChunkInterleaver(Iterator[dict[str, Any]]):
+    """
+    An iterator of windows over a stream of documents, see [`interleave_chunks`].
+
+    Args:
+        documents (`Iterable`):
+            Token id sequences, or mappings with `input_ids` and optional `labels`. Read once, one window ahead.
+        config ([`ChunkInterleaveConfig`]):
+            How windows are built.
+        seed (`int` or `str`, *optional*, defaults to 0):
+            Everything drawn follows from it and from the order of the documents.
+
+    Attributes:
+        counts ([`InterleaveCounts`]): what went in and out so far.
+    """
+
+    def __init__(self, documents: Iterable[Document], config: ChunkInterleaveConfig, *, seed: int | str = 0) -> None:
+        if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
+            raise TypeError(f"documents must be an iterable of token id sequences, got {type(documents).__name__}.")
+        self.config = config
+        self.counts = InterleaveCounts()
+        self._documents = iter(documents)
+        self._random = Random(f"chunk-interleave-{seed}")
+        self._pending: list[Piece] = []
+        self._group: list[Piece] = []
+        self._exhausted = False
+        self._room = config.window_length - (config.separator_id is not None and config.separators == "window")
+        chunks = config.chunks_per_document
+        self._chunk_weights = dict(chunks) if isinstance(chunks, Mapping) else None
+
+    def __next__(self) -> dict[str, Any]:
+        fraction = self.config.interleaved_fraction
+        interleaved = fraction == 1.0 or (fraction > 0.0 and self._random.random() < fraction)
+        taken = self._gather(self.config.documents_per_window if interleaved else 1)
+        if taken == 0:
+            self._stop()
+            raise StopIteration
+        pieces = self._pending[:taken]
+        if interleaved:
+            shares = share_window([len(piece.input_ids) for piece in pieces], self._room)
+            order = chunk_order(
+                [self._cut(share) for share in shares], self._random.shuffle if self.config.shuffle_rounds else None
+            )
+        else:
+            shares = [len(piece.input_ids) for piece in pieces]
+            shares[-1] -= sum(shares) - self._room
+            order = [(index, 0, share) for index, share in enumerate(shares)]
+        self._pending[:taken] = [
+            piece.behind(share) for piece, share in zip(pieces, shares, strict=True) if share < len(piece.input_ids)
+        ]
+        return self._emit(pieces, order, interleaved)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on after the last window: JSON-able, and as large as the documents in flight."""
+        version, words, gauss = self._random.getstate()
+        return {
+            "config": repr(self.config),
+            "counts": asdict(self.counts),
+            "random": [version, list(words), gauss],
+            "pending": [piece.to_plain() for piece in self._pending],
+            "group": [piece.to_plain() for piece in self._group],
+            "exhausted": self._exhausted,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, skip_documents: bool = True) -> None:
+        """
+        Continues another interleaver's stream: the next window is the one it would have given.
+
+        Args:
+            state (`dict`):
+                What `state_dict` returned, for the same documents, config and seed.
+            skip_documents (`bool`, *optional*, defaults to `True`):
+                Reads over the documents that were already taken in. `False` when the given stream itself resumes
+                behind them.
+
+        Raises:
+            ValueError: the state was saved under another config.
+        """
+        if state["config"] != repr(self.config):
+            raise ValueError(
+                f"The saved stream was made with {state['config']}, not with {self.config!r}: use its config."
+            )
+        self.counts = InterleaveCounts(**state["counts"])
+        version, words, gauss = state["random"]
+        self._random.setstate((version, tuple(words), gauss))
+        self._pending = [Piece.from_plain(piece) for piece in state["pending"]]
+        self._group = [Piece.from_plain(piece) for piece in state["group"]]
+        self._exhausted = state["exhausted"]
+        if skip_documents:
+            next(itertools.islice(self._documents, self.counts.documents_read, self.counts.documents_read), None)
+
+    def _gather(self, least: int) -> int:
+        """Number of pending pieces that make the next window (0: the stream is over)."""
+        tokens = taken = 0
+        while taken < least or tokens < self._room:
+            if taken == len(self._pending) and not self._read():
+                break
+            tokens += len(self._pending[taken].input_ids)
+            taken += 1
+        return taken if tokens >= self._room else 0
+
+    def _read(self) -> bool:
+        """Moves the next document (or group of documents) to the pending pieces; `False` at the end of the stream."""
+        size = self.config.group_documents
+        if not size:
+            piece = self._next_piece()
+            if piece is not None:
+                self._pending.append(piece)
+            return piece is not None
+        if not self._group:
+            self._group = [piece for piece in (self._next_piece() for _ in range(size)) if piece is not None]
+            self._group.sort(key=lambda piece: len(piece.input_ids))
+            width = self.config.documents_per_window
+            runs = [self._group[start : start + width] for start in range(0, len(self._group), width)]
+            self._random.shuffle(runs)
+            self._group = list(itertools.chain.from_iterable(runs))
+        if self._group:
+            self._pending.append(self._group.pop(0))
+            return True
+        return False
+
+    def _next_piece(self) -> Piece | None:
+        counts = self.counts
+        while not self._exhausted:
+            document = next(self._documents, None)
+            if document is None:
+                self._exhausted = True
+                break
+            number = counts.documents_read
+            counts.documents_read += 1
+            input_ids, labels = to_arrays(document, number)
+            counts.tokens_read += len(input_ids)
+            if self.config.separator_id is not None and len(input_ids):
+                input_ids, labels, removed, added = end_with_separator(
+                    input_ids, labels, self.config.separator_id, self.config.separators == "document"
+                )
+                counts.separators_removed += removed
+                counts.separators_added += added
+            if len(input_ids):
+                return Piece(number, 0, input_ids, labels)
+            counts.documents_empty += 1
+        return None
+
+    def _cut(self, length: int) -> list[int]:
+        if self._chunk_weights is None:
+            num_chunks = self.config.chunks_per_document
+        else:
+            num_chunks = self._random.choices(list(self._chunk_weights), list(self._chunk_weights.values()))[0]
+        return cut_points(length, num_chunks, self.config.split, self._random)
+
+    def _emit(self, pieces: list[Piece], order: list[tuple[int, int, int]], interleaved: bool) -> dict[str, Any]:
+        tail = [np.array([self.config.separator_id])] if self._room < self.config.window_length else []
+        window: dict[str, Any] = {"input_ids": np.concatenate([pieces[p].input_ids[a:b] for p, a, b in order] + tail)}
+        if any(piece.labels is not None for piece in pieces):
+            sources = [piece.input_ids if piece.labels is None else piece.labels for piece in pieces]
+            window["labels"] = np.concatenate([sources[p][a:b] for p, a, b in order] + tail)
+        else:
+            window["labels"] = window["input_ids"].copy()
+        if self.config.plain_attention == "document":
+            lengths = [self.config.window_length] if interleaved else [b for _, _, b in order]
+            lengths[-1] += self.config.window_length - sum(lengths)
+            window["seq_lengths"] = lengths
+        if self.config.provenance:
+            window["chunk_documents"] = [pieces[p].document for p, _, _ in order]
+            window["chunk_offsets"] = [pieces[p].offset + a for p, a, _ in order]
+            window["chunk_lengths"] = [b - a for _, a, b in order]
+        self.counts.windows += 1
+        self.counts.windows_interleaved += interleaved
+        self.counts.windows_below_documents += interleaved and len(pieces) < self.config.documents_per_window
+        self.counts.separators_added += len(tail)
+        self.counts.tokens_emitted += self.config.window_length
+        return window
+
+    def _stop(self) -> None:
+        counts = self.counts
+        found = counts.documents_read - counts.documents_empty
+        counts.tokens_dropped += sum(len(piece.input_ids) for piece in self._pending)
+        self._pending = []
+        if counts.windows == 0 and found < self.config.documents_per_window:
+            raise ValueError(
+                f"documents_per_window={self.config.documents_per_window}, but the stream held only {found} documents "
+                "with tokens: give more documents, fewer shards, or a smaller documents_per_window."
+            )
