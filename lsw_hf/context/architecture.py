@@ -1,0 +1,213 @@
+"""What a model's configuration says about its rotary position embedding, and which models have none."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+RECORD_KEY = "lsw_context"
+"""Key under which an extended `config.json` remembers where it started."""
+
+SCALING_KEYS = frozenset(
+    {
+        "type",
+        "rope_type",
+        "rope_theta",
+        "factor",
+        "original_max_position_embeddings",
+        "attention_factor",
+        "beta_fast",
+        "beta_slow",
+        "truncate",
+        "mscale",
+        "mscale_all_dim",
+        "short_factor",
+        "long_factor",
+        "low_freq_factor",
+        "high_freq_factor",
+    }
+)
+"""Keys that belong to one rope type; every other key (partial rotary factor, sections) describes the architecture."""
+
+KNOWN_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
+LOCAL_LAYER_TYPES = ("sliding_attention", "chunked_attention")
+STATIC_ONLY = {"phi3": ("default", "longrope"), "phi4_multimodal": ("default", "longrope")}
+"""Architectures whose configuration class accepts only some rope types."""
+
+
+@dataclass(frozen=True)
+class RopeLayout:
+    """
+    Where a configuration keeps its rotary parameters, and what they were before any extension of ours.
+
+    Args:
+        config (`PreTrainedConfig`):
+            The text configuration (the one that owns `rope_parameters`), not a copy.
+        layer_type (`str`, *optional*):
+            The key of the entry that reaches the whole context when `rope_parameters` is nested by layer type;
+            `None` when it is one flat dictionary.
+        rotary_dim (`int`):
+            Number of rotated dimensions of a head.
+        original_length (`int`):
+            Length in tokens that the weights were pretrained at, the length every extension counts from.
+        original_parameters (`dict`):
+            `rope_parameters` entry before the extension.
+    """
+
+    config: PreTrainedConfig
+    layer_type: str | None
+    rotary_dim: int
+    original_length: int
+    original_parameters: dict[str, Any]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """`dict`: the entry that is in force now."""
+        return rope_entry(self.config, self.layer_type)
+
+    @property
+    def rope_types(self) -> tuple[str, ...]:
+        """`tuple[str, ...]`: rope types that this configuration class can hold."""
+        return STATIC_ONLY.get(self.config.model_type, KNOWN_ROPE_TYPES)
+
+
+def rope_entry(config: PreTrainedConfig, layer_type: str | None) -> dict[str, Any]:
+    """The flat rotary dictionary of `layer_type` (`None` when `rope_parameters` is not nested)."""
+    return config.rope_parameters if layer_type is None else config.rope_parameters[layer_type]
+
+
+def find_layout(config: PreTrainedConfig, original_context_length: int | None = None) -> RopeLayout:
+    """
+    Reads the rotary layout of `config`.
+
+    Args:
+        config (`PreTrainedConfig`):
+            A causal language model's configuration; of a multimodal one the text part is taken.
+        original_context_length (`int`, *optional*):
+            Length in tokens at which the model was pretrained, for configurations that do not say it.
+
+    Returns:
+        `RopeLayout`
+
+    Raises:
+        ValueError: if the model has no rotary embedding that its configuration describes (the message says what it
+            has instead), if the original length is missing, or if two fields contradict each other.
+    """
+    if not isinstance(config, PreTrainedConfig):
+        raise TypeError(
+            f"config must be a transformers `PreTrainedConfig`, got {type(config).__name__}. "
+            "Load one with `AutoConfig.from_pretrained(path_or_id)`."
+        )
+    text = config.get_text_config(decoder=True)
+    parameters = getattr(text, "rope_parameters", None)
+    if not parameters or getattr(text, "alibi", False):
+        raise ValueError(f"{text.model_type!r} cannot be extended: {_what_it_has_instead(text)}")
+    layer_type = _global_layer_type(text)
+    entry = rope_entry(text, layer_type)
+    _refuse_unusual(text, entry)
+    _check_no_stale_attribute(text, entry)
+    record = getattr(text, RECORD_KEY, None)
+    if record is not None:
+        length, original = _from_record(text, record, original_context_length)
+    else:
+        length = original_context_length or _declared_length(text, entry)
+        original = copy.deepcopy(entry)
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    rotary_dim = int(head_dim * entry.get("partial_rotary_factor", 1.0))
+    if rotary_dim < 2 or rotary_dim % 2:
+        raise ValueError(
+            f"{text.model_type!r} rotates {rotary_dim} of {head_dim} head dimensions; an even number of at least 2 "
+            "is needed. Check head_dim and partial_rotary_factor."
+        )
+    return RopeLayout(text, layer_type, rotary_dim, length, original)
+
+
+def _what_it_has_instead(config: PreTrainedConfig) -> str:
+    name = config.model_type
+    if getattr(config, "alibi", False) or name in ("bloom", "mpt"):
+        return "it uses ALiBi biases, which have no frequencies to change. Choose a model with rotary embeddings."
+    if hasattr(config, "state_size") or hasattr(config, "mamba_d_state") or "rwkv" in name:
+        return "it is a state-space model without position embeddings. Choose a model with rotary embeddings."
+    if hasattr(config, "rotary_dim"):
+        return (
+            "its rotary tables are fixed inside the attention layers and its configuration has no `rope_parameters`. "
+            "Choose a model whose configuration has them."
+        )
+    return (
+        "its configuration has no `rope_parameters`, so its positions are learned, relative or absent. "
+        "Choose a model with rotary embeddings."
+    )
+
+
+def _global_layer_type(config: PreTrainedConfig) -> str | None:
+    nested = [key for key, value in config.rope_parameters.items() if isinstance(value, dict)]
+    if not nested:
+        return None
+    reaching = [key for key in nested if key not in LOCAL_LAYER_TYPES]
+    if len(reaching) != 1:
+        raise ValueError(
+            f"{config.model_type!r} has rotary parameters for the layer types {sorted(nested)}; exactly one that is "
+            f"not local {LOCAL_LAYER_TYPES} can be extended."
+        )
+    return reaching[0]
+
+
+def _refuse_unusual(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
+    rope_type = entry.get("rope_type", "default")
+    if rope_type not in KNOWN_ROPE_TYPES:
+        raise ValueError(
+            f"{config.model_type!r} uses rope type {rope_type!r}, which has no extension rule here; "
+            f"known types: {', '.join(KNOWN_ROPE_TYPES)}."
+        )
+    for key in ("mscale_all_dim", "llama_4_scaling_beta"):
+        if entry.get(key):
+            raise ValueError(
+                f"{config.model_type!r} applies {key}={entry[key]} inside its attention layers, out of reach of the "
+                "rotary embedding; its live scores could not follow the configuration. Extend it by hand."
+            )
+
+
+def _check_no_stale_attribute(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
+    stale = vars(config).get("rope_theta")
+    if stale is not None and stale != entry.get("rope_theta"):
+        raise ValueError(
+            f"contradictory base: config.rope_theta is {stale} but rope_parameters['rope_theta'] is "
+            f"{entry.get('rope_theta')}, and the model uses only the second. Delete `config.rope_theta` and pass "
+            "rope_theta= to the extension instead."
+        )
+
+
+def _from_record(config: PreTrainedConfig, record: dict[str, Any], given: int | None) -> tuple[int, dict[str, Any]]:
+    length = record["original_max_position_embeddings"]
+    if given is not None and given != length:
+        raise ValueError(
+            f"original_context_length={given} contradicts the recorded original length {length} of this extended "
+            "configuration. Leave the argument out."
+        )
+    if record["max_position_embeddings"] != config.max_position_embeddings:
+        raise ValueError(
+            f"this configuration was extended to {record['max_position_embeddings']} tokens and edited afterwards to "
+            f"max_position_embeddings={config.max_position_embeddings}. Undo the edit, or extend the original model."
+        )
+    return length, copy.deepcopy(record["original_rope_parameters"])
+
+
+def _declared_length(config: PreTrainedConfig, entry: dict[str, Any]) -> int:
+    rope_type = entry.get("rope_type", "default")
+    maximum = config.max_position_embeddings
+    if rope_type in ("default", "dynamic"):
+        return maximum
+    declared = getattr(config, "original_max_position_embeddings", None)
+    declared = declared or entry.get("original_max_position_embeddings")
+    factor = entry.get("factor") or 1.0
+    # transformers fills a missing original length with the current maximum, which then says nothing
+    if declared is None or (declared == maximum and factor > 1.0):
+        raise ValueError(
+            f"the original length is missing: rope type {rope_type!r} with factor {factor} and "
+            f"max_position_embeddings={maximum}. Pass original_context_length=, the length the weights were "
+            "pretrained at."
+        )
+    return int(declared)

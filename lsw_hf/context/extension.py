@@ -1,0 +1,201 @@
+"""Giving a model a longer context window: the configuration, and the live model."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from .architecture import RECORD_KEY, RopeLayout, find_layout
+from .legacy import keep_legacy_rope
+from .parameters import ExtensionRequest, extended_parameters
+from .rotary import rebuild, rotary_modules, unwrapped
+
+logger = logging.getLogger(__name__)
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def extend_config(
+    config: PreTrainedConfig,
+    *,
+    context_length: int,
+    method: str = "yarn",
+    rope_theta: float | None = None,
+    factor: float | None = None,
+    attention_factor: float | None = None,
+    rope_factors: Sequence[float] | None = None,
+    original_context_length: int | None = None,
+) -> PreTrainedConfig:
+    """
+    Copies a configuration and writes a longer context window into the copy.
+
+    `rope_parameters` becomes complete (type, base, factor, original length, attention factor),
+    `max_position_embeddings` becomes `context_length`, and whatever is saved from the copy carries the identical
+    numbers in the spelling of transformers 4 as well. An already extended configuration is extended again from its
+    *original* length, so the call is idempotent. The starting point is recorded under `lsw_context`.
+
+    Args:
+        config (`PreTrainedConfig`):
+            Configuration of a causal language model with rotary embeddings.
+        context_length (`int`):
+            Target length in tokens; at least the present `max_position_embeddings`.
+        method (`str`, *optional*, defaults to `"yarn"`):
+            - `"linear"`: position interpolation (2306.15595), every frequency divided by the factor.
+            - `"ntk"`: a larger base by the NTK-aware formula; the fastest pair stays, the slowest is divided by it.
+            - `"abf"`: adjusted base (2309.16039): `rope_theta` if given, else twice the NTK base.
+            - `"yarn"`: frequencies divided by bands and a warmer attention (2309.00071).
+            - `"llama3"`: Llama 3.1's bands.
+            - `"longrope"`: one factor per pair of dimensions (2402.13753), given in `rope_factors`.
+            - `"none"`: only the length; the model extrapolates.
+        rope_theta (`float`, *optional*):
+            New base, above 1. Not for `"ntk"` and `"none"`.
+        factor (`float`, *optional*):
+            Scaling factor, at least 1; defaults to `context_length` over the original length.
+        attention_factor (`float`, *optional*):
+            Multiplier of cosine and sine for `"yarn"` and `"longrope"`; defaults to the paper's formula.
+        rope_factors (`Sequence[float]`, *optional*):
+            For `"longrope"`: `rotary_dim / 2` positive numbers.
+        original_context_length (`int`, *optional*):
+            Length in tokens at pretraining, needed when an already scaled configuration does not tell.
+
+    Returns:
+        `PreTrainedConfig`: an extended copy of the same class.
+
+    Raises:
+        ValueError: the model has no rotary embedding, the target shrinks the window, the method is unknown or refused,
+            an argument does not belong to the method, or fields of the configuration contradict each other.
+        TypeError: `context_length` is not an int, or a number is not a number.
+    """
+    request = ExtensionRequest(context_length, method, rope_theta, factor, attention_factor, rope_factors)
+    extended = copy.deepcopy(config)
+    _write(find_layout(extended, original_context_length), request)
+    return extended
+
+
+def extend_context(
+    model: Model,
+    *,
+    context_length: int,
+    method: str = "yarn",
+    rope_theta: float | None = None,
+    factor: float | None = None,
+    attention_factor: float | None = None,
+    rope_factors: Sequence[float] | None = None,
+    original_context_length: int | None = None,
+) -> Model:
+    """
+    Gives a live model a longer context window, in place: its configuration, rotary tables and generation defaults.
+
+    The tables are rebuilt in float32 where the old ones were (device, device map, `meta`), so a model in bfloat16 is
+    safe, and one damaged by `model.to(torch.bfloat16)` is repaired. PEFT-wrapped models are extended inside.
+
+    Args:
+        model (`nn.Module`):
+            A transformers causal language model, stock or ours, bare or wrapped by PEFT.
+        context_length, method, rope_theta, factor, attention_factor, rope_factors, original_context_length:
+            As in [`extend_config`].
+
+    Returns:
+        `nn.Module`: the same object.
+
+    Raises:
+        ValueError: as in [`extend_config`], or if the model has no rotary module of a known kind.
+        TypeError: as in [`extend_config`].
+
+    Example:
+
+    ```python
+    >>> model = extend_context(model, context_length=131_072, method="yarn")
+    >>> model.config.rope_parameters["factor"], model.config.max_position_embeddings
+    (32.0, 131072)
+    ```
+    """
+    request = ExtensionRequest(context_length, method, rope_theta, factor, attention_factor, rope_factors)
+    base = unwrapped(model)
+    if not isinstance(getattr(base, "config", None), PreTrainedConfig):
+        raise TypeError(f"model must be a transformers model with a config, got {type(model).__name__}.")
+    layout = find_layout(base.config, original_context_length)
+    rotary = rotary_modules(base)
+    if not rotary:
+        raise ValueError(
+            f"{type(base).__name__} ({layout.config.model_type!r}) has no module named *RotaryEmbedding with an "
+            "`inv_freq` buffer built from its configuration, so a live change cannot reach it."
+        )
+    before = layout.config.max_position_embeddings
+    _write(layout, request)
+    for module in rotary.values():
+        rebuild(module, layout.config)
+    generation = getattr(base, "generation_config", None)
+    if generation is not None and generation.max_length == before:
+        generation.max_length = context_length
+    return model
+
+
+def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, context_length: int) -> PreTrainedTokenizerBase:
+    """
+    Sets the tokenizer's `model_max_length` to the extended window, in place, so that it does not warn or truncate.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`):
+            The model's tokenizer.
+        context_length (`int`):
+            Length in tokens.
+
+    Returns:
+        `PreTrainedTokenizerBase`: the same object.
+    """
+    ExtensionRequest(context_length)  # the same check of the length
+    tokenizer.model_max_length = context_length
+    return tokenizer
+
+
+def _write(layout: RopeLayout, request: ExtensionRequest) -> None:
+    config = layout.config
+    parameters = extended_parameters(layout, request)
+    _announce(layout, request)
+    record: dict[str, Any] = {
+        "method": request.method,
+        "max_position_embeddings": request.context_length,
+        "original_max_position_embeddings": layout.original_length,
+        "original_rope_parameters": layout.original_parameters,
+    }
+    if layout.layer_type is None:
+        config.rope_parameters = parameters
+    else:
+        config.rope_parameters = {**config.rope_parameters, layout.layer_type: parameters}
+    config.max_position_embeddings = request.context_length
+    if getattr(config, "head_dim", 0) is None:
+        # transformers' yarn and longrope read an attribute that is None as the size of a head
+        config.head_dim = config.hidden_size // config.num_attention_heads
+    if hasattr(config, "original_max_position_embeddings"):
+        # Phi-3 keeps it here too, and gives this one priority over the dictionary
+        config.original_max_position_embeddings = layout.original_length
+    setattr(config, RECORD_KEY, record)
+    keep_legacy_rope(config)
+
+
+def _announce(layout: RopeLayout, request: ExtensionRequest) -> None:
+    config, length = layout.config, layout.original_length
+    if config.max_position_embeddings != length:
+        logger.warning(
+            "this %s was already extended from %d to %d tokens; the extension to %d counts from %d again.",
+            config.model_type,
+            length,
+            config.max_position_embeddings,
+            request.context_length,
+            length,
+        )
+    window = getattr(config, "sliding_window", None)
+    layer_types = getattr(config, "layer_types", None)
+    local = layer_types is None or all(kind == "sliding_attention" for kind in layer_types)
+    if window and getattr(config, "use_sliding_window", True) and local and window < request.context_length:
+        logger.warning(
+            "every layer of this %s attends to %d tokens (sliding_window); a longer context reaches further only "
+            "through several layers. Set config.sliding_window=None before loading to lift it.",
+            config.model_type,
+            window,
+        )

@@ -1,0 +1,148 @@
+"""The same rotary numbers in the spelling of transformers 4, for every reader that only knows that one."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from .architecture import LOCAL_LAYER_TYPES
+
+
+def legacy_rope_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """
+    Fields that make transformers 4 (and every reader of its files) see the numbers of `rope_parameters`.
+
+    Files written by transformers 5 hold `rope_parameters` alone; transformers 4.57 reads such a file without an error
+    as plain RoPE with base 10,000. With the fields returned here both read the same numbers, and transformers 5, which
+    gives the legacy spelling priority, still ends with an equal dictionary.
+
+    Args:
+        config (`dict`):
+            Contents of a `config.json` (of the text part, for a multimodal model).
+
+    Returns:
+        `dict`: fields to set beside `rope_parameters`; empty if there is no legacy spelling for this architecture.
+    """
+    parameters = config.get("rope_parameters")
+    if not parameters:
+        return {}
+    model_type = config.get("model_type")
+    nested = [key for key, value in parameters.items() if isinstance(value, dict)]
+    if nested:
+        return _gemma3_fields(parameters) if model_type == "gemma3_text" else {}
+    if "mrope_section" in parameters:
+        return {}
+    fields: dict[str, Any] = {"rope_theta": parameters["rope_theta"], "rope_scaling": _scaling(parameters)}
+    partial = parameters.get("partial_rotary_factor")
+    if partial is not None:
+        fields["partial_rotary_factor"] = partial
+    if model_type == "gpt_neox":
+        fields |= {"rotary_emb_base": parameters["rope_theta"], "rotary_pct": partial}
+    if model_type == "phi3":
+        fields["rope_scaling"] = _phi3_scaling(config, parameters)
+    return fields
+
+
+def _scaling(parameters: dict[str, Any]) -> dict[str, Any] | None:
+    if parameters.get("rope_type", "default") == "default":
+        return None
+    outside = ("rope_theta", "partial_rotary_factor")
+    return {key: copy.copy(value) for key, value in parameters.items() if key not in outside}
+
+
+def _gemma3_fields(parameters: dict[str, Any]) -> dict[str, Any]:
+    reaching = next(value for key, value in parameters.items() if key not in LOCAL_LAYER_TYPES)
+    local = parameters.get("sliding_attention") or {}
+    fields = {"rope_theta": reaching["rope_theta"], "rope_scaling": _scaling(reaching)}
+    if "rope_theta" in local:
+        fields["rope_local_base_freq"] = local["rope_theta"]
+    return fields
+
+
+def _phi3_scaling(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """
+    Phi-3 of transformers 4 takes exactly three keys and derives the attention factor from the lengths. Where that
+    derived number is not ours the full dictionary is written: transformers 4 then stops with an error, which is better
+    than other numbers.
+    """
+    scaling = _scaling(parameters)
+    if scaling is None:
+        return None
+    original = config["original_max_position_embeddings"]
+    ratio = config["max_position_embeddings"] / original
+    derived = math.sqrt(1.0 + math.log(ratio) / math.log(original)) if ratio > 1.0 else 1.0
+    declared = scaling.get("attention_factor")
+    if declared is not None and not math.isclose(declared, derived, rel_tol=1e-12):
+        return scaling
+    return {"type": "longrope", "short_factor": scaling["short_factor"], "long_factor": scaling["long_factor"]}
+
+
+class LegacyRopeWriter:
+    """
+    Stands in for `config.to_dict` on one configuration object and adds the legacy fields to what is written.
+
+    The fields are derived from `rope_parameters` at the moment of writing, so they cannot drift from it, and no
+    attribute of the configuration changes, so the running model cannot see them. It follows the configuration through
+    `copy.deepcopy` and `pickle`; it does not follow a load from disk, after which `keep_legacy_rope` attaches it anew.
+
+    Args:
+        config (`PreTrainedConfig`):
+            The configuration to write.
+    """
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        self.config = config
+
+    def __call__(self) -> dict[str, Any]:
+        output = type(self.config).to_dict(self.config)
+        output.pop("to_dict", None)
+        return output | legacy_rope_fields(output)
+
+    def __eq__(self, other: object) -> bool:
+        # configurations compare their attribute dictionaries: two writers never make two of them differ
+        return isinstance(other, LegacyRopeWriter)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def keep_legacy_rope(config: PreTrainedConfig) -> None:
+    """Makes every later `save_pretrained` of `config` (or of a model that holds it) write the legacy fields too."""
+    written = config.to_dict()
+    if legacy_rope_fields(written).items() <= written.items():
+        return  # the class writes them itself, or there is nothing to write
+    vars(config)["to_dict"] = LegacyRopeWriter(config)
+
+
+def write_legacy_rope(folder: str | os.PathLike[str]) -> bool:
+    """
+    Adds the legacy fields to a saved `config.json`, after a plain `save_pretrained` of transformers 5.
+
+    Args:
+        folder (`str` or `os.PathLike`):
+            Folder that holds a `config.json`.
+
+    Returns:
+        `bool`: whether the file was changed.
+
+    Raises:
+        ValueError: the folder has no `config.json`.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no config.json. Give the folder of a saved model.")
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    text = raw.get("text_config", raw)
+    fields = legacy_rope_fields(text)
+    if fields.items() <= text.items():
+        return False
+    text.update(fields)
+    temporary = path.with_name("config.json.partial")
+    temporary.write_text(json.dumps(raw, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return True

@@ -1,0 +1,114 @@
+"""The rotary modules of a live model: find them, rebuild them, read their state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+SUFFIX = "inv_freq"
+
+
+@dataclass(frozen=True)
+class RotaryState:
+    """
+    What one rotary table computes with.
+
+    Args:
+        module (`str`):
+            Name of the module in the model.
+        layer_type (`str`, *optional*):
+            The layer type it serves, for models that keep one table per type.
+        inv_freq (`torch.Tensor` of shape `(rotary_dim / 2,)`):
+            Inverse frequencies in radians per token, as stored (dtype included).
+        attention_factor (`float`):
+            Multiplier of cosine and sine.
+    """
+
+    module: str
+    layer_type: str | None
+    inv_freq: torch.Tensor
+    attention_factor: float
+
+
+def unwrapped(model: Any) -> PreTrainedModel:
+    """The transformers model inside a PEFT, DDP or compiled wrapper, or `model` itself."""
+    if hasattr(model, "get_base_model"):
+        return unwrapped(model.get_base_model())
+    for inner in ("module", "_orig_mod"):
+        if isinstance(getattr(model, inner, None), nn.Module) and not hasattr(model, "config"):
+            return unwrapped(getattr(model, inner))
+    return model
+
+
+def rotary_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """
+    Every module of `model` that turns positions into cosine and sine from a text configuration.
+
+    Returns:
+        `dict[str, nn.Module]`: by name; empty if the model has none.
+    """
+    found = {}
+    for name, module in model.named_modules():
+        config = getattr(module, "config", None)
+        if "RotaryEmbedding" not in type(module).__name__ or not getattr(config, "rope_parameters", None):
+            continue
+        if any(key.endswith(SUFFIX) for key in _tables(module)):
+            found[name] = module
+    return found
+
+
+def _tables(module: nn.Module) -> dict[str, torch.Tensor]:
+    tables = dict(module.named_buffers(recurse=False))
+    return {key: value for key, value in tables.items() if key.endswith(SUFFIX)}
+
+
+def rebuilt(module: nn.Module, config: PreTrainedConfig, device: str = "cpu") -> nn.Module:
+    """A fresh rotary module of the class of `module`, built from `config` on `device`."""
+    with torch.device(device):
+        return type(module)(config)
+
+
+def rebuild(module: nn.Module, config: PreTrainedConfig) -> None:
+    """
+    Gives `module` the state of a freshly built one of its class, in place.
+
+    In place, so that hooks (device maps, offloading) and references survive. Tables are computed on the CPU, as
+    `from_pretrained` does, and moved to where the old ones were; on `meta` they stay there. They are float32 whatever
+    the model's dtype is.
+    """
+    device = next(iter(_tables(module).values())).device
+    fresh = rebuilt(module, config, "meta" if device.type == "meta" else "cpu")
+    # recomputed lazily by transformers from the old parameters; stale after a change
+    for key in [key for key in vars(module) if key.endswith(f"long_{SUFFIX}")]:
+        delattr(module, key)
+    for key, value in vars(fresh).items():
+        if not key.startswith("_") and key != "training":
+            setattr(module, key, value.to(device) if isinstance(value, torch.Tensor) else value)
+    for key, value in fresh.named_buffers(recurse=False):
+        if key in vars(module):
+            delattr(module, key)
+        module.register_buffer(key, value.to(device), persistent=False)
+
+
+def rotary_states(module: Any, name: str = "") -> list[RotaryState]:
+    """
+    The tables of one rotary module, one entry for each layer type.
+
+    For `longrope` the table built at load time is read, because the other one alternates with the input length.
+    """
+    states = []
+    for key, table in _tables(module).items():
+        prefix = key[: -len(SUFFIX)]
+        if prefix.endswith(("original_", "long_")):
+            continue
+        stored = getattr(module, f"{prefix}original_{SUFFIX}", table)
+        # the table in use alternates only for longrope; everywhere else it is the truth
+        rope_type = module.rope_type if not prefix else module.rope_type[prefix[:-1]]
+        used = stored if rope_type == "longrope" else table
+        scaling = getattr(module, f"{prefix}attention_scaling")
+        states.append(RotaryState(name, prefix[:-1] or None, used.detach(), float(scaling)))
+    return states

@@ -1,0 +1,250 @@
+"""Proof that the context window in a saved folder is the one that ran."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from .architecture import find_layout, rope_entry
+from .legacy import legacy_rope_fields
+from .rotary import RotaryState, rebuild, rebuilt, rotary_modules, rotary_states, unwrapped
+
+TOLERANCE = 1e-6
+"""Largest relative difference of inverse frequencies that counts as equal (float32 rounding is 6e-8)."""
+
+
+@dataclass(frozen=True)
+class ContextReport:
+    """
+    What a model's context window is, where it is written, and whether the two agree.
+
+    Args:
+        rope_type (`str`), rope_theta (`float`), factor (`float`), attention_factor (`float`):
+            In force in the configuration; `factor` is 1 for unscaled types.
+        context_length (`int`), original_length (`int`):
+            In tokens: `max_position_embeddings`, and the length at pretraining (0 if nothing tells it).
+        longest_wavelength (`float`):
+            Tokens that the slowest pair needs for a full turn.
+        difference (`float`):
+            Largest relative difference between the frequencies compared.
+        problems (`tuple[str, ...]`):
+            What is wrong; empty if all that was compared agrees.
+        notes (`tuple[str, ...]`):
+            What some readers will not understand, though nothing is wrong.
+    """
+
+    rope_type: str
+    rope_theta: float
+    factor: float
+    attention_factor: float
+    context_length: int
+    original_length: int
+    longest_wavelength: float
+    difference: float
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """`bool`: whether nothing is wrong."""
+        return not self.problems
+
+
+def verify_context(
+    path_or_id: str | None = None,
+    model: nn.Module | None = None,
+    *,
+    raise_on_mismatch: bool = True,
+    trust_remote_code: bool = False,
+) -> ContextReport:
+    """
+    Recomputes inverse frequencies and attention factor from what is saved and compares them with the live ones.
+
+    With a path alone, the file's own fields are checked against each other. With a model alone, the model's tables
+    are compared with what its configuration, which is what a save would write, says. With both, the tables are also
+    compared with the saved folder, and so are the lengths.
+
+    Args:
+        path_or_id (`str`, *optional*):
+            A saved folder or Hub id.
+        model (`nn.Module`, *optional*):
+            A live causal language model, bare or wrapped by PEFT.
+        raise_on_mismatch (`bool`, *optional*, defaults to `True`):
+            Raise on any problem; otherwise the report lists them.
+        trust_remote_code (`bool`, *optional*, defaults to `False`):
+            Passed to `AutoConfig`.
+
+    Returns:
+        `ContextReport`
+
+    Raises:
+        ValueError: nothing to verify was given, the model has no rotary embedding, or (by default) something differs.
+    """
+    if path_or_id is None and model is None:
+        raise ValueError("verify_context needs a path_or_id, a model, or both.")
+    problems: list[str] = []
+    notes: list[str] = []
+    saved = None
+    if path_or_id is not None:
+        saved = AutoConfig.from_pretrained(path_or_id, trust_remote_code=trust_remote_code)
+        raw, _ = PreTrainedConfig.get_config_dict(path_or_id)
+        _check_spellings(raw.get("text_config", raw), problems, notes)
+    live = unwrapped(model) if model is not None else None
+    config = (live if live is not None else _skeleton(saved)).config
+    text = config.get_text_config(decoder=True)
+    modules = rotary_modules(live if live is not None else _skeleton(saved))
+    if not modules:
+        find_layout(config)  # says what the model has instead
+        raise ValueError(f"{text.model_type!r} has no rotary module with an `inv_freq` buffer to verify.")
+    worst = 0.0
+    if live is not None:
+        worst = _compare(modules, text, "its configuration", problems)
+    if live is not None and saved is not None:
+        worst = max(worst, _compare(modules, saved.get_text_config(decoder=True), f"{path_or_id}", problems))
+        _check_length(text, saved.get_text_config(decoder=True), problems)
+    report = _report(text, modules, worst, problems, notes)
+    if raise_on_mismatch and problems:
+        raise ValueError(
+            "what is saved is not what runs:\n- " + "\n- ".join(problems) + "\nChange a model with `extend_context`, "
+            "which rebuilds its tables; repair tables damaged by a cast with `restore_rotary(model)`."
+        )
+    return report
+
+
+def restore_rotary(model: nn.Module) -> nn.Module:
+    """
+    Rebuilds every rotary table of `model` from its configuration, in float32 and in place.
+
+    Repairs a model cast as a whole (`model.to(torch.bfloat16)`, `model.half()`), which rounds its frequencies, and
+    makes a configuration edited after loading take effect.
+
+    Args:
+        model (`nn.Module`):
+            A live causal language model, bare or wrapped by PEFT.
+
+    Returns:
+        `nn.Module`: the same object.
+    """
+    base = unwrapped(model)
+    text = base.config.get_text_config(decoder=True)
+    for module in rotary_modules(base).values():
+        rebuild(module, text)
+    return model
+
+
+def _skeleton(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model without memory: only the classes of its rotary modules are wanted."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def _compare(modules: dict[str, nn.Module], config: PreTrainedConfig, where: str, problems: list[str]) -> float:
+    worst = 0.0
+    for name, module in modules.items():
+        expected = {state.layer_type: state for state in rotary_states(rebuilt(module, config), name)}
+        for state in rotary_states(module, name):
+            label = f"{name}[{state.layer_type}]" if state.layer_type else name
+            worst = max(worst, _compare_state(label, state, expected.get(state.layer_type), where, problems))
+    return worst
+
+
+def _compare_state(label: str, live: RotaryState, other: RotaryState | None, where: str, problems: list[str]) -> float:
+    if other is None or other.inv_freq.shape != live.inv_freq.shape:
+        problems.append(f"{label} has tables that {where} does not describe")
+        return math.inf
+    if live.inv_freq.device.type == "meta":
+        problems.append(f"{label} is on the meta device, its tables hold nothing to compare; load the weights first")
+        return math.inf
+    if live.inv_freq.dtype != torch.float32:
+        problems.append(
+            f"{label}.inv_freq is {live.inv_freq.dtype}; rounding moves far positions by whole turns. It must stay "
+            "float32 when a model is cast"
+        )
+    mine, theirs = live.inv_freq.double().cpu(), other.inv_freq.double()
+    difference = ((mine - theirs).abs() / theirs.abs().clamp_min(1e-30)).max().item()
+    if difference > TOLERANCE:
+        pair = int(((mine - theirs).abs() / theirs.abs().clamp_min(1e-30)).argmax())
+        problems.append(
+            f"{label}.inv_freq differs from {where} by up to {difference:.2e} relative "
+            f"(pair {pair}: live {mine[pair]:.6e}, expected {theirs[pair]:.6e})"
+        )
+    if abs(live.attention_factor - other.attention_factor) > TOLERANCE:
+        problems.append(
+            f"{label}.attention_scaling is {live.attention_factor} live and {other.attention_factor} in {where}"
+        )
+    return difference
+
+
+def _check_length(live: PreTrainedConfig, saved: PreTrainedConfig, problems: list[str]) -> None:
+    if live.max_position_embeddings != saved.max_position_embeddings:
+        problems.append(
+            f"max_position_embeddings is {live.max_position_embeddings} live and {saved.max_position_embeddings} saved"
+        )
+
+
+def _check_spellings(raw: dict[str, Any], problems: list[str], notes: list[str]) -> None:
+    """Compares the legacy fields of a `config.json` with the ones its `rope_parameters` would give."""
+    expected = legacy_rope_fields(raw)
+    if not raw.get("rope_parameters"):
+        notes.append("config.json has only the spelling of transformers 4 (rope_theta, rope_scaling)")
+        return
+    if not expected:
+        notes.append("this architecture has no spelling that transformers 4 reads")
+    missing = []
+    for key, value in expected.items():
+        if key not in raw:
+            missing.append(key)
+        elif not _same(raw[key], value):
+            problems.append(f"config.json contradicts itself: {key}={raw[key]} but rope_parameters means {value}")
+    if missing:
+        notes.append(
+            f"config.json lacks {', '.join(missing)}: transformers 4 will read it as another model. "
+            "`write_legacy_rope(folder)` adds them"
+        )
+    if raw["rope_parameters"].get("rope_type") == "dynamic":
+        notes.append("rope type 'dynamic': frequencies follow the input length; llama.cpp drops it")
+    if raw["rope_parameters"].get("rope_type") == "longrope":
+        notes.append("rope type 'longrope': llama.cpp answers nonsense with it")
+
+
+def _same(given: Any, expected: Any) -> bool:
+    if isinstance(given, dict) and isinstance(expected, dict):
+        # the type is spelled `type` in old files, and a base inside the dictionary is harmless where it is the same
+        given = {("rope_type" if key == "type" else key): value for key, value in given.items()}
+        expected = {("rope_type" if key == "type" else key): value for key, value in expected.items()}
+        return all(_same(given.get(key), value) for key, value in expected.items())
+    if isinstance(given, (int, float)) and isinstance(expected, (int, float)):
+        return math.isclose(given, expected, rel_tol=1e-12)
+    return bool(given == expected)
+
+
+def _report(
+    config: PreTrainedConfig, modules: dict[str, nn.Module], difference: float, problems: list[str], notes: list[str]
+) -> ContextReport:
+    layer_type = None
+    nested = [key for key, value in config.rope_parameters.items() if isinstance(value, dict)]
+    if nested:
+        layer_type = next((key for key in nested if key == "full_attention"), nested[0])
+    entry = rope_entry(config, layer_type)
+    module = next(iter(modules.values()))
+    states = rotary_states(rebuilt(module, config))
+    state = next(state for state in states if state.layer_type == layer_type)
+    record = getattr(config, "lsw_context", None) or {}
+    original = entry.get("original_max_position_embeddings") or record.get("original_max_position_embeddings", 0)
+    return ContextReport(
+        rope_type=entry.get("rope_type", "default"),
+        rope_theta=float(entry["rope_theta"]),
+        factor=float(entry.get("factor") or 1.0),
+        attention_factor=state.attention_factor,
+        context_length=config.max_position_embeddings,
+        original_length=original,
+        longest_wavelength=2 * math.pi / state.inv_freq.min().item(),
+        difference=difference,
+        problems=tuple(problems),
+        notes=tuple(notes),
+    )
