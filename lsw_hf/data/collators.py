@@ -1,0 +1,254 @@
+"""Batches with skipped positions: the collator that turns instruction rows into SkipAlign training batches."""
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from .position_borders import IGNORE_INDEX, find_borders, sentence_starts_after
+from .position_draws import content_hash, row_keys
+from .positions import PositionSampler, Split, Strategy
+
+
+def _new_epoch() -> torch.Tensor:
+    # In shared memory, so that worker processes that live through several epochs see a new epoch as well.
+    return torch.zeros((), dtype=torch.int64).share_memory_()
+
+
+@dataclass
+class DataCollatorForSkipAlign:
+    """Pads or packs instruction rows and gives them skipped `position_ids`.
+
+    Positions are drawn here, not stored in a column, because trainers drop or ignore such a column and because each
+    epoch should see new ones. They are a function of `seed`, the epoch and the tokens of the row, and of nothing
+    else: the same for any number of workers and processes, any batch size and order, and after a resume.
+    [`SkipAlignTrainer`] keeps the epoch up to date; elsewhere call [`~DataCollatorForSkipAlign.set_epoch`].
+
+    A row is a dictionary with `"input_ids"` and either `"labels"` (-100 on instructions) or the masks
+    `"completion_mask"` and `"assistant_masks"`. It is one unpadded dialogue, unless `packed` is set and
+    `"seq_lengths"` names several.
+
+    Args:
+        pad_token_id (`int`):
+            Token id used for padding.
+        context_length (`int`):
+            Target context length in tokens; all positions are below it. Rows must not be longer.
+        strategy (`str`, *optional*, defaults to `"skip_all"`):
+            Where jumps may stand, see [`~lsw_hf.data.positions.PositionSampler`].
+        skip_probability (`float`, *optional*, defaults to 0.5):
+            Share of the dialogues that get skips, in [0, 1]; the others keep ordinary positions.
+        sentence_end_token_ids (`Sequence[int]`, *optional*):
+            Ids of the tokens that end a sentence. With them, jumps may also stand between sentences.
+        max_skips (`int`, *optional*):
+            Largest number of jumps in a dialogue. Defaults to 16.
+        seed (`int`, *optional*, defaults to 0):
+            Seed of the positions.
+        packed (`bool`, *optional*, defaults to `False`):
+            `False` makes one row per dialogue. `True` lays all dialogues behind each other in one row, isolated from
+            each other by `cu_seq_lens_q`/`cu_seq_lens_k`; it needs flash attention or
+            `attn_implementation="lsw_sdpa"`.
+        pad_to_multiple_of (`int`, *optional*):
+            Pads the length of the batch to a multiple of this value.
+        split (`str`, *optional*, defaults to `"cuts"`):
+            How the skipped positions are shared between jumps, see [`~lsw_hf.data.positions.PositionSampler`].
+
+    Returns (of a call):
+        `dict` of tensors of shape `(num_rows, length)`, or `(1, length)` when packed, `length` in tokens:
+
+        - `input_ids`, `labels` (-100 on padding and, when packed, on the first token of each dialogue);
+        - `position_ids`: in each dialogue from 0, strictly increasing. They run on through the padding, where they
+          stop at `context_length - 1`: no token looks at padding, so repeated positions there are harmless;
+        - rows: `attention_mask`, all ones, padding included. With right padding this changes no real token's output,
+          while `None` would be read as "a jump begins a new document", and a zero would cost a full attention
+          matrix;
+        - packed: `cu_seq_lens_q`, `cu_seq_lens_k` (int32), `max_length_q`, `max_length_k` (`int`), `seq_idx`
+          (int32), and no mask. Padding is a document of its own.
+
+    Raises:
+        `ValueError`: An argument is outside its range, or a row is longer than `context_length`, empty, padded,
+        without labels, without a single trained token, or brings its own `position_ids`.
+
+    Example:
+
+    ```python
+    >>> from lsw_hf import DataCollatorForSkipAlign
+    >>> collator = DataCollatorForSkipAlign(pad_token_id=0, context_length=64, skip_probability=1.0)
+    >>> rows = [{"input_ids": [5, 6, 7, 8], "labels": [-100, -100, 7, 8]}, {"input_ids": [5, 9], "labels": [-100, 9]}]
+    >>> collator(rows)
+    ```
+    """
+
+    pad_token_id: int
+    context_length: int
+    strategy: Strategy = "skip_all"
+    skip_probability: float = 0.5
+    sentence_end_token_ids: Sequence[int] | None = None
+    max_skips: int | None = None
+    seed: int = 0
+    packed: bool = False
+    pad_to_multiple_of: int | None = None
+    split: Split = "cuts"
+    _epoch: torch.Tensor = field(init=False, repr=False, compare=False, default_factory=_new_epoch)
+
+    def __post_init__(self) -> None:
+        if self.pad_token_id is None:
+            raise ValueError("pad_token_id is None; set tokenizer.pad_token, for example to tokenizer.eos_token.")
+        if self.pad_to_multiple_of is not None and self.pad_to_multiple_of < 1:
+            raise ValueError(f"pad_to_multiple_of must be at least 1, got {self.pad_to_multiple_of}.")
+        self._sampler()
+
+    def _sampler(self) -> PositionSampler:
+        return PositionSampler(self.context_length, self.strategy, self.skip_probability, self.max_skips, self.split)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # A no-op in a worker started by torch, which receives the shared memory itself; a plain pickle is a copy.
+        self._epoch.share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that positions are drawn for, 0 for the first."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draws other positions from now on, also in worker processes that are already running.
+
+        Args:
+            epoch (`int`): Number of the epoch, 0 for the first. Call it before the data loader is iterated.
+        """
+        self._epoch.fill_(epoch)
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        tokens = [_as_array(row["input_ids"]) for row in rows]
+        labels = [_labels_of(row, ids, index) for index, (row, ids) in enumerate(zip(rows, tokens, strict=True))]
+        lengths = self._document_lengths(rows, tokens)
+        flat_tokens, flat_labels = np.concatenate(tokens), np.concatenate(labels)
+        starts = np.cumsum(lengths) - lengths
+        hashes = [content_hash(flat_tokens[s : s + n]) for s, n in zip(starts, lengths, strict=True)]
+
+        sentence_starts = None
+        if self.sentence_end_token_ids is not None:
+            sentence_ends = np.isin(flat_tokens, np.asarray(self.sentence_end_token_ids, dtype=np.int64))
+            sentence_starts = sentence_starts_after(sentence_ends)
+        borders = find_borders(flat_labels != IGNORE_INDEX, lengths, sentence_starts)
+        positions = self._sampler()(lengths, borders, row_keys(self.seed, self.epoch, hashes))
+        if self.packed:
+            return self._pack(flat_tokens, flat_labels, positions, lengths)
+        return self._pad(flat_tokens, flat_labels, positions, lengths)
+
+    def _document_lengths(self, rows: Sequence[Mapping[str, Any]], tokens: list[np.ndarray]) -> np.ndarray:
+        """Returns the length of each dialogue of the batch; a packed row holds several."""
+        lengths: list[int] = []
+        for index, (row, ids) in enumerate(zip(rows, tokens, strict=True)):
+            documents = [int(n) for n in row.get("seq_lengths") or [len(ids)]]
+            if len(documents) > 1 and not self.packed:
+                raise ValueError(
+                    f"Row {index} holds {len(documents)} packed dialogues (seq_lengths), but one dialogue per row is "
+                    "expected. Use DataCollatorForSkipAlign(packed=True), or turn packing off."
+                )
+            if min(documents) < 1 or sum(documents) != len(ids):
+                raise ValueError(
+                    f"Row {index} has {len(ids)} tokens in dialogues of lengths {documents}; lengths must be positive "
+                    "and add up to the number of tokens."
+                )
+            lengths.extend(documents)
+        return np.array(lengths, dtype=np.int64)
+
+    def _padded_length(self, length: int) -> int:
+        multiple = self.pad_to_multiple_of or 1
+        return -(-length // multiple) * multiple
+
+    def _pad(
+        self, tokens: np.ndarray, labels: np.ndarray, positions: np.ndarray, lengths: np.ndarray
+    ) -> dict[str, Any]:
+        shape = (len(lengths), self._padded_length(int(lengths.max())))
+        input_ids = np.full(shape, self.pad_token_id, dtype=np.int64)
+        padded_labels = np.full(shape, IGNORE_INDEX, dtype=np.int64)
+        position_ids = np.empty(shape, dtype=np.int64)
+        start = 0
+        for row, length in enumerate(lengths.tolist()):
+            end = start + length
+            input_ids[row, :length] = tokens[start:end]
+            padded_labels[row, :length] = labels[start:end]
+            position_ids[row, :length] = positions[start:end]
+            first = positions[end - 1] + 1
+            position_ids[row, length:] = np.arange(first, first + shape[1] - length)
+            start = end
+        np.minimum(position_ids, self.context_length - 1, out=position_ids)
+        return {
+            "input_ids": torch.from_numpy(input_ids),
+            "labels": torch.from_numpy(padded_labels),
+            "attention_mask": torch.ones(shape, dtype=torch.int64),
+            "position_ids": torch.from_numpy(position_ids),
+        }
+
+    def _pack(
+        self, tokens: np.ndarray, labels: np.ndarray, positions: np.ndarray, lengths: np.ndarray
+    ) -> dict[str, Any]:
+        # The first token of a dialogue would be predicted from the last token of the dialogue before it.
+        labels[np.cumsum(lengths) - lengths] = IGNORE_INDEX
+        padding = self._padded_length(len(tokens)) - len(tokens)
+        if padding:
+            lengths = np.append(lengths, padding)
+            tokens = np.append(tokens, np.full(padding, self.pad_token_id))
+            labels = np.append(labels, np.full(padding, IGNORE_INDEX))
+            positions = np.append(positions, np.minimum(np.arange(padding), self.context_length - 1))
+        cu_seq_lens = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+        max_length = int(lengths.max())
+        return {
+            "input_ids": torch.from_numpy(tokens)[None],
+            "labels": torch.from_numpy(labels)[None],
+            "position_ids": torch.from_numpy(positions)[None],
+            "cu_seq_lens_q": cu_seq_lens,
+            "cu_seq_lens_k": cu_seq_lens,
+            "max_length_q": max_length,
+            "max_length_k": max_length,
+            "seq_idx": torch.from_numpy(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths))[None],
+        }
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """Returns a one-dimensional int64 array; for a list, the detour through `array` is the fast way."""
+    if isinstance(values, list):
+        return np.frombuffer(array("q", values), dtype=np.int64)
+    return np.asarray(values, dtype=np.int64).reshape(-1)
+
+
+def _labels_of(row: Mapping[str, Any], tokens: np.ndarray, index: int) -> np.ndarray:
+    """Returns the labels of a row after checking it; masks are turned into labels."""
+    if len(tokens) == 0:
+        raise ValueError(f"Row {index} is empty; filter empty rows out of the dataset.")
+    if "position_ids" in row:
+        raise ValueError(
+            f"Row {index} brings its own position_ids, which would be ignored: this collator draws new ones in every "
+            "epoch. Remove the column (dataset.remove_columns('position_ids')) or use another collator."
+        )
+    if "attention_mask" in row and not _as_array(row["attention_mask"]).all():
+        raise ValueError(
+            f"Row {index} is already padded (its attention_mask has zeros). Pass unpadded rows: padding on the left "
+            "would shift every position, and this collator pads on the right."
+        )
+    if "labels" in row:
+        labels = _as_array(row["labels"])
+    else:
+        masks = [_as_array(row[name]) for name in ("completion_mask", "assistant_masks") if name in row]
+        if not masks:
+            raise ValueError(
+                f"Row {index} has neither labels nor completion_mask nor assistant_masks (its keys: {sorted(row)}), "
+                "so its instructions and responses cannot be told apart. Provide labels with -100 on the instructions."
+            )
+        trained = np.logical_and.reduce([mask != 0 for mask in masks])
+        labels = np.where(trained, tokens, IGNORE_INDEX)
+    if len(labels) != len(tokens):
+        raise ValueError(
+            f"Row {index} has {len(tokens)} input_ids but {len(labels)} labels; they must be of equal length."
+        )
+    if (labels == IGNORE_INDEX).all():
+        raise ValueError(
+            f"Row {index} has no trained token: all its labels are -100. Filter such rows; often the prompt alone "
+            "filled max_length."
+        )
+    return labels
