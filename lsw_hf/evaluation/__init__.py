@@ -1,1 +1,16 @@
-"""What a model can still find at a length: needle grids, perplexity, leakage, and their reports."""
+"""What the longer context is worth: needle grids and their reports."""
+
+from .needle import NeedleGrid, evaluate_needle
+from .needle_task import NeedleFact, NeedleTask, NumberNeedleTask
+from .report import NeedleCell, NeedleReport, NeedleSample
+
+__all__ = [
+    "NeedleCell",
+    "NeedleFact",
+    "NeedleGrid",
+    "NeedleReport",
+    "NeedleSample",
+    "NeedleTask",
+    "NumberNeedleTask",
+    "evaluate_needle",
+]

@@ -1,0 +1,146 @@
+"""Many questions about one long text: the text is computed once, each question sees it and nothing else."""
+
+import copy
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+
+class _SharedPrefixLayer(DynamicLayer):
+    """
+    Cache layer of a batch whose rows continue one common prefix. The prefix is stored once and only widened for the
+    moment of one layer's attention; the layer owns the tokens after it.
+    """
+
+    def __init__(self, prefix: DynamicLayer, batch_size: int) -> None:
+        super().__init__()
+        self._prefix_keys = prefix.keys.expand(batch_size, -1, -1, -1)
+        self._prefix_values = prefix.values.expand(batch_size, -1, -1, -1)
+        self.lazy_initialization(prefix.keys, prefix.values)
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = super().update(key_states, value_states)
+        return torch.cat([self._prefix_keys, keys], dim=-2), torch.cat([self._prefix_values, values], dim=-2)
+
+    def get_seq_length(self) -> int:
+        return int(self._prefix_keys.shape[-2]) + int(super().get_seq_length())
+
+
+def fork_cache(cache: Cache, batch_size: int) -> Cache:
+    """
+    A cache for `batch_size` rows that all continue `cache`, which is left as it is.
+
+    Plain attention layers are shared; layers of other kinds (sliding window, linear attention) are copied for each
+    row.
+    """
+    fork = copy.copy(cache)
+    fork.layers = []
+    for layer in cache.layers:
+        if type(layer) is DynamicLayer and layer.is_initialized:
+            fork.layers.append(_SharedPrefixLayer(layer, batch_size))
+        else:
+            layer = copy.deepcopy(layer)
+            if batch_size > 1 and hasattr(layer, "batch_repeat_interleave"):
+                layer.batch_repeat_interleave(batch_size)
+            fork.layers.append(layer)
+    return fork
+
+
+class GreedyReader:
+    """
+    Reads prompts with a causal LM and continues them greedily, as `model.generate(do_sample=False)` does.
+
+    Args:
+        model ([`PreTrainedModel`]): The model, on any device.
+        max_new_tokens (`int`): Most tokens that are generated, at least 1.
+        chunk_length (`int`, *optional*):
+            Compute a prefix in pieces of that many tokens: less memory, but on CPU about 5x the time, because every
+            piece needs an explicit mask. Defaults to one piece.
+        memory_budget (`float`, *optional*, defaults to 2e9): Bytes that widening a prefix to a batch may take.
+    """
+
+    def __init__(
+        self, model: Any, *, max_new_tokens: int, chunk_length: int | None = None, memory_budget: float = 2e9
+    ) -> None:
+        self.model = model
+        self.max_new_tokens = max_new_tokens
+        self.chunk_length = chunk_length
+        self.memory_budget = memory_budget
+        accepted = inspect.signature(model.forward).parameters
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        eos = getattr(model, "generation_config", None)
+        eos_ids = eos.eos_token_id if eos is not None else model.config.eos_token_id
+        self._eos = set(eos_ids if isinstance(eos_ids, Iterable) else [] if eos_ids is None else [eos_ids])
+
+    def prefill(self, ids: list[int]) -> Cache:
+        """Compute the common prefix of several prompts once."""
+        cache = None
+        step = self.chunk_length or len(ids)
+        for start in range(0, len(ids), step):
+            _, cache = self._forward(torch.tensor([ids[start : start + step]]), cache, start)
+        return cache
+
+    def batch_size(self, prefix: Cache, questions: int) -> int:
+        """Rows that can be asked at once within the memory budget, at least 1."""
+        row = 0
+        for layer in prefix.layers:
+            if getattr(layer, "keys", None) is not None:
+                stored = layer.keys.nbytes + layer.values.nbytes
+                # Shared layers are widened one at a time, into a copy and its input; copied layers stay.
+                row = max(row, 2 * stored) if type(layer) is DynamicLayer else row + 2 * stored
+        return max(1, min(questions, int(self.memory_budget // max(row, 1))))
+
+    def answer(self, rows: list[list[int]], prefix: Cache | None = None, prefix_length: int = 0) -> list[list[int]]:
+        """
+        Continue each row greedily.
+
+        Args:
+            rows (`list[list[int]]`): Token ids after the prefix, all of one length.
+            prefix ([`Cache`], *optional*): What [`~GreedyReader.prefill`] returned. It is not changed.
+            prefix_length (`int`, *optional*, defaults to 0): Tokens in `prefix`.
+
+        Returns:
+            `list[list[int]]`: New tokens of each row, up to and without the end-of-sequence token.
+
+        Raises:
+            `ValueError`: if a logit is NaN or infinite where the answer is decided.
+        """
+        cache = None if prefix is None else fork_cache(prefix, len(rows))
+        ids = torch.tensor(rows)
+        answers: list[list[int]] = [[] for _ in rows]
+        open_rows = set(range(len(rows)))
+        past = prefix_length
+        for step in range(self.max_new_tokens):
+            logits, cache = self._forward(ids, cache, past)
+            past += ids.shape[1]
+            if not torch.isfinite(logits.amax(dim=-1)).all() or torch.isnan(logits).any():
+                raise ValueError(
+                    f"the model's logits are not finite after {past} tokens; check its weights and its number type "
+                    "(float16 overflows in many models; try bfloat16 or float32)"
+                )
+            tokens = logits.argmax(dim=-1).tolist()
+            for row in sorted(open_rows):
+                if tokens[row] in self._eos:
+                    open_rows.discard(row)
+                else:
+                    answers[row].append(tokens[row])
+            if not open_rows or step + 1 == self.max_new_tokens:
+                break
+            ids = torch.tensor(tokens)[:, None]
+        return answers
+
+    @torch.no_grad()
+    def _forward(self, ids: torch.Tensor, cache: Cache | None, past: int) -> tuple[torch.Tensor, Cache]:
+        """Logits of the last position (batch, vocabulary) and the grown cache."""
+        device = self.model.device
+        # An explicit all-ones mask: without one, position ids can be mistaken for those of packed documents.
+        mask = torch.ones((ids.shape[0], past + ids.shape[1]), dtype=torch.long, device=device)
+        output = self.model(
+            input_ids=ids.to(device), attention_mask=mask, past_key_values=cache, use_cache=True, **self._last_only
+        )
+        return output.logits[:, -1].float(), output.past_key_values

@@ -1,0 +1,322 @@
+"""Haystacks of an exact length: facts at chosen depths among filler sentences, measured in tokens of the prompt."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from .needle_task import NeedleFact
+from .prompting import PromptEncoder
+
+_LAYOUT_ATTEMPTS = 50
+_FITTING_ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class NeedleQuestion:
+    """
+    One question about one haystack, ready for the model.
+
+    Args:
+        fact (`NeedleFact`): The fact that is asked for.
+        cell_depth (`float`): Depth of the grid cell that the question counts for.
+        depth (`float`):
+            Where the fact stands, measured in tokens: 0 is the first place of the haystack, 1 the last possible one.
+        prompt (`str`): The whole prompt.
+        input_ids (`list[int]`): The tokenizer's ids of the prompt; exactly `prompt_length` of them.
+    """
+
+    fact: NeedleFact
+    cell_depth: float
+    depth: float
+    prompt: str
+    input_ids: list[int]
+
+
+@dataclass(frozen=True)
+class HaystackPlan:
+    """
+    What one haystack should hold.
+
+    Args:
+        prompt_length (`int`): Tokens of every prompt about this haystack, special tokens and question included.
+        needle_depths (`tuple[float, ...]`): Cell depth of each needle, in [0, 1].
+        tolerance (`float`): How far a needle may stand from its cell depth. 0 places it at the nearest sentence
+        border.
+        facts_per_64_tokens (`float`): Density of facts, needles included; the needles are always there.
+        max_distractors (`int`, *optional*): Upper bound on the number of facts that are not needles.
+    """
+
+    prompt_length: int
+    needle_depths: tuple[float, ...]
+    tolerance: float
+    facts_per_64_tokens: float = 0.0
+    max_distractors: int | None = None
+
+
+def build_questions(
+    encoder: PromptEncoder, plan: HaystackPlan, generator: np.random.Generator
+) -> list[NeedleQuestion]:
+    """
+    Build one haystack and the questions about its needles.
+
+    Every prompt has exactly `plan.prompt_length` tokens. Filler is cut to fit: the first filler sentence of a
+    haystack may begin in the middle, like an excerpt; where questions differ in length, words of filler close the
+    shorter ones.
+
+    Args:
+        encoder ([`PromptEncoder`]): Tokenizer, template and task.
+        plan ([`HaystackPlan`]): Length, depths and density.
+        generator (`np.random.Generator`): Source of all randomness.
+
+    Returns:
+        `list[NeedleQuestion]`: One for each needle depth, in the order of `plan.needle_depths`.
+
+    Raises:
+        `ValueError`: if prompt and facts alone are longer than `prompt_length` (names the minimum), if a needle cannot
+            stand within the tolerance, or if the filler cannot be cut to the exact length.
+    """
+    builder = _HaystackBuilder(encoder, plan, generator)
+    return builder.build()
+
+
+class _HaystackBuilder:
+    """State of one construction: facts, filler drawn so far, and the cut piece that makes the length exact."""
+
+    def __init__(self, encoder: PromptEncoder, plan: HaystackPlan, generator: np.random.Generator) -> None:
+        self.encoder, self.plan, self.generator = encoder, plan, generator
+        self.filler = _Filler(encoder, generator)
+
+    def build(self) -> list[NeedleQuestion]:
+        facts, room = self._draw_facts()
+        needles = facts[: len(self.plan.needle_depths)]
+        sizes = self.encoder.sizes([fact.text for fact in facts])
+        pieces, places = self._lay_out(facts, sizes, room)
+        longest = max(needles, key=lambda fact: len(self.encoder.ids(self.encoder.text("", fact))))
+        pieces, haystack = self._fit(pieces, longest, set(places))
+        depths = self._measure(pieces, haystack, longest, places)
+        questions = []
+        for fact, cell_depth, depth in zip(needles, self.plan.needle_depths, depths, strict=True):
+            prompt, ids = self._close(haystack, fact)
+            questions.append(NeedleQuestion(fact, cell_depth, depth, prompt, ids))
+        return questions
+
+    def _draw_facts(self) -> tuple[list[NeedleFact], int]:
+        """Needles first, then distractors; and the tokens that are left for filler."""
+        plan, task = self.plan, self.encoder.task
+        needles = len(plan.needle_depths)
+        probe = task.facts(np.random.default_rng(0), 1)[0]
+        empty = len(self.encoder.ids(self.encoder.text("", probe)))
+        wanted = round(plan.facts_per_64_tokens * max(plan.prompt_length - empty, 0) / 64)
+        distractors = max(wanted - needles, 0)
+        if plan.max_distractors is not None:
+            distractors = min(distractors, plan.max_distractors)
+        facts = task.facts(self.generator, needles + distractors)
+        overhead = max(len(self.encoder.ids(self.encoder.text("", fact))) for fact in facts[:needles])
+        taken = sum(self.encoder.sizes([fact.text for fact in facts]))
+        room = plan.prompt_length - overhead - taken
+        if room < 0:
+            raise ValueError(
+                f"a context_length of {plan.prompt_length} tokens is too short: the prompt without filler takes "
+                f"{overhead} and its {len(facts)} facts take {taken} tokens, so the minimum is {overhead + taken}"
+            )
+        return facts, room
+
+    def _lay_out(self, facts: list[NeedleFact], sizes: list[int], room: int) -> tuple[list[str], list[int]]:
+        """Pieces of the haystack in order, and for each fact its index among them; retried until the needles fit."""
+        filler = self.filler.take(room)
+        cut = room - sum(size for _, size in filler)
+        fillers = ([(self.filler.of_size(cut), cut)] if cut else []) + filler
+        haystack = room + sum(sizes)
+        worst = 0.0
+        for _ in range(_LAYOUT_ATTEMPTS):
+            targets = self._draw_targets(len(facts))
+            order = np.argsort(targets, kind="stable").tolist()
+            starts = [targets[index] * (haystack - sizes[index]) for index in order]
+            sequence = _interleave([sizes[index] for index in order], starts, [size for _, size in fillers])
+            pieces: list[str] = []
+            places, reached, position = [0] * len(facts), [0.0] * len(facts), 0
+            for kind, index in sequence:
+                if kind == "fact":
+                    fact = order[index]
+                    places[fact] = len(pieces)
+                    reached[fact] = position / max(haystack - sizes[fact], 1)
+                    position += sizes[fact]
+                    pieces.append(facts[fact].text)
+                else:
+                    position += fillers[index][1]
+                    pieces.append(fillers[index][0])
+            gaps = [abs(depth - cell) for depth, cell in zip(reached, self.plan.needle_depths, strict=False)]
+            if self.plan.tolerance == 0 or max(gaps) <= self.plan.tolerance:
+                return pieces, places
+            worst = max(gaps)
+        raise ValueError(
+            f"{len(self.plan.needle_depths)} needles do not fit into their depth cells at {self.plan.prompt_length} "
+            f"tokens: one stands {worst:.3f} away, allowed is {self.plan.tolerance:.3f}. Ask fewer questions of a "
+            "haystack (questions_per_haystack), or use longer contexts"
+        )
+
+    def _draw_targets(self, count: int) -> list[float]:
+        """
+        Depth aimed at by each fact: needles in their cells, distractors evenly over the haystack (jittered strata).
+        """
+        plan = self.plan
+        strata = [(index + float(self.generator.random())) / count for index in range(count)]
+        targets = []
+        for cell in plan.needle_depths:
+            low, high = max(cell - plan.tolerance, 0.0), min(cell + plan.tolerance, 1.0)
+            target = low + (high - low) * float(self.generator.random())
+            # The needle takes the place of the nearest distractor, so that the density stays even.
+            strata.pop(min(range(len(strata)), key=lambda index: abs(strata[index] - target)))
+            targets.append(target)
+        return targets + [strata[index] for index in self.generator.permutation(len(strata)).tolist()]
+
+    def _fit(self, pieces: list[str], longest: NeedleFact, facts: set[int]) -> tuple[list[str], str]:
+        """Change the first filler pieces until the longest prompt has exactly the wanted number of tokens."""
+        join = self.encoder.task.separator.join
+        for _ in range(_FITTING_ROUNDS):
+            haystack = join(piece for piece in pieces if piece)
+            missing = self.plan.prompt_length - len(self.encoder.ids(self.encoder.text(haystack, longest)))
+            if missing == 0:
+                return pieces, haystack
+            change = missing
+            for index, piece in enumerate(pieces):
+                if index in facts:
+                    continue
+                size = (self.encoder.sizes([piece])[0] if piece else 0) + change
+                pieces = [*pieces]
+                pieces[index] = self.filler.of_size(size) if size > 0 else ""
+                change = min(size, 0)
+                if change == 0:
+                    break
+            else:
+                raise ValueError(
+                    f"a context_length of {self.plan.prompt_length} tokens is too short for its prompt and facts "
+                    f"by {-change} tokens"
+                )
+        raise ValueError(
+            f"the filler could not be cut to a prompt of exactly {self.plan.prompt_length} tokens in "
+            f"{_FITTING_ROUNDS} rounds: this tokenizer counts the same sentence differently in different places"
+        )
+
+    def _close(self, haystack: str, fact: NeedleFact) -> tuple[str, list[int]]:
+        """
+        The prompt about `fact`; where its question is shorter than the longest, words of filler end the haystack.
+        """
+        task, target = self.encoder.task, self.plan.prompt_length
+        prompt = self.encoder.text(haystack, fact)
+        ids = self.encoder.ids(prompt)
+        size = missing = target - len(ids)
+        for _ in range(_FITTING_ROUNDS):
+            if missing == 0:
+                return prompt, ids
+            if size <= 0:
+                break
+            prompt = self.encoder.text(haystack + task.separator + self.filler.of_size(size), fact)
+            ids = self.encoder.ids(prompt)
+            missing = target - len(ids)
+            size += missing
+        raise ValueError(
+            f"a question could not be filled up to a prompt of exactly {target} tokens: {fact.question!r}"
+        )
+
+    def _measure(self, pieces: list[str], haystack: str, longest: NeedleFact, places: list[int]) -> list[float]:
+        """Depth of each needle in tokens, from the tokenizer's own offsets where it has them."""
+        separator, needles = len(self.encoder.task.separator), len(self.plan.needle_depths)
+        prompt = self.encoder.text(haystack, longest)
+        offset = prompt.index(haystack)
+        starts, ends, position = {}, {}, offset
+        for index, piece in enumerate(pieces):
+            if piece:
+                starts[index], ends[index] = position, position + len(piece)
+                position += len(piece) + separator
+        wanted = [offset, offset + len(haystack)]
+        for place in places[:needles]:
+            wanted += [starts[place], ends[place]]
+        found = self.encoder.token_starts(prompt, wanted)
+        if found is None:
+            sizes = [self.encoder.sizes([piece])[0] if piece else 0 for piece in pieces]
+            found = [0, sum(sizes)]
+            for place in places[:needles]:
+                found += [sum(sizes[:place]), sum(sizes[: place + 1])]
+        first, last = found[:2]
+        depths = []
+        for begin, end in zip(found[2::2], found[3::2], strict=True):
+            free = (last - first) - (end - begin)
+            depths.append(min(max((begin - first) / free, 0.0), 1.0) if free > 0 else 0.0)
+        return depths
+
+
+class _Filler:
+    """Filler sentences with their sizes in tokens, and pieces of them of any size."""
+
+    def __init__(self, encoder: PromptEncoder, generator: np.random.Generator) -> None:
+        self.encoder = encoder
+        self.sentences: Iterator[str] = encoder.task.sentences(generator)
+        self._pieces: dict[int, str] = {}
+
+    def take(self, tokens: int) -> list[tuple[str, int]]:
+        """Whole sentences of at most `tokens` tokens together; the rest is smaller than one sentence."""
+        taken: list[tuple[str, int]] = []
+        while tokens > 0:
+            sentences = list(islice(self.sentences, 64 + tokens // 8))
+            if not sentences:
+                raise ValueError(f"the task {self.encoder.task.name!r} ran out of filler sentences")
+            for sentence, size in zip(sentences, self.encoder.sizes(sentences), strict=True):
+                if size > tokens:
+                    return taken
+                taken.append((sentence, size))
+                tokens -= size
+        return taken
+
+    def of_size(self, tokens: int) -> str:
+        """Words of filler that add exactly `tokens` tokens when they follow a sentence."""
+        if not self._pieces:
+            self._cut_sentences()
+        parts: list[str] = []
+        while tokens > 0:
+            fitting = [
+                size for size in self._pieces if size <= tokens and (size == tokens or tokens - size in self._pieces)
+            ]
+            size = max(fitting) if fitting else max((size for size in self._pieces if size < tokens), default=0)
+            if size == 0:
+                raise ValueError(f"no words of filler have exactly {tokens} tokens with this tokenizer")
+            parts.append(self._pieces[size])
+            tokens -= size
+        return self.encoder.task.separator.join(parts)
+
+    def _cut_sentences(self) -> None:
+        """
+        Ends of sentences by their size in tokens; the longest that starts at a word, so that they read naturally.
+        """
+        for sentence in islice(self.sentences, 64):
+            words: Sequence[str] = sentence.split(" ")
+            glue = " "
+            if len(words) == 1:
+                words, glue = list(sentence), ""
+            ends = [glue.join(words[index:]) for index in range(len(words))]
+            for end, size in zip(ends, self.encoder.sizes(ends), strict=True):
+                if size > 0:
+                    self._pieces.setdefault(size, end)
+
+
+def _interleave(sizes: list[int], starts: list[float], fillers: list[int]) -> list[tuple[str, int]]:
+    """
+    Order facts and filler pieces so that each fact begins at the border nearest to where it should.
+
+    Args:
+        sizes (`list[int]`): Tokens of each fact.
+        starts (`list[float]`): Token at which each fact should begin, ascending.
+        fillers (`list[int]`): Tokens of each filler piece; all are used, in order.
+    """
+    sequence: list[tuple[str, int]] = []
+    position = used = 0
+    for index, (size, start) in enumerate(zip(sizes, starts, strict=True)):
+        while used < len(fillers) and position + fillers[used] / 2 <= start:
+            sequence.append(("filler", used))
+            position += fillers[used]
+            used += 1
+        sequence.append(("fact", index))
+        position += size
+    return sequence + [("filler", index) for index in range(used, len(fillers))]

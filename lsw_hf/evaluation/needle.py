@@ -1,0 +1,262 @@
+"""The needle grid: can the model say what stood at a given depth of a text of a given length?"""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from .decoding import GreedyReader
+from .haystack import HaystackPlan, NeedleQuestion, build_questions
+from .needle_task import NeedleTask, NumberNeedleTask
+from .prompting import PromptEncoder, PromptStyle
+from .report import NeedleReport, NeedleSample
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NeedleGrid:
+    """
+    Lengths, depths and sample counts of a needle evaluation.
+
+    Args:
+        context_lengths (`tuple[int, ...]`):
+            Tokens of the whole prompt, exact: special tokens, template, haystack, needle and question; the answer is
+            not counted.
+        depths (`tuple[float, ...]`, *optional*, defaults to `(0.1, 0.3, 0.5, 0.7, 0.9)`):
+            Depth cells in [0, 1]: 0 is the first place of the haystack, 1 the last.
+        num_samples (`int`, *optional*, defaults to 10): Questions a cell.
+        questions_per_haystack (`int`, *optional*, defaults to 1):
+            Most independent questions about one haystack. With 1 the haystack holds one needle at the cell's depth
+            (at the nearest sentence border). With more, one computation of a haystack serves several needles, each
+            within 0.1 (or half the distance between two depths) of its cell's depth; a question never sees another
+            one. That is a different test: the haystack holds the other needles too. Where the density of facts is
+            set, the number is lowered at lengths that have fewer facts.
+        distractors_per_64_tokens (`float`, *optional*, defaults to 0.0):
+            Facts of the same form in every 64 tokens, needles included.
+        max_distractors (`int`, *optional*): Upper bound on the distractor facts of one haystack.
+        max_new_tokens (`int`, *optional*): Tokens generated for an answer; defaults to what the task needs.
+        seed (`int`, *optional*, defaults to 0): Haystack number i of length n depends on (seed, n, i) only.
+
+    Raises:
+        `ValueError`: for empty or repeated lengths or depths, depths outside [0, 1] and counts below 1.
+    """
+
+    context_lengths: tuple[int, ...]
+    depths: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    num_samples: int = 10
+    questions_per_haystack: int = 1
+    distractors_per_64_tokens: float = 0.0
+    max_distractors: int | None = None
+    max_new_tokens: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "context_lengths", tuple(int(length) for length in self.context_lengths))
+        object.__setattr__(self, "depths", tuple(float(depth) for depth in self.depths))
+        for name in ("context_lengths", "depths"):
+            values = getattr(self, name)
+            if not values:
+                raise ValueError(f"{name} is empty: a grid needs at least one length and one depth")
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names a value twice: {values}")
+        if min(self.context_lengths) < 1:
+            raise ValueError(f"context_lengths are token counts of at least 1; got {self.context_lengths}")
+        if not all(0.0 <= depth <= 1.0 for depth in self.depths):
+            raise ValueError(f"depths lie between 0 (beginning) and 1 (end); got {self.depths}")
+        for name in ("num_samples", "questions_per_haystack", "max_new_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}")
+        if not 0.0 <= self.distractors_per_64_tokens <= 64.0:
+            raise ValueError(f"distractors_per_64_tokens must lie in [0, 64]; got {self.distractors_per_64_tokens}")
+        if self.max_distractors is not None and self.max_distractors < 0:
+            raise ValueError(f"max_distractors must be at least 0; got {self.max_distractors}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0; got {self.seed}")
+
+    @property
+    def tolerance(self) -> float:
+        """How far a needle may stand from its cell's depth where several share a haystack."""
+        gaps = [high - low for low, high in zip(sorted(self.depths), sorted(self.depths)[1:], strict=False)]
+        return min([0.1, *(gap / 2 for gap in gaps)])
+
+    def questions_at(self, context_length: int) -> int:
+        """Questions that share a haystack of this length."""
+        total = len(self.depths) * self.num_samples
+        facts = total
+        if self.distractors_per_64_tokens > 0:
+            facts = max(1, int(self.distractors_per_64_tokens * context_length / 64))
+        return min(self.questions_per_haystack, facts, total)
+
+    def plans(self, context_length: int) -> list[HaystackPlan]:
+        """What each haystack of one length holds: every cell gets `num_samples` needles, spread over the haystacks."""
+        shared = self.questions_at(context_length)
+        needles = [depth for _ in range(self.num_samples) for depth in self.depths]
+        return [
+            HaystackPlan(
+                prompt_length=context_length,
+                needle_depths=tuple(needles[start : start + shared]),
+                tolerance=0.0 if shared == 1 else self.tolerance,
+                facts_per_64_tokens=self.distractors_per_64_tokens,
+                max_distractors=self.max_distractors,
+            )
+            for start in range(0, len(needles), shared)
+        ]
+
+
+def iterate_haystacks(encoder: PromptEncoder, grid: NeedleGrid, context_length: int) -> Iterator[list[NeedleQuestion]]:
+    """Build the haystacks of one length, one after the other; each item holds the questions about one haystack."""
+    for index, plan in enumerate(grid.plans(context_length)):
+        yield build_questions(encoder, plan, np.random.default_rng([grid.seed, context_length, index]))
+
+
+def evaluate_needle(
+    model: Any,
+    tokenizer: Any,
+    grid: NeedleGrid,
+    task: NeedleTask | None = None,
+    *,
+    prompt_style: PromptStyle = "auto",
+    memory_budget_gb: float = 2.0,
+    prefill_chunk_length: int | None = None,
+    progress: bool = True,
+) -> NeedleReport:
+    """
+    Ask the model for facts hidden in long texts, and count the right answers by length and depth.
+
+    The common prefix of the questions about one haystack is computed once; each question continues from that cache in
+    a row of its own. Verdicts equal those of generating from every prompt alone. An answer is right if the expected
+    answer stands in the first `max_new_tokens` greedily generated tokens.
+
+    Args:
+        model ([`PreTrainedModel`]): A causal LM; evaluated in eval mode, and returned to its mode.
+        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
+        grid ([`NeedleGrid`]): What to measure.
+        task ([`NeedleTask`], *optional*): Where filler and facts come from; defaults to [`NumberNeedleTask`].
+        prompt_style (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"chat"`, or chat if there is a template.
+        memory_budget_gb (`float`, *optional*, defaults to 2.0):
+            Memory, in GB beside model and one prefix, that asking several questions at once may take.
+        prefill_chunk_length (`int`, *optional*): Tokens per piece of a prefix; defaults to all at once.
+        progress (`bool`, *optional*, defaults to `True`): Show a bar with the remaining time on a terminal.
+
+    Returns:
+        [`NeedleReport`]
+
+    Raises:
+        `ValueError`: if a length has no room for prompt and facts, the model's logits are not finite, or the tokenizer
+            and the prompt style do not go together.
+    """
+    task = NumberNeedleTask() if task is None else task
+    encoder = PromptEncoder(tokenizer, task, prompt_style)
+    window = _window(model)
+    beyond = [length for length in grid.context_lengths if window is not None and length > window]
+    if beyond:
+        logger.warning(
+            "lengths %s exceed the model's max_position_embeddings of %s; their cells are marked", beyond, window
+        )
+    reader = GreedyReader(
+        model,
+        max_new_tokens=grid.max_new_tokens or task.max_new_tokens,
+        chunk_length=prefill_chunk_length,
+        memory_budget=memory_budget_gb * 1e9,
+    )
+    started, samples = time.perf_counter(), []
+    was_training = model.training
+    model.eval()
+    bar = _progress_bar(grid, progress)
+    try:
+        for length in grid.context_lengths:
+            for index, questions in enumerate(iterate_haystacks(encoder, grid, length)):
+                answers = _ask(reader, tokenizer, questions)
+                samples += [
+                    NeedleSample(
+                        length,
+                        q.cell_depth,
+                        q.depth,
+                        index,
+                        q.fact.question,
+                        q.fact.answer,
+                        text,
+                        q.fact.answer in text,
+                    )
+                    for q, text in zip(questions, answers, strict=True)
+                ]
+                bar.set_postfix_str(
+                    f"{length:,} tokens, accuracy {np.mean([sample.correct for sample in samples]):.3f}", refresh=False
+                )
+                bar.update(_cost(length, len(questions)))
+    finally:
+        bar.close()
+        model.train(was_training)
+    settings = {
+        "task": task.name,
+        "chance": task.chance,
+        "prompt_style": encoder.style,
+        "questions_per_haystack": {str(length): grid.questions_at(length) for length in grid.context_lengths},
+        "max_new_tokens": reader.max_new_tokens,
+        "max_position_embeddings": window,
+        "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
+        "versions": _versions(),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(grid).items()}
+    return NeedleReport(grid=fields, samples=tuple(samples), settings=settings)
+
+
+def _ask(reader: GreedyReader, tokenizer: Any, questions: list[NeedleQuestion]) -> list[str]:
+    """Answers to the questions about one haystack, in their order."""
+    rows = [question.input_ids for question in questions]
+    shared = _common_prefix(rows)
+    if len(rows) == 1 or shared == 0:
+        answers = [reader.answer([row])[0] for row in rows]
+    else:
+        prefix = reader.prefill(rows[0][:shared])
+        size = reader.batch_size(prefix, len(rows))
+        answers = []
+        for start in range(0, len(rows), size):
+            answers += reader.answer([row[shared:] for row in rows[start : start + size]], prefix, shared)
+    return [tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
+
+
+def _common_prefix(rows: list[list[int]]) -> int:
+    """Tokens that all rows begin with, leaving at least one of each row to ask with."""
+    table = np.array(rows)
+    differs = (table != table[0]).any(axis=0)
+    return min(int(differs.argmax()) if differs.any() else table.shape[1], table.shape[1] - 1)
+
+
+def _window(model: Any) -> int | None:
+    """Positions the model was built for, where its configuration says so."""
+    config = model.config.get_text_config(decoder=True)
+    return getattr(config, "max_position_embeddings", None)
+
+
+def _cost(length: int, questions: int) -> float:
+    """
+    Work of one haystack, up to a constant: linear layers and the quadratic part of attention, then the questions.
+    """
+    return length * (1 + length / 8192) + questions * (64 + length / 16)
+
+
+def _progress_bar(grid: NeedleGrid, progress: bool) -> Any:
+    """A bar over the expected work, so that the remaining time holds for short and long contexts alike."""
+    costs: dict[int, float] = defaultdict(float)
+    for length in grid.context_lengths:
+        for plan in grid.plans(length):
+            costs[length] += _cost(length, len(plan.needle_depths))
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {postfix}"
+    return tqdm(total=sum(costs.values()), desc="needle", bar_format=layout, disable=None if progress else True)
+
+
+def _versions() -> dict[str, str]:
+    """Versions that the numbers were made with."""
+    import transformers
+
+    return {"torch": torch.__version__, "transformers": transformers.__version__}

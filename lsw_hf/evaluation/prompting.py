@@ -1,0 +1,81 @@
+"""From words to the token ids that a model sees: template, special tokens, counting."""
+
+from bisect import bisect_left
+from typing import Any, Literal
+
+from .needle_task import NeedleFact, NeedleTask
+
+PromptStyle = Literal["auto", "plain", "chat"]
+
+
+class PromptEncoder:
+    """
+    Turns haystacks and facts into prompts of one tokenizer, and counts them. Text decides, the tokenizer counts: the
+    ids of a prompt are always the tokenizer's ids of its whole text.
+
+    Args:
+        tokenizer ([`PreTrainedTokenizerBase`]): The model's tokenizer.
+        task ([`NeedleTask`]): Gives the words around the haystack.
+        style (`str`, *optional*, defaults to `"auto"`):
+            `"plain"` encodes the prompt with the tokenizer's special tokens, `"chat"` wraps it as one user turn of the
+            chat template, `"auto"` is chat if the tokenizer has a template.
+
+    Raises:
+        `ValueError`: for an unknown style, or `"chat"` without a chat template.
+    """
+
+    def __init__(self, tokenizer: Any, task: NeedleTask, style: PromptStyle = "auto") -> None:
+        if style not in ("auto", "plain", "chat"):
+            raise ValueError(f"prompt_style must be 'auto', 'plain' or 'chat'; got {style!r}")
+        has_template = getattr(tokenizer, "chat_template", None) is not None
+        if style == "chat" and not has_template:
+            raise ValueError(
+                "prompt_style='chat' needs a tokenizer with a chat template; this one has none. "
+                "Set tokenizer.chat_template, or use prompt_style='plain' for a base model"
+            )
+        self.tokenizer = tokenizer
+        self.task = task
+        self.style = ("chat" if has_template else "plain") if style == "auto" else style
+        self._sizes: dict[str, int] = {}
+
+    def text(self, haystack: str, fact: NeedleFact) -> str:
+        """The whole prompt as text, up to where the model continues."""
+        prompt = self.task.prompt(haystack, fact.question)
+        if self.style == "chat":
+            turns = [{"role": "user", "content": prompt}]
+            prompt = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            return prompt + fact.answer_prefix
+        return f"{prompt} {fact.answer_prefix}" if fact.answer_prefix else prompt
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a whole prompt, as the model sees them. A closing EOS that the tokenizer adds is dropped."""
+        ids = self.tokenizer(text, add_special_tokens=self.style == "plain", verbose=False)["input_ids"]
+        return list(ids[: len(ids) - self._added_eos(ids, text)])
+
+    def _added_eos(self, ids: list[int], text: str) -> int:
+        """1 if the last id is an end of sequence that the text does not contain: nothing can be asked after it."""
+        eos = self.tokenizer.eos_token
+        return int(bool(ids) and eos is not None and ids[-1] == self.tokenizer.eos_token_id and not text.endswith(eos))
+
+    def token_starts(self, text: str, positions: list[int]) -> list[int] | None:
+        """Index of the first token at or after each character position; `None` if the tokenizer has no offsets."""
+        if not self.tokenizer.is_fast:
+            return None
+        encoded = self.tokenizer(text, add_special_tokens=self.style == "plain", return_offsets_mapping=True)
+        # The end of a token is above the position of every character before it, also where a token owns the space
+        # in front of its word; special tokens have the empty span (0, 0).
+        ends = [end for _, end in encoded["offset_mapping"]]
+        for index in range(1, len(ends)):
+            ends[index] = max(ends[index], ends[index - 1])
+        return [bisect_left(ends, position + 1) for position in positions]
+
+    def sizes(self, pieces: list[str]) -> list[int]:
+        """Tokens that each piece adds when it follows another sentence of the haystack."""
+        unknown = list({piece: None for piece in pieces if piece not in self._sizes})
+        if unknown:
+            anchor = unknown[0]
+            alone = len(self.tokenizer(anchor, add_special_tokens=False)["input_ids"])
+            joined = [anchor + self.task.separator + piece for piece in unknown]
+            for piece, ids in zip(unknown, self.tokenizer(joined, add_special_tokens=False)["input_ids"], strict=True):
+                self._sizes[piece] = len(ids) - alone
+        return [self._sizes[piece] for piece in pieces]

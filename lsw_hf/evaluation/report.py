@@ -1,0 +1,201 @@
+"""What a needle evaluation found: cells, samples, and the circumstances that give the numbers their meaning."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .statistics import wilson_interval
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class NeedleSample:
+    """
+    One question and its answer.
+
+    Args:
+        context_length (`int`): Tokens of the prompt.
+        cell_depth (`float`): Depth of the cell it counts for.
+        depth (`float`): Where the needle really stood, in [0, 1], by tokens.
+        haystack (`int`): Number of the haystack within its length; questions of one haystack share it.
+        question (`str`): What was asked.
+        expected (`str`): The right answer.
+        answered (`str`): What the model said.
+        correct (`bool`): The verdict.
+    """
+
+    context_length: int
+    cell_depth: float
+    depth: float
+    haystack: int
+    question: str
+    expected: str
+    answered: str
+    correct: bool
+
+
+@dataclass(frozen=True)
+class NeedleCell:
+    """
+    Samples of one length and depth.
+
+    Args:
+        context_length (`int`): Tokens of each prompt.
+        depth (`float`): Depth of the cell, in [0, 1]; 0 is the beginning.
+        samples (`int`): Number of questions.
+        correct (`int`): Number of right answers.
+        beyond_window (`bool`): Whether the prompts are longer than the model's `max_position_embeddings`.
+    """
+
+    context_length: int
+    depth: float
+    samples: int
+    correct: int
+    beyond_window: bool = False
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.correct / self.samples
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the accuracy."""
+        return wilson_interval(self.correct, self.samples)
+
+
+@dataclass(frozen=True)
+class NeedleReport:
+    """
+    The result of [`evaluate_needle`].
+
+    Args:
+        grid (`dict`): Fields of the [`NeedleGrid`] that was run.
+        samples (`tuple[NeedleSample, ...]`): Every question with its answer.
+        settings (`dict`):
+            Circumstances: `task`, `prompt_style`, `questions_per_haystack` by length, `chance`,
+            `max_position_embeddings`, `model`, versions and run time.
+    """
+
+    grid: dict[str, Any]
+    samples: tuple[NeedleSample, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> float:
+        """Mean accuracy of all cells, each cell weighing the same."""
+        cells = self.cells
+        return sum(cell.accuracy for cell in cells) / len(cells)
+
+    @property
+    def cells(self) -> tuple[NeedleCell, ...]:
+        """Cells by length, then depth, both ascending."""
+        counts: dict[tuple[int, float], list[int]] = {}
+        for sample in self.samples:
+            count = counts.setdefault((sample.context_length, sample.cell_depth), [0, 0])
+            count[0] += 1
+            count[1] += sample.correct
+        window = self.settings.get("max_position_embeddings")
+        return tuple(
+            NeedleCell(length, depth, samples, correct, window is not None and length > window)
+            for (length, depth), (samples, correct) in sorted(counts.items())
+        )
+
+    def accuracy_at(self, context_length: int) -> float:
+        """
+        Accuracy over all samples of one length.
+
+        Raises:
+            `ValueError`: if the grid has no such length.
+        """
+        verdicts = [sample.correct for sample in self.samples if sample.context_length == context_length]
+        if not verdicts:
+            lengths = sorted({sample.context_length for sample in self.samples})
+            raise ValueError(f"no samples of {context_length} tokens; the report has {lengths}")
+        return sum(verdicts) / len(verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data: `accuracy`, `cells`, `grid`, `settings`, `samples`."""
+        cells = []
+        for cell in self.cells:
+            low, high = cell.interval
+            cells.append({**asdict(cell), "accuracy": cell.accuracy, "interval": [low, high]})
+        return {
+            "kind": "needle",
+            "schema_version": SCHEMA_VERSION,
+            "accuracy": self.accuracy,
+            "cells": cells,
+            "grid": self.grid,
+            "settings": self.settings,
+            "samples": [asdict(sample) for sample in self.samples],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "NeedleReport":
+        """
+        The inverse of [`~NeedleReport.to_dict`].
+
+        Raises:
+            `ValueError`: if `data` is not a needle report of this schema version.
+        """
+        if data.get("kind") != "needle" or data.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"this is not a needle report of schema version {SCHEMA_VERSION}: kind {data.get('kind')!r}, "
+                f"schema_version {data.get('schema_version')!r}"
+            )
+        samples = tuple(NeedleSample(**sample) for sample in data["samples"])
+        return cls(grid=data["grid"], samples=samples, settings=data["settings"])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON; an existing file is replaced in one step."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        draft.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(draft, target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "NeedleReport":
+        """Read a report that [`~NeedleReport.save`] wrote."""
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+    def plot(self, path: str | os.PathLike[str], *, title: str | None = None) -> None:
+        """Draw the grid as a heat map; see [`plot_needle`]. Needs matplotlib."""
+        from .plot import plot_needle
+
+        plot_needle(self, path, title=title)
+
+    def to_markdown(self) -> str:
+        """
+        A table of accuracies in percent, depths down, lengths across; lengths beyond the model's window are starred.
+        """
+        cells = {(cell.context_length, cell.depth): cell for cell in self.cells}
+        lengths = sorted({length for length, _ in cells})
+        depths = sorted({depth for _, depth in cells})
+        beyond = {length for (length, _), cell in cells.items() if cell.beyond_window}
+        header = ["depth", *(f"{length:,}{'*' if length in beyond else ''}" for length in lengths)]
+        rows = [header, ["---:"] * len(header)]
+        for depth in depths:
+            found = (cells.get((length, depth)) for length in lengths)
+            rows.append([f"{depth:.2f}", *("" if cell is None else f"{100 * cell.accuracy:.1f}" for cell in found)])
+        rows.append(["all", *(f"{100 * self.accuracy_at(length):.1f}" for length in lengths)])
+        text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        return text + "\n\n" + " ".join(self._notes(bool(beyond)))
+
+    def _notes(self, beyond: bool) -> Iterable[str]:
+        """What a reader of the table must know, in sentences."""
+        counts = sorted({cell.samples for cell in self.cells})
+        spread = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        yield f"Accuracy in percent, {spread} samples a cell, {len(self.samples):,} in all."
+        yield "Lengths are tokens of the whole prompt."
+        shared = max(self.settings.get("questions_per_haystack", {"": 1}).values())
+        if shared > 1:
+            yield f"Up to {shared} independent questions share one haystack; none sees another."
+        if self.settings.get("chance") is not None:
+            yield f"Guessing gives {100 * self.settings['chance']:.1f}."
+        if beyond:
+            yield f"* longer than the model's window of {self.settings['max_position_embeddings']:,} tokens."
