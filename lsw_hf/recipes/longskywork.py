@@ -1,0 +1,297 @@
+"""The LongSkywork recipe: a model with a short window in, a verified model with a long one out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..context.verification import verify_context
+from ..evaluation.needle import NeedleGrid, evaluate_needle
+from ..evaluation.needle_task import NeedleTask
+from ..evaluation.plot import plot_needle_pair
+from ..evaluation.report import NeedleReport
+from ..hub.model_card import build_model_card
+from .environment import describe_environment
+from .plan import PlannedStage, RecipePlan
+from .run_directory import RunDirectory
+from .stage_runner import StageRunner
+from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
+
+
+logger = logging.getLogger(__name__)
+# What each stage trains on: the argument of `run` that holds it.
+_DATA_OF = {
+    "pretraining": "pretraining_documents",
+    "continual_pretraining": "documents",
+    "sft": "instructions",
+    "long_sft": "tables",
+}
+
+
+@dataclass(frozen=True)
+class RecipeResults:
+    """What a run has produced.
+
+    Args:
+        model_path (`Path`):
+            Folder of the final model, with tokenizer, code and card.
+        report (`dict`):
+            Contents of `report.json`.
+        before ([`NeedleReport`], *optional*), after ([`NeedleReport`], *optional*):
+            The needle grids, where the recipe had one.
+    """
+
+    model_path: Path
+    report: dict[str, Any]
+    before: NeedleReport | None
+    after: NeedleReport | None
+
+
+@dataclass
+class LongSkyworkRecipe:
+    """The stages of [LongSkywork, 2406.00605](https://arxiv.org/abs/2406.00605), planned, run, resumed, measured.
+
+    Pretraining (only for models made from nothing) -> RoPE change and continual pretraining on chunk-interleaved documents
+    -> SFT, here with SkipAlign's skipped positions -> a short SFT on long synthetic tables. Each stage reads a model
+    folder and writes one; a run that was killed continues where it stopped, to the same weights.
+
+    Args:
+        model (`str`, `Path` or [`~transformers.PreTrainedModel`]):
+            Where to start from.
+        context_length (`int`):
+            Target window in tokens, larger than the model's.
+        output_dir (`str` or `Path`):
+            Folder of the run: new, empty, or of the same run.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`], *optional*):
+            Defaults to the model's own.
+        stages (`tuple[str, ...]`, *optional*):
+            Stages to run, in the recipe's order. Defaults to all but pretraining.
+        options (`dict[str, dict]`, *optional*):
+            Training arguments by stage, under their TRL names, such as `{"sft": {"max_steps": 500, "use_peft": True}}`.
+        rope (`dict`, *optional*):
+            Arguments of [`extend_context`] other than the length, such as `{"method": "yarn", "factor": 32.0}`.
+            Defaults to YaRN.
+        table_length (`int`, *optional*):
+            Tokens of a synthetic table with its questions. Defaults to the target, at most 100,000 (the paper's longest).
+        seed (`int`, *optional*, defaults to 0):
+            Seed of everything random.
+        needle_grid ([`NeedleGrid`], *optional*):
+            Measured before and after. Without one nothing is measured.
+        needle_task ([`NeedleTask`], *optional*):
+            The world of the needles; defaults to [`evaluate_needle`]'s.
+        model_kwargs (`dict`, *optional*):
+            Arguments of `from_pretrained` for the model to start from, such as `dtype`, `revision` or
+            `trust_remote_code`.
+
+    Raises:
+        `ValueError`: before any work, for an unknown stage or option and a target that is not larger than the window.
+
+    Example:
+
+    ```python
+    recipe = LongSkyworkRecipe(model="path-or-id", context_length=131_072, output_dir="runs/lsw")
+    print(recipe.plan())
+    results = recipe.run(documents=corpus, instructions=dialogues)
+    ```
+    """
+
+    model: str | Path | PreTrainedModel
+    context_length: int
+    output_dir: str | Path
+    tokenizer: PreTrainedTokenizerBase | None = None
+    stages: tuple[str, ...] = DEFAULT_STAGES
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rope: Mapping[str, Any] = field(default_factory=lambda: {"method": "yarn"})
+    table_length: int | None = None
+    seed: int = 0
+    needle_grid: NeedleGrid | None = None
+    needle_task: NeedleTask | None = None
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_stage_names(self.stages)
+        check_stage_names([*self.options] or [*self.stages])
+        self.stages = tuple(name for name in STAGES if name in self.stages)
+        self._config = self.model.config if isinstance(self.model, PreTrainedModel) else self._load_config()
+        self.original_length = int(self._config.get_text_config().max_position_embeddings)
+        if self.context_length <= self.original_length:
+            raise ValueError(
+                f"context_length={self.context_length} is not larger than the model's window of {self.original_length} tokens. "
+                "Give a longer target."
+            )
+        if self.table_length is None:
+            self.table_length = min(self.context_length, 100_000)
+        self._options = {
+            name: stage_options(name, self.options.get(name, {}), self.context_length, self.original_length)
+            for name in self.stages
+        }
+
+    def plan(self) -> RecipePlan:
+        """What the run is going to do.
+
+        Returns:
+            [`RecipePlan`]: printable as a Markdown table.
+        """
+        return RecipePlan(
+            model=self._model_name(),
+            original_length=self.original_length,
+            context_length=self.context_length,
+            rope=dict(self.rope),
+            seed=self.seed,
+            stages=tuple(self._planned(name) for name in self.stages),
+        )
+
+    def run(
+        self, *, documents: Any = None, instructions: Any = None, tables: Any = None, pretraining_documents: Any = None
+    ) -> RecipeResults:
+        """Runs what is not finished yet.
+
+        Args:
+            documents ([`~datasets.Dataset`], [`~datasets.IterableDataset`] or `Callable`, *optional*):
+                Rows with `text` for continual pretraining, or a function that makes them (called only if needed).
+            instructions (same, *optional*):
+                Rows for SFT, in TRL's prompt/completion or `messages` form.
+            tables (same, *optional*):
+                Rows for long SFT. Defaults to [`TableGenerator`]'s rows of `table_length` tokens.
+            pretraining_documents (same, *optional*):
+                Rows with `text` for pretraining.
+
+        Returns:
+            [`RecipeResults`]
+
+        Raises:
+            `ValueError`: before any work, if a stage has no data, or the folder holds a run with other settings.
+        """
+        data = {
+            "pretraining_documents": pretraining_documents,
+            "documents": documents,
+            "instructions": instructions,
+            "tables": tables,
+        }
+        self._check_data(data)
+        directory = RunDirectory(self.output_dir)
+        plan = self.plan()
+        directory.claim({**plan.to_dict(), "table_length": self.table_length})
+        directory.write_text("plan.md", plan.to_markdown() + "\n")
+        directory.write_json("plan.json", plan.to_dict())
+        tokenizer = self.tokenizer or AutoTokenizer.from_pretrained(self.model, **self._hub_kwargs())
+        runner = StageRunner(
+            directory, tokenizer, self.context_length, dict(self.rope), self.seed, dict(self.model_kwargs)
+        )
+        source = self._start(directory, tokenizer)
+        finished, before = [], None
+        for name in self.stages:
+            if name != "pretraining" and before is None:
+                before = self._needle(runner, source, "needle_before.json")
+            finished.append(runner.run(STAGES[name], self._options[name], source, data[_DATA_OF[name]]))
+            source = directory.path / STAGES[name].folder / "model"
+        after = self._needle(runner, source, "needle_after.json")
+        return self._publish(directory, runner, source, finished, (before, after))
+
+    def _planned(self, name: str) -> PlannedStage:
+        options = self._options[name]
+        length = options.get("max_length") or self.table_length
+        batch = options.get("per_device_train_batch_size", 8) * options.get("gradient_accumulation_steps", 1)
+        skips = options.get("strategy", "skip_all" if name == "sft" else "none") != "none"
+        given = sorted(self.options.get(name, {}))
+        source = default_options(name, self.context_length, self.original_length)[1]
+        return PlannedStage(
+            stage=name,
+            data=STAGES[name].data,
+            max_length=length,
+            reach=options.get("context_length") or self.context_length if skips else length,
+            max_steps=options["max_steps"],
+            tokens=options["max_steps"] * batch * length,
+            learning_rate=options["learning_rate"],
+            source=source + (f"; given: {', '.join(given)}" if given else ""),
+            options=options,
+        )
+
+    def _check_data(self, data: Mapping[str, Any]) -> None:
+        for name in self.stages:
+            if data[_DATA_OF[name]] is None:
+                raise ValueError(
+                    f"Stage {name} has nothing to train on: give {_DATA_OF[name]}=..., or leave the stage out of stages="
+                    f"{self.stages}."
+                )
+
+    def _start(self, directory: RunDirectory, tokenizer: PreTrainedTokenizerBase) -> str | Path:
+        """Folder or id that the first stage loads; a live model is saved first, so that a resume finds the same."""
+        if not isinstance(self.model, PreTrainedModel):
+            return self.model
+        folder = directory.path / "0_start"
+        if not folder.is_dir():
+            directory.replace("0_start", lambda target: self.model.save_pretrained(target))
+        return folder
+
+    def _needle(self, runner: StageRunner, source: str | Path, name: str) -> NeedleReport | None:
+        if self.needle_grid is None:
+            return None
+        file = runner.directory.path / name
+        if not file.exists():
+            model = runner.load(source)
+            report = evaluate_needle(model, runner.tokenizer, self.needle_grid, self.needle_task)
+            runner.directory.write_json(name, report.to_dict())
+        return NeedleReport.load(file)
+
+    def _publish(
+        self,
+        directory: RunDirectory,
+        runner: StageRunner,
+        source: str | Path,
+        finished: list[dict[str, Any]],
+        grids: tuple[NeedleReport | None, NeedleReport | None],
+    ) -> RecipeResults:
+        before, after = grids
+        report = {
+            "stages": [{key: value for key, value in stage.items() if key != "log_history"} for stage in finished],
+            "total": {key: sum(stage[key] for stage in finished) for key in ("steps", "tokens", "seconds")},
+            "needle": {"before": before and before.accuracy, "after": after and after.accuracy},
+            "context_length": self.context_length,
+            "original_length": self.original_length,
+            "seed": self.seed,
+            **describe_environment(),
+        }
+        if before and after:
+            directory.replace("needle.png", lambda target: plot_needle_pair(before, after, target))
+
+        def write(folder: Path) -> None:
+            model = runner.load(source)
+            verify_context(str(source), model=model, trust_remote_code=True)
+            runner.tokenizer.model_max_length = self.context_length
+            model.save_pretrained(folder)
+            runner.tokenizer.save_pretrained(folder)
+            card = build_model_card(
+                model.config, report=after and after.to_dict(), training=report, base_model=self._base_model()
+            )
+            card.save(folder / "README.md")
+            if before and after:
+                plot_needle_pair(before, after, folder / "needle.png")
+
+        directory.replace("model", write)
+        directory.write_json("report.json", report)
+        return RecipeResults(directory.path / "model", report, before, after)
+
+    def _model_name(self) -> str:
+        return type(self.model).__name__ if isinstance(self.model, PreTrainedModel) else str(self.model)
+
+    def _base_model(self) -> str | None:
+        """The Hub id of the start, where it has one."""
+        if isinstance(self.model, PreTrainedModel) or Path(self.model).exists():
+            return None
+        return str(self.model)
+
+    def _hub_kwargs(self) -> dict[str, Any]:
+        return {
+            key: self.model_kwargs[key]
+            for key in ("revision", "trust_remote_code", "token")
+            if key in self.model_kwargs
+        }
+
+    def _load_config(self) -> Any:
+        return AutoConfig.from_pretrained(self.model, **self._hub_kwargs())

@@ -1,0 +1,96 @@
+"""What a run is going to do, before it does it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One row of the plan.
+
+    Args:
+        stage (`str`):
+            Name of the stage.
+        data (`str`):
+            What it trains on.
+        max_length (`int`):
+            Tokens in a row, at most.
+        reach (`int`):
+            Largest relative distance that the positions can show, plus one; larger than `max_length` with skipped positions.
+        max_steps (`int`):
+            Optimizer steps.
+        tokens (`int`):
+            Tokens in all steps, at most: steps x batch x length.
+        learning_rate (`float`):
+            Peak learning rate.
+        source (`str`):
+            Where the numbers come from.
+        options (`dict`):
+            All training arguments that differ from their defaults, by their TRL name.
+    """
+
+    stage: str
+    data: str
+    max_length: int
+    reach: int
+    max_steps: int
+    tokens: int
+    learning_rate: float
+    source: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RecipePlan:
+    """The plan of a run.
+
+    Args:
+        model (`str`):
+            Path, id, or class of the model that the run starts from.
+        original_length (`int`), context_length (`int`):
+            Window before and after, in tokens.
+        rope (`dict`):
+            The RoPE change, by the names of [`extend_context`].
+        seed (`int`):
+            Seed of everything random.
+        stages (`tuple[PlannedStage, ...]`):
+            The stages in order.
+    """
+
+    model: str
+    original_length: int
+    context_length: int
+    rope: dict[str, Any]
+    seed: int
+    stages: tuple[PlannedStage, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain values, ready for JSON."""
+        return {**asdict(self), "tokens": self.tokens}
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all stages together, at most."""
+        return sum(stage.tokens for stage in self.stages)
+
+    def to_markdown(self) -> str:
+        """The plan as a Markdown table under one line about the model."""
+        rope = ", ".join(f"{key} {value}" for key, value in self.rope.items() if value is not None)
+        lines = [
+            f"{self.model}: {self.original_length:,} -> {self.context_length:,} tokens ({rope}), seed {self.seed}",
+            "",
+            "| stage | data | row length | reach | steps | tokens | learning rate | numbers from |",
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+        ]
+        for stage in self.stages:
+            lines.append(
+                f"| {stage.stage} | {stage.data} | {stage.max_length:,} | {stage.reach:,} | {stage.max_steps:,} "
+                f"| {stage.tokens:,} | {stage.learning_rate:g} | {stage.source} |"
+            )
+        lines += ["", f"{self.tokens:,} tokens in all, at most."]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.to_markdown()

@@ -1,0 +1,124 @@
+"""The folder that a run leaves, and what in it is already finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class RunDirectory:
+    """Files of one run; everything is written beside its place and then renamed, so that a file that exists is whole.
+
+    Args:
+        path (`str` or `Path`):
+            The folder; made if it does not exist.
+
+    Raises:
+        `ValueError`: if the path is a file, or the folder cannot be written to.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(
+                f"The output directory {self.path} is a file. Give a folder, or a name that does not exist."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ValueError(f"The output directory {self.path} cannot be written to: {error.strerror}.") from error
+
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Ties the folder to the settings of a run, or checks that it is tied to the same.
+
+        Args:
+            settings (`Mapping`):
+                Everything that decides the result, ready for JSON.
+
+        Raises:
+            `ValueError`: if the folder holds a run with other settings (the differences are shown), or files of something
+                else.
+        """
+        settings = json.loads(json.dumps(settings))
+        file = self.path / "settings.json"
+        if file.exists():
+            changes = differences(json.loads(file.read_text(encoding="utf-8")), settings)
+            if changes:
+                shown = "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, old, new in changes)
+                raise ValueError(
+                    f"{self.path} holds a run with other settings:\n{shown}\nGive another output directory, or the old settings "
+                    "to continue that run."
+                )
+            return
+        others = sorted(entry.name for entry in self.path.iterdir())
+        if others:
+            raise ValueError(
+                f"{self.path} is not empty and holds no run of this recipe ({', '.join(others[:5])}"
+                f"{', ...' if len(others) > 5 else ''}). Give an empty or a new folder."
+            )
+        self.write_json("settings.json", settings)
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Writes a text file whole or not at all; returns its path."""
+        return self.replace(name, lambda target: target.write_text(text, encoding="utf-8"))
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Writes a JSON file whole or not at all; returns its path."""
+        return self.write_text(name, json.dumps(value, indent=2) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Reads a JSON file of the run; `None` if it is not there."""
+        file = self.path / name
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    def replace(self, name: str, write: Callable[[Path], Any]) -> Path:
+        """Lets `write` fill a temporary file or folder and moves it to its place, replacing what was there.
+
+        Args:
+            name (`str`):
+                Place inside the run's folder.
+            write (`Callable`):
+                Gets the temporary path, whose parent exists.
+
+        Returns:
+            `Path`: the final place.
+        """
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.stem}.partial{target.suffix}")
+        _remove(temporary)
+        write(temporary)
+        if target.is_dir():
+            _remove(target)
+        os.replace(temporary, target)
+        return target
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Which values of two nested mappings differ.
+
+    Returns:
+        `list[tuple[str, Any, Any]]`: dotted name, old value, new value; `None` where a side lacks the name.
+    """
+    found = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append((prefix + key, before, after))
+    return found
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

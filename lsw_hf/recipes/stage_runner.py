@@ -1,0 +1,155 @@
+"""Runs one stage: a folder with a model in, a folder with a better model out."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from trl import ModelConfig, get_peft_config
+
+from ..context.extension import extend_context
+from ..training.checkpoints import last_complete_checkpoint
+from ..training.long_context_trainer import NonFiniteLossError
+from ..training.progress import StageProgress
+from .run_directory import RunDirectory
+from .stages import PEFT_OPTIONS, Stage
+
+
+@dataclass(frozen=True)
+class StageRunner:
+    """Runs the stages of one recipe.
+
+    Args:
+        directory ([`RunDirectory`]):
+            The run's folder.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of all stages.
+        context_length (`int`):
+            Target length in tokens.
+        rope (`dict`):
+            The RoPE change, by the names of [`extend_context`].
+        seed (`int`):
+            Seed of everything random.
+        model_kwargs (`dict`):
+            Arguments of `from_pretrained` for the model that the run starts from.
+    """
+
+    directory: RunDirectory
+    tokenizer: PreTrainedTokenizerBase
+    context_length: int
+    rope: dict[str, Any]
+    seed: int
+    model_kwargs: dict[str, Any]
+
+    def run(self, stage: Stage, options: dict[str, Any], source: str | Path, rows: Any) -> dict[str, Any]:
+        """Runs a stage, or the rest of one that was interrupted, or nothing if it is finished.
+
+        Args:
+            stage ([`Stage`]):
+                Which one.
+            options (`dict`):
+                Its training arguments.
+            source (`str` or `Path`):
+                Folder or id of the model that the stage starts from.
+            rows ([`~datasets.Dataset`], [`~datasets.IterableDataset`] or `Callable`):
+                What it trains on, or a function that makes it.
+
+        Returns:
+            `dict`: what `metrics.json` of the stage holds: steps, tokens, seconds, final loss, learning rate, length.
+
+        Raises:
+            [`NonFiniteLossError`]: naming stage and step; checkpoints and finished stages are kept.
+        """
+        finished = self.directory.read_json(f"{stage.folder}/metrics.json")
+        if finished is not None:
+            return finished
+        model = self.load(source)
+        if stage.name != "pretraining":
+            extend_context(model, context_length=self.context_length, **self.rope)
+        trainer = self._trainer(stage, options, model, rows() if callable(rows) else rows)
+        checkpoint = last_complete_checkpoint(trainer.args.output_dir)
+        started = time.perf_counter()
+        try:
+            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(f"Stage {stage.name}: {error}") from error
+        metrics = {
+            "stage": stage.name,
+            "steps": result.global_step,
+            "tokens": int(trainer.state.num_input_tokens_seen),
+            "seconds": round(time.perf_counter() - started, 3),
+            "resumed_from_step": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
+            "final_loss": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1],
+            "learning_rate": trainer.args.learning_rate,
+            "max_length": trainer.args.max_length,
+            "log_history": trainer.state.log_history,
+        }
+        self._keep(stage, trainer)
+        self.directory.write_json(f"{stage.folder}/metrics.json", metrics)
+        for leftover in Path(trainer.args.output_dir).glob("checkpoint-*"):
+            shutil.rmtree(leftover)
+        return metrics
+
+    def load(self, source: str | Path) -> PreTrainedModel:
+        """Loads a model: one of the run's own folders, or the one that the run starts from."""
+        own = Path(source).is_relative_to(self.directory.path) if isinstance(source, Path) else False
+        kwargs = {} if own else self.model_kwargs
+        return AutoModelForCausalLM.from_pretrained(source, **{"dtype": "auto", **kwargs})
+
+    def _trainer(self, stage: Stage, options: dict[str, Any], model: PreTrainedModel, rows: Any) -> Any:
+        arguments = {
+            "report_to": "none",
+            "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+            "save_total_limit": 2,
+            "logging_steps": max(1, options["max_steps"] // 20),
+            "save_steps": max(1, options["max_steps"] // 4),
+            "include_num_input_tokens_seen": "all",
+            "disable_tqdm": True,
+            **{key: value for key, value in options.items() if key not in PEFT_OPTIONS},
+        }
+        args = stage.config_class(
+            output_dir=str(self.directory.path / stage.folder), seed=self.seed, data_seed=self.seed, **arguments
+        )
+        trainer = stage.trainer_class(
+            model=model,
+            args=args,
+            train_dataset=rows,
+            processing_class=self.tokenizer,
+            peft_config=_peft_config(options),
+            callbacks=[StageProgress(f"{stage.number}/4 {stage.name}")],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        return trainer
+
+    def _keep(self, stage: Stage, trainer: Any) -> None:
+        """Saves the stage's model, adapters merged, as a complete folder."""
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if hasattr(model, "merge_and_unload"):
+            model = model.merge_and_unload()
+
+        def write(folder: Path) -> None:
+            model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+
+        self.directory.replace(f"{stage.folder}/model", write)
+
+
+def _peft_config(options: dict[str, Any]) -> LoraConfig | None:
+    chosen = {key: value for key, value in options.items() if key in PEFT_OPTIONS}
+    return get_peft_config(ModelConfig(**chosen)) if chosen.get("use_peft") else None
+
+
+def as_dataset(rows: Any) -> datasets.Dataset | datasets.IterableDataset:
+    """A `datasets` object from one, or from a list or other iterable of rows."""
+    if isinstance(rows, (datasets.Dataset, datasets.IterableDataset)):
+        return rows
+    return datasets.Dataset.from_list(list(rows))

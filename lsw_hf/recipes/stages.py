@@ -1,0 +1,175 @@
+"""The four stages of LongSkywork, and the training arguments of each: defaults, where they come from, and checks."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from transformers import HfArgumentParser
+from trl import ModelConfig
+
+from ..training.continual_pretraining import ContinualPretrainingConfig, ContinualPretrainingTrainer
+from ..training.long_sft import LongSFTConfig, LongSFTTrainer
+from ..training.skip_align import SkipAlignConfig, SkipAlignTrainer
+
+
+# Options of a stage that belong to TRL's ModelConfig and not to its training arguments.
+PEFT_OPTIONS = tuple(
+    field.name for field in fields(ModelConfig) if field.name.startswith("lora_") or field.name.startswith("use_")
+)
+# The recipe decides these itself; a user who sets them would break resuming.
+_RESERVED = ("output_dir", "seed", "data_seed", "resume_from_checkpoint", "push_to_hub", "do_train")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: its name, its trainer, what it learns from, and what its defaults rest on.
+
+    Args:
+        name (`str`):
+            Name in settings and on disk.
+        number (`int`):
+            Place in the recipe, from 1.
+        data (`str`):
+            What it trains on, for the plan.
+        config_class (`type`):
+            Training arguments.
+        trainer_class (`type`):
+            Trainer.
+    """
+
+    name: str
+    number: int
+    data: str
+    config_class: type
+    trainer_class: type
+
+    @property
+    def folder(self) -> str:
+        """Name of the stage's folder in the run directory."""
+        return f"{self.number}_{self.name}"
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("pretraining", 1, "documents, whole", ContinualPretrainingConfig, ContinualPretrainingTrainer),
+        Stage(
+            "continual_pretraining",
+            2,
+            "documents, chunk-interleaved (CIP)",
+            ContinualPretrainingConfig,
+            ContinualPretrainingTrainer,
+        ),
+        Stage("sft", 3, "instructions, skipped positions (SkipAlign)", SkipAlignConfig, SkipAlignTrainer),
+        Stage("long_sft", 4, "synthetic lengthy tables (SynL)", LongSFTConfig, LongSFTTrainer),
+    )
+}
+# What `lsw-hf train` runs unless told otherwise: a given model has been pretrained already.
+DEFAULT_STAGES = ("continual_pretraining", "sft", "long_sft")
+
+
+def default_options(name: str, context_length: int, original_length: int) -> tuple[dict[str, Any], str]:
+    """Training arguments of a stage before the user's own.
+
+    Args:
+        name (`str`):
+            Name of the stage.
+        context_length (`int`):
+            Target length in tokens.
+        original_length (`int`):
+            The model's window before the extension, in tokens.
+
+    Returns:
+        `tuple[dict, str]`: options by their TRL name, and where the numbers come from.
+    """
+    if name == "pretraining":
+        return {
+            "max_length": original_length,
+            "max_steps": 1_000,
+            "learning_rate": 6e-4,
+            "documents_per_window": 1,
+            "chunks_per_document": 1,
+        }, "length and peak learning rate: Skywork-13B (2310.19341); steps: our choice"
+    if name == "continual_pretraining":
+        return (
+            {
+                "max_length": context_length,
+                "max_steps": 400,
+                "learning_rate": 1e-5,
+                "documents_per_window": 4,
+                "chunks_per_document": 2,
+            },
+            "CIP-2: LongSkywork (2406.00605); rate: ProLong (2410.02660); steps: YaRN (2309.00071); documents: our choice",
+        )
+    if name == "sft":
+        return {
+            "max_length": original_length,
+            "max_steps": 1_000,
+            "learning_rate": 2e-5,
+            "skip_probability": 0.5,
+        }, "length: the original window, as SkipAlign (2405.03939); the rest: our choice"
+    if name == "long_sft":
+        return {"max_steps": 200, "learning_rate": 1e-5}, "200 iterations: LongSkywork (2406.00605); rate: our choice"
+    raise ValueError(_unknown("stage", name, list(STAGES)))
+
+
+def stage_options(name: str, given: Mapping[str, Any], context_length: int, original_length: int) -> dict[str, Any]:
+    """The options of a stage: defaults overlaid with what the user gave.
+
+    Args:
+        name (`str`):
+            Name of the stage.
+        given (`Mapping`):
+            Options by their TRL or transformers name; strings are converted to the option's type.
+        context_length (`int`), original_length (`int`):
+            As in [`default_options`].
+
+    Returns:
+        `dict`: all options that differ from the config class's own defaults.
+
+    Raises:
+        `ValueError`: for an unknown stage or option (with the nearest known one), or one that the recipe sets itself.
+    """
+    defaults, _ = default_options(name, context_length, original_length)
+    known = {field.name for field in fields(STAGES[name].config_class) if field.init} | set(PEFT_OPTIONS)
+    for key in given:
+        if key in _RESERVED:
+            raise ValueError(f"{name}.{key} is set by the recipe itself and cannot be given.")
+        if key not in known:
+            raise ValueError(_unknown(f"option of stage {name}", key, sorted(known)))
+    return {**defaults, **_typed(STAGES[name].config_class, given)}
+
+
+def check_stage_names(names: list[str] | tuple[str, ...]) -> None:
+    """Raises `ValueError` for an empty list, a repeated name, or one that is no stage (naming the nearest)."""
+    if not names:
+        raise ValueError(f"No stage is selected; choose from {', '.join(STAGES)}.")
+    for name in names:
+        if name not in STAGES:
+            raise ValueError(_unknown("stage", name, list(STAGES)))
+    if len(set(names)) < len(names):
+        raise ValueError(f"A stage is named twice: {', '.join(names)}.")
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
+    return f"Unknown {what}: {name!r}.{hint}"
+
+
+def _typed(config_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Converts strings, which come from the command line (and from YAML for numbers such as 1e-5), to the options' types."""
+    texts = {key: value for key, value in given.items() if isinstance(value, str)}
+    if not texts:
+        return dict(given)
+    parser = HfArgumentParser([config_class, ModelConfig], exit_on_error=False)
+    arguments = [part for key, value in texts.items() for part in (f"--{key}", value)]
+    try:
+        namespace, _ = parser.parse_known_args(["--output_dir", ".", *arguments])
+    except (argparse.ArgumentError, ValueError, TypeError) as error:
+        raise ValueError(f"Cannot read the options {texts}: {error}.") from error
+    return {**given, **{key: getattr(namespace, key) for key in texts}}
