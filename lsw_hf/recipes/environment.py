@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-
 _PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "huggingface-hub", "numpy")
 
 
@@ -17,8 +16,8 @@ def describe_environment() -> dict[str, Any]:
     """Facts that a reader of a report needs to repeat it.
 
     Returns:
-        `dict`: `versions` by package, `python`, `machine` (system, processor type, cores), and `commit` of this package's
-        source, `None` outside a git checkout.
+        `dict`: `versions` by package, `python`, `machine` (system, processor type, cores), and `commit` of this
+        package's source, `None` outside a git checkout.
     """
     return {
         "versions": {name: version(name) for name in _PACKAGES},

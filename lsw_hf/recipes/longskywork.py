@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..context.verification import verify_context
 from ..evaluation.needle import NeedleGrid, evaluate_needle
@@ -21,7 +21,6 @@ from .plan import PlannedStage, RecipePlan
 from .run_directory import RunDirectory
 from .stage_runner import StageRunner
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
-
 
 logger = logging.getLogger(__name__)
 # What each stage trains on: the argument of `run` that holds it.
@@ -56,7 +55,8 @@ class RecipeResults:
 class LongSkyworkRecipe:
     """The stages of [LongSkywork, 2406.00605](https://arxiv.org/abs/2406.00605), planned, run, resumed, measured.
 
-    Pretraining (only for models made from nothing) -> RoPE change and continual pretraining on chunk-interleaved documents
+    Pretraining (only for models made from nothing) -> RoPE change and continual pretraining on chunk-interleaved
+    documents
     -> SFT, here with SkipAlign's skipped positions -> a short SFT on long synthetic tables. Each stage reads a model
     folder and writes one; a run that was killed continues where it stopped, to the same weights.
 
@@ -72,12 +72,14 @@ class LongSkyworkRecipe:
         stages (`tuple[str, ...]`, *optional*):
             Stages to run, in the recipe's order. Defaults to all but pretraining.
         options (`dict[str, dict]`, *optional*):
-            Training arguments by stage, under their TRL names, such as `{"sft": {"max_steps": 500, "use_peft": True}}`.
+            Training arguments by stage, under their TRL names, such as `{"sft": {"max_steps": 500, "use_peft":
+            True}}`.
         rope (`dict`, *optional*):
             Arguments of [`extend_context`] other than the length, such as `{"method": "yarn", "factor": 32.0}`.
             Defaults to YaRN.
         table_length (`int`, *optional*):
-            Tokens of a synthetic table with its questions. Defaults to the target, at most 100,000 (the paper's longest).
+            Tokens of a synthetic table with its questions. Defaults to the target, at most 100,000 (the paper's
+            longest).
         seed (`int`, *optional*, defaults to 0):
             Seed of everything random.
         needle_grid ([`NeedleGrid`], *optional*):
@@ -121,8 +123,8 @@ class LongSkyworkRecipe:
         self.original_length = int(self._config.get_text_config().max_position_embeddings)
         if self.context_length <= self.original_length:
             raise ValueError(
-                f"context_length={self.context_length} is not larger than the model's window of {self.original_length} tokens. "
-                "Give a longer target."
+                f"context_length={self.context_length} is not larger than the model's window of "
+                f"{self.original_length} tokens. Give a longer target."
             )
         if self.table_length is None:
             self.table_length = min(self.context_length, 100_000)
@@ -216,8 +218,8 @@ class LongSkyworkRecipe:
         for name in self.stages:
             if data[_DATA_OF[name]] is None:
                 raise ValueError(
-                    f"Stage {name} has nothing to train on: give {_DATA_OF[name]}=..., or leave the stage out of stages="
-                    f"{self.stages}."
+                    f"Stage {name} has nothing to train on: give {_DATA_OF[name]}=..., or leave the stage out of "
+                    f"stages={self.stages}."
                 )
 
     def _start(self, directory: RunDirectory, tokenizer: PreTrainedTokenizerBase) -> str | Path:

@@ -18,7 +18,8 @@ class PlannedStage:
         max_length (`int`):
             Tokens in a row, at most.
         reach (`int`):
-            Largest relative distance that the positions can show, plus one; larger than `max_length` with skipped positions.
+            Largest relative distance that the positions can show, plus one; larger than `max_length` with skipped
+            positions.
         max_steps (`int`):
             Optimizer steps.
         tokens (`int`):

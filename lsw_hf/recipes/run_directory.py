@@ -43,7 +43,8 @@ class RunDirectory:
                 Everything that decides the result, ready for JSON.
 
         Raises:
-            `ValueError`: if the folder holds a run with other settings (the differences are shown), or files of something
+            `ValueError`: if the folder holds a run with other settings (the differences are shown), or files of
+            something
                 else.
         """
         settings = json.loads(json.dumps(settings))
@@ -53,8 +54,8 @@ class RunDirectory:
             if changes:
                 shown = "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, old, new in changes)
                 raise ValueError(
-                    f"{self.path} holds a run with other settings:\n{shown}\nGive another output directory, or the old settings "
-                    "to continue that run."
+                    f"{self.path} holds a run with other settings:\n{shown}\nGive another output directory, or the "
+                    "old settings to continue that run."
                 )
             return
         others = sorted(entry.name for entry in self.path.iterdir())

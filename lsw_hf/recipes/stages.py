@@ -15,7 +15,6 @@ from ..training.continual_pretraining import ContinualPretrainingConfig, Continu
 from ..training.long_sft import LongSFTConfig, LongSFTTrainer
 from ..training.skip_align import SkipAlignConfig, SkipAlignTrainer
 
-
 # Options of a stage that belong to TRL's ModelConfig and not to its training arguments.
 PEFT_OPTIONS = tuple(
     field.name for field in fields(ModelConfig) if field.name.startswith("lora_") or field.name.startswith("use_")
@@ -103,7 +102,8 @@ def default_options(name: str, context_length: int, original_length: int) -> tup
                 "documents_per_window": 4,
                 "chunks_per_document": 2,
             },
-            "CIP-2: LongSkywork (2406.00605); rate: ProLong (2410.02660); steps: YaRN (2309.00071); documents: our choice",
+            "CIP-2: LongSkywork (2406.00605); rate: ProLong (2410.02660); steps: YaRN (2309.00071); documents: our "
+            "choice",
         )
     if name == "sft":
         return {
@@ -162,7 +162,8 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
 
 
 def _typed(config_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts strings, which come from the command line (and from YAML for numbers such as 1e-5), to the options' types."""
+    """Converts strings, which come from the command line (and from YAML for numbers such as 1e-5), to the options'
+    types."""
     texts = {key: value for key, value in given.items() if isinstance(value, str)}
     if not texts:
         return dict(given)

@@ -16,7 +16,6 @@ from .tiny_model import build_tiny_model
 from .tiny_needle import TinyNeedleTask
 from .tiny_world import NEWLINE, SENTENCE_LENGTH, STOP_WORD, TABLE_COLUMNS, WORDS, TinyWorld, build_tokenizer
 
-
 ORIGINAL_LENGTH = 512
 CONTEXT_LENGTH = 32_768
 _ROW = 2_048

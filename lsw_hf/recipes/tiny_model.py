@@ -8,7 +8,6 @@ import torch
 
 from ..models import LongSkyworkConfig, LongSkyworkForCausalLM
 
-
 # Pairs of the rotary table that turn fastest; they alone can tell neighbours apart.
 _FAST_PAIRS = 6
 # Peak of the previous-token heads, strength of the content match, gain of the copying heads, damping of the MLP.
@@ -58,9 +57,9 @@ def initialize_for_induction(model: LongSkyworkForCausalLM, seed: int) -> LongSk
 
     From a random start no retrieval forms within the demo's budget. Here all embeddings share a direction `u`; the
     heads of layer 0 read only `u` and peak one token back through the fast rotary pairs; layer 0 writes that previous
-    token into a rotated subspace; the heads of layer 1 match their own token against it through the pairs that turn less
-    than once in twice the window, and copy what stands there. All weights are trained afterwards. Untrained, the model
-    answers about a third of the questions at 64 tokens.
+    token into a rotated subspace; the heads of layer 1 match their own token against it through the pairs that turn
+    less than once in twice the window, and copy what stands there. All weights are trained afterwards. Untrained, the
+    model answers about a third of the questions at 64 tokens.
 
     Args:
         model ([`LongSkyworkForCausalLM`]):

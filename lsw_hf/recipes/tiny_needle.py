@@ -11,10 +11,11 @@ from .tiny_world import DEEDS, FACT_WORD, NAMES, QUESTION_WORD, STOP_WORD, TinyW
 
 
 class TinyNeedleTask:
-    """Facts that no training text holds, hidden in the world's scenery: `Yesterday Marlow sang .`, `Recall Marlow`, `sang`.
+    """Facts that no training text holds, hidden in the world's scenery: `Yesterday Marlow sang .`, `Recall Marlow`,
+    `sang`.
 
-    A [`~lsw_hf.evaluation.needle_task.NeedleTask`]. All facts have the same form, so a distractor fact differs from the
-    needle by its name alone; guessing one of the 64 deeds is right in 1.6 % of the cases.
+    A [`~lsw_hf.evaluation.needle_task.NeedleTask`]. All facts have the same form, so a distractor fact differs from
+    the needle by its name alone; guessing one of the 64 deeds is right in 1.6 % of the cases.
     """
 
     name = "tiny world"

@@ -9,7 +9,8 @@ question  Recall Marlow                  the answer is one word: sang
 ```
 
 1,024 names x 64 deeds. One (name, deed) pair in eight is *held out*: it never occurs in training text and the needle
-evaluation uses nothing else, so no evaluated association was ever seen. All of this is our choice; the papers use web text.
+evaluation uses nothing else, so no evaluated association was ever seen. All of this is our choice; the papers use web
+text.
 """
 
 from __future__ import annotations
@@ -20,22 +21,21 @@ from dataclasses import dataclass, field
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-
 _FIRST = (
     "Al Bel Cor Dan El Fen Gar Hal Il Jor Kel Lor Mar Nor Ol Per Quin Ros Sel Tor Ul Ver Wil Xan Yor Zel Bran Cal Dor "
     "Fal Gwen Hes"
 ).split()
 _LAST = (
-    "aba eda ion ola uma bert cott dine fred gard hild kin low mund nath olf pin ric sen ton vald wen win yth zar bury "
-    "dell fax grim helm lund mere"
+    "aba eda ion ola uma bert cott dine fred gard hild kin low mund nath olf pin ric sen ton vald wen win yth zar "
+    "bury dell fax grim helm lund mere"
 ).split()
 NAMES = tuple(first + last for first in _FIRST for last in _LAST)
 DEEDS = tuple(
     "sang danced painted wept sailed baked wrote slipped climbed whistled marched prayed dug fished knitted rode swam "
     "planted carved traded mended brewed drummed juggled sketched hunted wandered argued laughed travelled studied "
     "harvested waited shouted gambled fenced rowed cooked listened polished sharpened counted borrowed repaired "
-    "vanished stumbled dreamed bowed jumped whispered yawned sneezed kneeled saluted blushed shivered gardened fiddled "
-    "lectured measured sorted welded bathed voted".split()
+    "vanished stumbled dreamed bowed jumped whispered yawned sneezed kneeled saluted blushed shivered gardened "
+    "fiddled lectured measured sorted welded bathed voted".split()
 )
 _ADJECTIVES = (
     "grey old quiet bright narrow distant golden heavy early broken silver gentle hollow frozen crooked wooden pale "
@@ -43,8 +43,8 @@ _ADJECTIVES = (
 ).split()
 _NOUNS = (
     "rivers clocks hills lamps roads bells clouds gates stones towers forests boats walls gardens bridges candles "
-    "windows leaves mirrors harbours orchards barrels ladders kettles chimneys fields meadows valleys shadows curtains "
-    "pebbles lanterns"
+    "windows leaves mirrors harbours orchards barrels ladders kettles chimneys fields meadows valleys shadows "
+    "curtains pebbles lanterns"
 ).split()
 _PREDICATES = (
     "slept turned glowed faded waned rested drifted swayed cracked shone echoed settled rusted trembled leaned stood "
@@ -60,12 +60,14 @@ _FRAME = (FACT_WORD, QUESTION_WORD, STOP_WORD, NEWLINE, *TABLE_COLUMNS)
 WORDS = (*_SPECIALS, *_FRAME, *DEEDS, *_ADJECTIVES, *_NOUNS, *_PREDICATES, *NAMES)
 SENTENCE_LENGTH = 4
 
-# One message is one piece of a transcript: the user's text ends with a question, the assistant's is its answer. There are
+# One message is one piece of a transcript: the user's text ends with a question, the assistant's is its answer. There
+# are
 # no role tokens because `Recall` and the stop already mark the turns. The space stays outside the generation block:
 # a block that ends in characters which the tokenizer drops would unmask everything after it.
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ ' ' }}{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] }}{% endgeneration %}{% else %}{{ message['content'] }}{% endif %}{% endfor %}"
+    "{% generation %}{{ message['content'] }}{% endgeneration %}{% else %}{{ message['content'] }}{% endif "
+    "%}{% endfor %}"
 )
 
 

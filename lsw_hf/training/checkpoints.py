@@ -6,9 +6,9 @@ import json
 import re
 from pathlib import Path
 
-
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-# The trainer writes this file last, so a checkpoint that a killed process left half written lacks it or holds half of it.
+# The trainer writes this file last, so a checkpoint that a killed process left half written lacks it or holds half of
+# it.
 _WRITTEN_LAST = "trainer_state.json"
 
 
@@ -20,8 +20,8 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
             `output_dir` of a [`~transformers.Trainer`]; may not exist.
 
     Returns:
-        `Path` or `None`: the folder to pass as `resume_from_checkpoint`, or `None` to start anew. Folders that a killed
-        or failing save left behind are passed over, never deleted.
+        `Path` or `None`: the folder to pass as `resume_from_checkpoint`, or `None` to start anew. Folders that a
+        killed or failing save left behind are passed over, never deleted.
     """
     folder = Path(output_dir)
     if not folder.is_dir():

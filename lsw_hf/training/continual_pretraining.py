@@ -14,7 +14,6 @@ from trl import SFTConfig, SFTTrainer
 from ..data.chunk_interleave import interleave_chunks
 from .long_context_trainer import LongContextTrainerMixin
 
-
 _TOKENIZED_AT_ONCE = 64
 
 
@@ -22,15 +21,15 @@ _TOKENIZED_AT_ONCE = 64
 class ContinualPretrainingConfig(SFTConfig):
     """[`~trl.SFTConfig`] with the settings of chunk interleaving.
 
-    `max_length` is the window length in tokens: every row is exactly as long. `max_steps` must be set, because windows are
-    cut from a stream whose number is not known beforehand.
+    `max_length` is the window length in tokens: every row is exactly as long. `max_steps` must be set, because windows
+    are cut from a stream whose number is not known beforehand.
     """
 
     documents_per_window: int = field(
         default=4,
         metadata={
-            "help": "Documents interleaved in a window. 1 with chunks_per_document=1 is plain concatenation. The paper's "
-            "number is not known; 4 and 8 are used by independent implementations."
+            "help": "Documents interleaved in a window. 1 with chunks_per_document=1 is plain concatenation. The "
+            "paper's number is not known; 4 and 8 are used by independent implementations."
         },
     )
     chunks_per_document: int = field(
@@ -47,12 +46,13 @@ class ContinualPretrainingConfig(SFTConfig):
         super().__post_init__()
         if self.max_length is None or self.max_length < 2:
             raise ValueError(
-                f"max_length is the window length of continual pretraining and must be at least 2 tokens, got {self.max_length}."
+                "max_length is the window length of continual pretraining and must be at least 2 tokens, got "
+                f"{self.max_length}."
             )
         if self.max_steps <= 0:
             raise ValueError(
-                f"max_steps must be positive, got {self.max_steps}: the number of windows in a stream of documents is not "
-                "known beforehand."
+                f"max_steps must be positive, got {self.max_steps}: the number of windows in a stream of documents "
+                "is not known beforehand."
             )
         if self.packing:
             raise ValueError(
@@ -95,7 +95,8 @@ def interleaved_windows(
         yield {"input_ids": list(window["input_ids"]), "labels": list(window["labels"])}
     if empty:
         raise ValueError(
-            f"The documents hold fewer tokens than one window of max_length={args.max_length}: give more text or a shorter window."
+            f"The documents hold fewer tokens than one window of max_length={args.max_length}: give more text or a "
+            "shorter window."
         )
 
 
@@ -131,8 +132,8 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
     """Trains with plain next-token loss on windows of chunk-interleaved documents.
 
     Each window takes `documents_per_window` documents, cuts each into `chunks_per_document` chunks, and lays them down
-    round by round (A1 B1 C1 A2 B2 C2), so that the second half of a document is predicted across foreign text: long-range
-    dependence without long documents. Attention crosses document borders; every token is trained
+    round by round (A1 B1 C1 A2 B2 C2), so that the second half of a document is predicted across foreign text:
+    long-range dependence without long documents. Attention crosses document borders; every token is trained
     ([LongSkywork, 2406.00605](https://arxiv.org/abs/2406.00605)).
 
     Args:
@@ -141,7 +142,8 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
         args ([`ContinualPretrainingConfig`]):
             Training arguments.
         train_dataset ([`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
-            *Documents*, with `text` or `input_ids`; windows are built here, streamed, and repeat when the documents end.
+            *Documents*, with `text` or `input_ids`; windows are built here, streamed, and repeat when the documents
+            end.
         processing_class ([`~transformers.PreTrainedTokenizerBase`]):
             The tokenizer.
         trainer_kwargs (`dict`):

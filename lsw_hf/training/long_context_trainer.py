@@ -1,4 +1,5 @@
-"""What the three trainers share: a RoPE check before the start, a lean loss on CPU, a stop at a loss that is not a number."""
+"""What the three trainers share: a RoPE check before the start, a lean loss on CPU, a stop at a loss that is not a
+number."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import torch
 from ..context.verification import verify_context
 from .losses import labelled_columns, labelled_cross_entropy
 
-
-# Above this size the logits of the labelled positions are left to TRL's tiled head, which is slower on a CPU but bounded.
+# Above this size the logits of the labelled positions are left to TRL's tiled head, which is slower on a CPU but
+# bounded.
 _LARGEST_LOGITS_IN_BYTES = 2**30
 
 
@@ -19,13 +20,14 @@ class NonFiniteLossError(RuntimeError):
 
 
 class LongContextTrainerMixin:
-    """Placed in front of [`~trl.SFTTrainer`] by [`ContinualPretrainingTrainer`], [`SkipAlignTrainer`], [`LongSFTTrainer`].
+    """Placed in front of [`~trl.SFTTrainer`] by [`ContinualPretrainingTrainer`], [`SkipAlignTrainer`],
+    [`LongSFTTrainer`].
 
     * Before training, the live inverse frequencies must equal those which the config would give after a reload
       ([`verify_context`]): what is saved is what ran.
-    * On a CPU the loss asks the model for logits at the labelled positions only (`logits_to_keep`) instead of TRL's fused
-      head, a GPU kernel whose CPU fallback scores every position in large tiles. Value and gradient are the same. On
-      other devices TRL's head is used as it is.
+    * On a CPU the loss asks the model for logits at the labelled positions only (`logits_to_keep`) instead of TRL's
+      fused head, a GPU kernel whose CPU fallback scores every position in large tiles. Value and gradient are the
+      same. On other devices TRL's head is used as it is.
     * Training stops at the first loss that is NaN or infinite, naming the step.
     """
 
@@ -65,7 +67,8 @@ class LongContextTrainerMixin:
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """See [`~trl.SFTTrainer.log`]; adds `mean_token_accuracy` of the labelled tokens where TRL's head did not run."""
+        """See [`~trl.SFTTrainer.log`]; adds `mean_token_accuracy` of the labelled tokens where TRL's head did not
+        run."""
         if getattr(self, "_labelled_count", 0) and "loss" in logs:
             logs["mean_token_accuracy"] = round(self._labelled_correct / self._labelled_count, 6)
             self._labelled_correct, self._labelled_count = 0, 0
@@ -85,6 +88,7 @@ class LongContextTrainerMixin:
         if not torch.isfinite(loss).all():
             step = self.state.global_step + 1
             raise NonFiniteLossError(
-                f"The loss became {loss.detach().mean().item()} at step {step} of {self.args.output_dir}. The last checkpoint "
-                "there is untouched. Lower learning_rate or max_grad_norm, or check the data around that step, and run again."
+                f"The loss became {loss.detach().mean().item()} at step {step} of {self.args.output_dir}. The last "
+                "checkpoint there is untouched. Lower learning_rate or max_grad_norm, or check the data around that "
+                "step, and run again."
             )

@@ -17,8 +17,8 @@ from .skipped_positions import SkippedPositionsArguments, install_skip_collator
 class LongSFTConfig(SkippedPositionsArguments, SFTConfig):
     """[`~trl.SFTConfig`] for a brief SFT on long rows: 200 steps, and nothing is ever truncated.
 
-    `max_length` defaults to `None`. A row longer than the model's window is refused rather than cut, because a cut row has
-    usually lost the answer's evidence. Positions are plain by default; `strategy="skip_all"` stretches them over
+    `max_length` defaults to `None`. A row longer than the model's window is refused rather than cut, because a cut row
+    has usually lost the answer's evidence. Positions are plain by default; `strategy="skip_all"` stretches them over
     `context_length`, for targets beyond the rows that can be afforded (our choice).
     """
 
@@ -37,8 +37,8 @@ class LongSFTConfig(SkippedPositionsArguments, SFTConfig):
         super().__post_init__()
         if self.max_length is not None:
             raise ValueError(
-                f"max_length must be None, got {self.max_length}: a long row that is cut has usually lost its evidence. "
-                "Generate or filter rows of the length you want."
+                f"max_length must be None, got {self.max_length}: a long row that is cut has usually lost its "
+                "evidence. Generate or filter rows of the length you want."
             )
 
 
@@ -59,7 +59,8 @@ class LongSFTTrainer(LongContextTrainerMixin, SFTTrainer):
             Other arguments of [`~trl.SFTTrainer`].
 
     Raises:
-        `ValueError`: if a row has more tokens than `model.config.max_position_embeddings`; for a stream when it is reached.
+        `ValueError`: if a row has more tokens than `model.config.max_position_embeddings`; for a stream when it is
+        reached.
     """
 
     def __init__(
@@ -110,6 +111,6 @@ def refuse_longer_rows(
 def _refuse_longer(index: int, input_ids: list[int], window: int) -> None:
     if len(input_ids) > window:
         raise ValueError(
-            f"Row {index} has {len(input_ids)} tokens, more than the model's window of {window}. Extend the context further, "
-            "or leave the row out."
+            f"Row {index} has {len(input_ids)} tokens, more than the model's window of {window}. Extend the context "
+            "further, or leave the row out."
         )

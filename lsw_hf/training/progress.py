@@ -12,7 +12,8 @@ from transformers import TrainerCallback
 class StageProgress(TrainerCallback):
     """A bar of optimizer steps with elapsed and remaining time and the last logged loss.
 
-    Stands in for the trainer's own bar, which prints a dictionary at every log. Silent where standard error is no terminal.
+    Stands in for the trainer's own bar, which prints a dictionary at every log. Silent where standard error is no
+    terminal.
 
     Args:
         description (`str`):

@@ -59,8 +59,8 @@ class SkipAlignTrainer(LongContextTrainerMixin, SFTTrainer):
     ) -> None:
         if trainer_kwargs.get("data_collator") is not None:
             raise ValueError(
-                "SkipAlignTrainer brings its own collator; set its options in SkipAlignConfig, or hand your collator to "
-                "trl.SFTTrainer."
+                "SkipAlignTrainer brings its own collator; set its options in SkipAlignConfig, or hand your collator "
+                "to trl.SFTTrainer."
             )
         super().__init__(
             model=model, args=args, train_dataset=train_dataset, processing_class=processing_class, **trainer_kwargs

@@ -29,8 +29,8 @@ class SkippedPositionsArguments:
     sentence_end_tokens: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Tokens that end a sentence, as the vocabulary spells them; with them, jumps may also stand between "
-            "sentences."
+            "help": "Tokens that end a sentence, as the vocabulary spells them; with them, jumps may also stand "
+            "between sentences."
         },
     )
 
@@ -38,7 +38,8 @@ class SkippedPositionsArguments:
 def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Gives a prepared trainer a [`DataCollatorForSkipAlign`] and keeps the collator's epoch.
 
-    TRL refuses a collator of one's own while it packs, so the collator is put in place after the trainer's constructor.
+    TRL refuses a collator of one's own while it packs, so the collator is put in place after the trainer's
+    constructor.
 
     Args:
         trainer ([`~trl.SFTTrainer`]):
