@@ -1,0 +1,8 @@
+"""Synthetic lengthy tables (SynL): schemas, eight formats, questions with exact answers, rows of an exact length."""
+
+from .config import TableConfig
+from .rendering import FORMATS, render_table
+from .sampling import TableGenerator
+from .schema import Column, Table, TableSchema
+
+__all__ = ["FORMATS", "Column", "Table", "TableConfig", "TableGenerator", "TableSchema", "render_table"]

@@ -1,0 +1,149 @@
+"""From a table and its questions to one training row, measured once and filled up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .config import RowFormat
+from .filler import resize, words_of
+from .questions import Question
+from .rendering import Layout
+from .schema import Table
+from .token_costs import TokenCosts
+
+_PADDING_WORDS = 2
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table's layout, and the paragraphs that stand before it, between blocks of its rows, and after it."""
+
+    layout: Layout
+    before: Sequence[str]
+    between: Sequence[str]
+    after: Sequence[str]
+
+    def text(self, table: Table) -> str:
+        """The table with its paragraphs; each block of rows is a table of its own, with head and foot."""
+        rows = self.layout.rows(table.cells)
+        paragraphs = [text for text in self.between if text][: max(len(rows) - 1, 0)]
+        borders = [len(rows) * block // (len(paragraphs) + 1) for block in range(len(paragraphs) + 2)]
+        blocks = []
+        for block, paragraph in enumerate([*paragraphs, ""]):
+            blocks.append(self.layout.head + "".join(rows[borders[block] : borders[block + 1]]) + self.layout.foot)
+            blocks.append(paragraph)
+        return _stack([*self.before, *blocks, *self.after])
+
+
+@dataclass(frozen=True)
+class ComposedRow:
+    """A finished row: its dataset columns, the whole text, its tokens, the share of unknown ones."""
+
+    columns: dict[str, Any]
+    text: str
+    num_tokens: int
+    unknown_share: float
+
+
+def _stack(parts: Sequence[str]) -> str:
+    return "\n\n".join(part.rstrip("\n") for part in parts if part)
+
+
+class Composition:
+    """
+    Writes rows for one plan and knows what everything but the table costs.
+
+    Args:
+        costs ([`TokenCosts`]): the tokenizer.
+        row_format (`str`): columns of the row, see [`TableConfig`].
+        preamble (`str`): text above everything, may be empty.
+        section ([`Section`]): layout and distracting paragraphs.
+        sentences (`Sequence[str]`): where padding words come from.
+        joiner (`str`): between words.
+        pad (`bool`): whether a last paragraph fills the row up.
+        num_questions (`int`): turns of the dialogue.
+    """
+
+    def __init__(
+        self,
+        costs: TokenCosts,
+        row_format: RowFormat,
+        preamble: str,
+        section: Section,
+        sentences: Sequence[str],
+        joiner: str,
+        pad: bool,
+        num_questions: int,
+    ) -> None:
+        self.costs = costs
+        self.row_format = row_format
+        self.preamble = preamble
+        self.section = section
+        self.joiner = joiner
+        self.words = words_of(sentences, joiner) if pad else []
+        paragraphs = [*section.before, *section.between, *section.after]
+        blocks = 1 + sum(1 for text in section.between if text)
+        ends = [section.layout.head, section.layout.foot]
+        counted = sum(map(len, costs.encode([_stack([preamble, *paragraphs, "."])])))
+        self.fixed = (
+            counted
+            + blocks * sum(costs.added([text for text in ends if text]))
+            + 3 * blocks
+            + self._overhead(num_questions)
+        )
+
+    def _overhead(self, num_questions: int) -> int:
+        if self.row_format == "prompt_completion":
+            return 2
+        messages = [{"role": role, "content": "."} for _ in range(num_questions) for role in ("user", "assistant")]
+        texts = self._rendered(messages)
+        return self.costs.count(texts) - 2 * num_questions * self.costs.count(".")
+
+    def _rendered(self, messages: list[dict[str, str]]) -> str:
+        return self.costs.tokenizer.apply_chat_template(messages, tokenize=False)
+
+    def reserve(self, length: int) -> int:
+        """Tokens kept free for the padding paragraph, which absorbs what estimates miss."""
+        return 12 + length // 250 if self.words else 0
+
+    def price(self, questions: Sequence[Question]) -> int:
+        """Tokens of all questions and answers."""
+        return sum(
+            map(len, self.costs.encode([text for question in questions for text in (question.text, question.answer)]))
+        )
+
+    def compose(self, table: Table, questions: Sequence[Question], length: int) -> ComposedRow:
+        """Writes the row, tokenises it once, and resizes the padding paragraph by what is missing."""
+        body = _stack([self.preamble, self.section.text(table)])
+        padding = self.joiner.join(self.words[:_PADDING_WORDS])
+        row = self._measured(body, padding, questions)
+        if not self.words:
+            return row
+        around = ("\n\n", "\n\n" + questions[0].text)
+        padding, change = resize(self.costs, padding, length - row.num_tokens, self.words, self.joiner, around)
+        columns, text = self._columns(body, padding, questions)
+        return ComposedRow(columns, text, row.num_tokens + change, row.unknown_share)
+
+    def _measured(self, body: str, padding: str, questions: Sequence[Question]) -> ComposedRow:
+        columns, text = self._columns(body, padding, questions)
+        ids = np.asarray(self.costs.encode([text])[0])
+        unknown = getattr(self.costs.tokenizer, "unk_token_id", None)
+        share = 0.0 if unknown is None else float(np.count_nonzero(ids == unknown)) / max(len(ids), 1)
+        ended = self.row_format == "prompt_completion"
+        return ComposedRow(columns, text, len(ids) + ended, share)
+
+    def _columns(self, body: str, padding: str, questions: Sequence[Question]) -> tuple[dict[str, Any], str]:
+        first = _stack([body, padding, questions[0].text])
+        if self.row_format == "prompt_completion":
+            prompt, completion = first + "\n", questions[0].answer
+            return {"prompt": prompt, "completion": completion}, prompt + completion
+        messages = []
+        for turn, question in enumerate(questions):
+            messages.append({"role": "user", "content": question.text if turn else first})
+            messages.append({"role": "assistant", "content": question.answer})
+        text = self._rendered(messages)
+        if self.row_format == "messages":
+            return {"messages": messages}, text
+        return {"prompt": messages[:-1], "completion": messages[-1:]}, text

@@ -1,0 +1,257 @@
+"""Rows of synthetic lengthy tables (SynL) at an exact number of tokens."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from .composition import Composition, Section
+from .config import TableConfig
+from .drawing import draw_table
+from .filler import PREAMBLES, SENTENCES, paragraph
+from .questions import Question, ask
+from .rendering import TableFormat, table_layout
+from .schema import Table, TableSchema, random_schema
+from .token_costs import TokenCosts
+
+_PROBE_ROWS = 16
+_QUESTION_ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is decided before the size of the table is known."""
+
+    length: int
+    table_format: TableFormat
+    schema: TableSchema
+    num_questions: int
+
+
+class TableGenerator:
+    """
+    Makes rows of long synthetic tables with questions and answers, each at an exact length in tokens.
+
+    LongSkywork ([arXiv 2406.00605](https://arxiv.org/abs/2406.00605)) fine-tunes on such tables of 2K to 100K tokens;
+    its schemas, formats and templates are not known, the ones here are our choice.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`):
+            The tokenizer lengths are counted with. `row_format="messages"` needs its chat template.
+        config ([`TableConfig`], *optional*):
+            What is made; every type, format and length of the paper's range by default.
+        seed (`int`, *optional*, defaults to 0):
+            Row `i` is a function of seed, epoch and `i` alone, whatever was made before it.
+
+    Raises:
+        ValueError: the tokenizer has no chat template but rows are messages.
+
+    Example:
+
+    ```python
+    >>> generator = TableGenerator(tokenizer, TableConfig(length=4_096, formats=("markdown",)))
+    >>> row = generator.sample(0)
+    >>> row["num_tokens"], row["types"], row["depths"]
+    (4096, ['cell'], [[0.71]])
+
+    ```
+    """
+
+    def __init__(self, tokenizer: Any, config: TableConfig | None = None, *, seed: int = 0) -> None:
+        self.config = TableConfig() if config is None else config
+        self.seed = seed
+        self.epoch = 0
+        self.costs = TokenCosts(tokenizer)
+        self._next_index = 0
+        if self.config.row_format != "prompt_completion" and getattr(tokenizer, "chat_template", None) is None:
+            raise ValueError(
+                f"row_format={self.config.row_format!r} needs a tokenizer with a chat template: set "
+                f"tokenizer.chat_template, or use row_format='prompt_completion'."
+            )
+
+    def sample(self, index: int) -> dict[str, Any]:
+        """
+        Row number `index` of this seed and epoch.
+
+        Returns:
+            `dict`: `messages` (or `prompt` and `completion`), `families`, `types`, `templates`, `evidence` and
+            `depths` (a list per question), `format`, `language`, `num_rows`, `num_columns`, `num_tokens` and `index`.
+
+        Raises:
+            ValueError: a length that not even the smallest table fits; keys that do not suffice for the length; words
+            the
+                tokenizer does not know.
+        """
+        plan_draws, row_draws, question_draws, text_draws = (
+            np.random.default_rng([self.seed, self.epoch, index, purpose]) for purpose in range(4)
+        )
+        plan = self._plan(plan_draws)
+        composition = self._composition(plan, text_draws)
+        table, costs = self._oversized(plan, row_draws, plan.length - composition.fixed)
+        question_seed = int(question_draws.integers(1 << 62))
+        excess = 0
+        for _ in range(4):
+            chosen, questions = self._fit(plan, composition, table, costs, question_seed, excess)
+            row = composition.compose(chosen, questions, plan.length)
+            if row.num_tokens <= plan.length:
+                break
+            excess += row.num_tokens - plan.length
+        else:
+            raise ValueError(
+                f"Row {index} could not be brought down to {plan.length} tokens; it has {row.num_tokens}."
+            )
+        self._check_unknown(row.unknown_share, row.text)
+        return row.columns | self._metadata(plan, chosen, questions) | {"num_tokens": row.num_tokens, "index": index}
+
+    def generate(self, num_samples: int, start: int = 0) -> list[dict[str, Any]]:
+        """Rows `start` to `start + num_samples - 1`."""
+        return [self.sample(index) for index in range(start, start + num_samples)]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """An endless stream of rows, from where it stopped last or from a loaded state."""
+        while True:
+            row = self.sample(self._next_index)
+            self._next_index += 1
+            yield row
+
+    def set_epoch(self, epoch: int) -> None:
+        """Other rows, equally reproducible; the stream starts over."""
+        self.epoch, self._next_index = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream stands."""
+        return {"seed": self.seed, "epoch": self.epoch, "next_index": self._next_index}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on where `state_dict` was taken."""
+        self.seed, self.epoch, self._next_index = state["seed"], state["epoch"], state["next_index"]
+
+    def _plan(self, draws: np.random.Generator) -> _Plan:
+        config = self.config
+        low, high = config.span("length")
+        length = min(high, int(np.exp(draws.uniform(np.log(low), np.log(high + 1)))))
+        table_format = config.formats[int(draws.integers(len(config.formats)))]
+        language = config.languages[int(draws.integers(len(config.languages)))]
+        schema = random_schema(draws, language) if config.schema is None else config.schema
+        fewest, most = config.span("questions_per_table")
+        return _Plan(max(low, length), table_format, schema, int(draws.integers(fewest, most + 1)))
+
+    def _composition(self, plan: _Plan, draws: np.random.Generator) -> Composition:
+        config, language = self.config, plan.schema.language
+        preamble = config.preamble
+        if preamble is None:
+            preamble = PREAMBLES[language][int(draws.integers(len(PREAMBLES[language])))]
+        sentences = SENTENCES[language] if config.distractors is None else config.distractors
+        joiner = "" if language == "zh" and config.distractors is None else " "
+        places = config.distractor_places
+        counts = {"before": 1, "between": config.distractor_blocks, "after": 1}
+        total = sum(counts[place] for place in places)
+        room = config.distractor_share * plan.length / total
+        texts = {
+            place: [paragraph(self.costs, sentences, room, joiner, draws) for _ in range(counts[place])]
+            if room
+            else []
+            for place in places
+        }
+        layout = table_layout(plan.schema, plan.table_format, config.header)
+        section = Section(layout, texts.get("before", []), texts.get("between", []), texts.get("after", []))
+        return Composition(
+            self.costs,
+            config.row_format,
+            preamble,
+            section,
+            sentences,
+            joiner,
+            config.pad_to_length,
+            plan.num_questions,
+        )
+
+    def _oversized(self, plan: _Plan, draws: np.random.Generator, room: float) -> tuple[Table, np.ndarray]:
+        """A table with more rows than will fit, and what its first rows cost together."""
+        layout = table_layout(plan.schema, plan.table_format, self.config.header)
+        keep_key = None if self.config.split == "all" else self._in_split
+        drawn = {"keep_key": keep_key, "keep_row": self.config.row_filter}
+        probe = draw_table(plan.schema, _PROBE_ROWS, np.random.default_rng(draws.integers(1 << 62)), **drawn)
+        if probe.num_rows == 0:
+            raise ValueError("No row passes row_filter and split: loosen them or give the columns more values.")
+        price = float(self.costs.rows(probe, layout).mean())
+        table = draw_table(plan.schema, int(1.1 * max(room, 0) / price) + _PROBE_ROWS, draws, **drawn)
+        return table, np.concatenate([[0.0], np.cumsum(self.costs.rows(table, layout))])
+
+    def _in_split(self, key: str) -> bool:
+        return (crc32(key.encode()) % 8 == 0) == (self.config.split == "eval")
+
+    def _fit(
+        self, plan: _Plan, composition: Composition, table: Table, costs: np.ndarray, question_seed: int, excess: int
+    ) -> tuple[Table, list[Question]]:
+        """As many rows as fit beside their own questions."""
+        price = costs[-1] / table.num_rows
+        asked = 0.0
+        num_rows = 0
+        for attempt in range(6):
+            room = plan.length - composition.fixed - composition.reserve(plan.length) - excess - asked - attempt
+            num_rows = int(np.searchsorted(costs, room, side="right")) - 1
+            if num_rows < 2:
+                least = int(np.ceil(composition.fixed + composition.reserve(plan.length) + asked + 2 * price)) + 1
+                raise ValueError(
+                    f"length={plan.length} is too small for {plan.num_questions} questions on the smallest "
+                    f"{plan.table_format} table: at least {least} tokens are needed."
+                )
+            questions = self._questions(plan, table.first_rows(num_rows), question_seed)
+            before, asked = asked, composition.price(questions)
+            if asked <= before and num_rows < table.num_rows:
+                break
+        room = plan.length - composition.fixed - composition.reserve(plan.length) - excess - asked
+        if num_rows == table.num_rows and room - costs[-1] > 0.005 * plan.length:
+            raise ValueError(
+                f"length={plan.length} takes about {int(room / price)} rows, but only {table.num_rows} rows with "
+                f"different keys {plan.schema.key} exist: give the key more values, add columns, or raise "
+                f"distractor_share."
+            )
+        return table.first_rows(num_rows), questions
+
+    def _questions(self, plan: _Plan, table: Table, seed: int) -> list[Question]:
+        draws = np.random.default_rng(seed)
+        types = self.config.question_types
+        questions: list[Question] = []
+        seen: set[str] = set()
+        attempts = 0
+        while len(questions) < plan.num_questions:
+            attempts += 1
+            if attempts > _QUESTION_ATTEMPTS * plan.num_questions:
+                raise ValueError(
+                    f"Only {len(questions)} different questions of the types {', '.join(types)} fit a table of "
+                    f"{table.num_rows} rows and columns {[column.name for column in plan.schema.columns]}, "
+                    f"{plan.num_questions} were asked for."
+                )
+            question = ask(table, types[int(draws.integers(len(types)))], draws, self.config.templates)
+            if question is not None and question.text not in seen:
+                seen.add(question.text)
+                questions.append(question)
+        return questions
+
+    def _check_unknown(self, share: float, text: str) -> None:
+        if share <= self.config.max_unknown_share:
+            return
+        words = sorted(set(text.split()))
+        unknown = self.costs.tokenizer.unk_token_id
+        found = [word for word, ids in zip(words, self.costs.encode(words), strict=True) if unknown in ids]
+        raise ValueError(
+            f"The tokenizer does not know {share:.1%} of the row, among it {found[:8]}: use words it knows, another "
+            f"format or preamble, or raise max_unknown_share (now {self.config.max_unknown_share})."
+        )
+
+    def _metadata(self, plan: _Plan, table: Table, questions: list[Question]) -> dict[str, Any]:
+        return {
+            "families": [question.family for question in questions],
+            "types": [question.type for question in questions],
+            "templates": [question.template for question in questions],
+            "evidence": [list(question.evidence) for question in questions],
+            "depths": [question.depths(table.num_rows) for question in questions],
+            "format": plan.table_format,
+            "language": plan.schema.language,
+            "num_rows": table.num_rows,
+            "num_columns": len(plan.schema.columns),
+        }

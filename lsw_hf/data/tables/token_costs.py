@@ -1,0 +1,113 @@
+"""What text costs in tokens, estimated from cells that are tokenised once and remembered."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .rendering import Layout
+from .schema import Column, Table
+
+_LISTED_DOMAIN = 4096
+_PROBES = 64
+_CONTEXT = 3
+
+
+class TokenCosts:
+    """
+    Token counts of texts, and estimates for tables that are not written yet.
+
+    A cell costs what it adds between the three characters before and behind it, so that tokens which reach across its
+    borders are counted where they belong. Domains of at most 4,096 cells are tokenised whole, larger ones by 64 probes
+    for every length of their cells. Estimates depend on the tokenizer and the column only, never on earlier tables.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`):
+            Anything that maps a list of texts to `input_ids` when called with `add_special_tokens=False`.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._texts: dict[str, int] = {}
+        self._columns: dict[tuple, Callable[[np.ndarray], np.ndarray]] = {}
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, no special tokens added."""
+        # verbose=False: texts longer than model_max_length are the purpose here, not an accident.
+        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+
+    def count(self, text: str) -> int:
+        """Tokens of one text."""
+        return len(self.encode([text])[0])
+
+    def added(self, texts: Sequence[str], before: str = "\n") -> list[int]:
+        """Tokens each text adds behind `before`; remembered, so meant for texts that come again."""
+        missing = list(dict.fromkeys(text for text in texts if before + text not in self._texts))
+        if missing:
+            base, *counts = map(len, self.encode([before, *(before + text for text in missing)]))
+            self._texts.update({before + text: count - base for text, count in zip(missing, counts, strict=True)})
+        return [self._texts[before + text] for text in texts]
+
+    def rows(self, table: Table, layout: Layout) -> np.ndarray:
+        """Estimated tokens of every row of a table, as floats."""
+        affixes = layout.affixes
+        fixed = sum(
+            self.added([affix], _end(before))[0] for affix, before in zip(affixes, ("\n", *affixes[:-1]), strict=True)
+        )
+        total = np.full(table.num_rows, float(fixed))
+        for place, (column, numbers) in enumerate(zip(table.schema.columns, table.numbers, strict=True)):
+            writer = layout.writers[place]
+            cost = self._column(column, writer, _end(affixes[place]) or "\n", affixes[place + 1][:_CONTEXT])
+            total += cost(numbers)
+        return total
+
+    def _column(
+        self, column: Column, writer: Callable[[str], str] | None, before: str, behind: str
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        name = (column.kind, column.values, column.bounds, column.language, writer, before, behind)
+        if name not in self._columns:
+            self._columns[name] = self._measure(column, writer, before, behind)
+        return self._columns[name]
+
+    def _measure(
+        self, column: Column, writer: Callable[[str], str] | None, before: str, behind: str
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        low, high = column.bounds
+        if column.size <= _LISTED_DOMAIN:
+            costs = self._cells(column.texts(np.arange(low, high + 1)), writer, before, behind)
+            return lambda numbers: costs[numbers - low]
+        generator = np.random.default_rng(column.size)
+        probes = low + generator.integers(0, column.size, 4 * _PROBES)
+        lengths = np.array([len(text) for text in column.texts(probes)])
+        if column.kind not in ("id", "integer", "decimal", "date"):
+            mean = float(self._cells(column.texts(probes[:_PROBES]), writer, before, behind).mean())
+            return lambda numbers: np.full(len(numbers), mean)
+        means = np.zeros(lengths.max() + 1)
+        for length in np.unique(lengths):
+            chosen = probes[lengths == length][:_PROBES]
+            means[length] = self._cells(column.texts(chosen), writer, before, behind).mean()
+        means[means == 0] = means[means > 0].mean()
+        digits = _written_length(column)
+        return lambda numbers: means[np.minimum(digits(numbers), len(means) - 1)]
+
+    def _cells(self, texts: list[str], writer: Callable[[str], str] | None, before: str, behind: str) -> np.ndarray:
+        written = texts if writer is None else [writer(text) for text in texts]
+        counts = self.encode([before + behind, *(before + text + behind for text in written)])
+        return np.array([len(count) - len(counts[0]) for count in counts[1:]], dtype=float)
+
+
+def _end(affix: str) -> str:
+    return affix[-_CONTEXT:]
+
+
+def _written_length(column: Column) -> Callable[[np.ndarray], np.ndarray]:
+    """Characters of a number as this column writes it, without writing it."""
+    if column.kind == "date":
+        return lambda numbers: np.full(len(numbers), 10)
+    smallest, extra = (100, 1) if column.kind == "decimal" else (1, 0)
+
+    def length(numbers: np.ndarray) -> np.ndarray:
+        digits = np.floor(np.log10(np.maximum(np.abs(numbers), smallest))).astype(int) + 1
+        return digits + extra + (numbers < 0)
+
+    return length
