@@ -1,0 +1,130 @@
+"""Long documents for continual pretraining, streamed from files, folders and datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Features, IterableDataset, Value
+
+from lsw_hf.data.files import file_kind, read_lines
+from lsw_hf.data.sources import Rows, Source, iterate_rows, resolve_sources
+
+DOCUMENT_KINDS = (".txt", ".jsonl", ".parquet")
+
+
+def load_documents(
+    source: Source | Sequence[Source],
+    *,
+    text_column: str = "text",
+    document_separator: str | None = None,
+    split: str = "train",
+    name: str | None = None,
+    streaming: bool = True,
+) -> IterableDataset | Dataset:
+    r"""Load documents as rows `{"text": str}`, one document a row.
+
+    What is read, and what a document is in it:
+
+    | source | document |
+    |---|---|
+    | `.txt`, `.txt.gz` | the whole file; with `document_separator`, what stands between such lines |
+    | `.jsonl`, `.jsonl.gz` | the text column of one line (one JSON object a line) |
+    | `.parquet` | the text column of one row |
+    | a folder | every such file below it, in sorted order; hidden files and other kinds are left out |
+    | a folder written by `save_to_disk`, an id on the Hub, a (streamed) dataset | the text column of one row |
+
+    A text file is one document unless told otherwise, because blank lines stand inside documents too, and a document
+    cut at every one of them has nothing long to teach. Texts of whitespace alone are passed over.
+
+    Args:
+        source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these): where the documents are.
+        text_column (`str`, *optional*, defaults to `"text"`): the column that holds the document; unused for `.txt`.
+        document_separator (`str`, *optional*): the line that stands alone between two documents of a text file, such
+            as `"<|endoftext|>"`; `""` is a blank line. It belongs to neither document.
+        split (`str`, *optional*, defaults to `"train"`): which split of a dataset with several.
+        name (`str`, *optional*): which configuration of a dataset on the Hub that has several.
+        streaming (`bool`, *optional*, defaults to `True`): read while iterating, one document in memory at a time.
+            `False` reads everything now, into memory, and so finds every bad row now.
+
+    Returns:
+        `IterableDataset` or, without streaming, `Dataset`: rows `{"text": str}` in the order of the sources. The
+        first document is read here, so that a wrong column name stops before any work; later rows are checked as they
+        are read.
+
+    Raises:
+        FileNotFoundError: for a path or dataset id that leads nowhere.
+        ValueError: for empty files (the file), bytes that are no UTF-8 (file, line), lines that are no JSON object
+            (file, line), a missing text column (row, and the columns that are there), and sources without any text.
+        TypeError: for a text that is not a string (row).
+
+    Example:
+
+    ```python
+    >>> documents = load_documents(["books/", "papers.jsonl"])
+    >>> next(iter(documents))
+    {'text': 'It was a bright cold day ...'}
+    ```
+    """
+    if document_separator is not None and "\n" in document_separator:
+        raise ValueError(f"document_separator is one line without its end, got {document_separator!r}.")
+    sources = resolve_sources(source, kinds=DOCUMENT_KINDS, split=split, name=name)
+    if next(_generate_documents(sources, text_column, document_separator), None) is None:
+        raise ValueError(f"No document with any text in {_describe(sources)}. Texts of whitespace alone do not count.")
+    features = Features({"text": Value("string")})
+    if not streaming:
+        return Dataset.from_list(
+            list(_generate_documents(sources, text_column, document_separator)), features=features
+        )
+    settings = {"sources": sources, "text_column": text_column, "document_separator": document_separator}
+    return IterableDataset.from_generator(_generate_documents, gen_kwargs=settings, features=features)
+
+
+def _generate_documents(
+    sources: list[Rows], text_column: str, document_separator: str | None
+) -> Iterator[dict[str, str]]:
+    for rows in sources:
+        if isinstance(rows, Path) and file_kind(rows) == ".txt":
+            texts = _split_text(rows, document_separator)
+        else:
+            texts = (_text_of(row, text_column, place) for place, row in iterate_rows(rows, [text_column]))
+        for text in texts:
+            if text.strip():
+                yield {"text": text}
+
+
+def _split_text(path: Path, separator: str | None) -> Iterator[str]:
+    lines: list[str] = []
+    for _, line in read_lines(path):
+        if separator is not None and line.removesuffix("\n") == separator:
+            yield "".join(lines)
+            lines = []
+        else:
+            lines.append(line)
+    yield "".join(lines)
+
+
+def _text_of(row: dict[str, Any], column: str, place: str) -> str:
+    if column not in row:
+        raise ValueError(
+            f"{place}: no column {column!r}. The row has: {', '.join(map(repr, row)) or 'no column'}. "
+            "Name the column that holds the document with text_column."
+        )
+    text = row[column]
+    if not isinstance(text, str):
+        kind = "null" if text is None else type(text).__name__
+        raise TypeError(f"{place}: column {column!r} is {kind}, but a document must be a string.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{place}: character {error.start} of column {column!r} is half of a surrogate pair, which no tokenizer "
+            "can read. Repair or remove the row."
+        ) from error
+    return text
+
+
+def _describe(sources: list[Rows]) -> str:
+    names = [str(rows) if isinstance(rows, Path) else "a dataset" for rows in sources]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,146 @@
+"""Rows of one file on disk, streamed; what is wrong with a file is said with its name and line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+PARQUET_BATCH_ROWS = 256
+
+
+def file_kind(path: Path) -> str:
+    """Return the suffix that says how a file is read, such as `".jsonl"`; a trailing `.gz` is looked through."""
+    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+
+
+def find_files(path: Path, kinds: Iterable[str]) -> list[Path]:
+    """Return `path` itself, or all files of the given kinds below a folder, in sorted order.
+
+    Args:
+        path (`Path`): an existing file or folder. In a folder, names that begin with a dot or underscore and files
+            of other kinds are left out.
+        kinds (`Iterable[str]`): accepted suffixes, with the dot.
+
+    Returns:
+        `list[Path]`: at least one file, each of them with at least one byte.
+
+    Raises:
+        ValueError: for a file of another kind, an empty file, or a folder without a file of these kinds.
+    """
+    kinds = tuple(kinds)
+    if path.is_dir():
+        inside = sorted(item for item in path.rglob("*") if item.is_file() and not _is_hidden(item.relative_to(path)))
+        found = [item for item in inside if file_kind(item) in kinds]
+        if not found:
+            seen = ", ".join(sorted({item.suffix or "no suffix" for item in inside})) or "nothing"
+            raise ValueError(f"The folder {path} has no file that ends in {' or '.join(kinds)}. It holds: {seen}.")
+    elif file_kind(path) in kinds:
+        found = [path]
+    else:
+        raise ValueError(
+            f"{path} ends in {path.suffix or 'no suffix'!r}. Files that can be read end in {', '.join(kinds)} "
+            "(text and JSON lines also compressed, .gz). Rename or convert the file."
+        )
+    for item in found:
+        if item.stat().st_size == 0:
+            raise ValueError(f"{item} is empty (0 bytes). Remove it from the source or write it again.")
+    return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line with its `\\n`) of a UTF-8 file, plain or gzip; a byte order mark is dropped.
+
+    Raises:
+        ValueError: for bytes that are no UTF-8 (with the line and the byte's place in it) and for broken gzip files.
+    """
+    opener = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    try:
+        with opener(path, "rb") as handle:
+            for number, raw in enumerate(handle, start=1):
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield number, line[:-2] + "\n" if line.endswith("\r\n") else line
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}, line {number}: byte 0x{error.object[error.start]:02x} at position {error.start} of the line is "
+            "not UTF-8. Save the file as UTF-8, or convert it: iconv -f ENCODING -t UTF-8."
+        ) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{path}, after line {number}: the gzip file is damaged ({error}). Fetch it again."
+        ) from error
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, row) of a file with one JSON object a line; blank lines are passed over.
+
+    Raises:
+        ValueError: for a line that is not JSON or not an object.
+    """
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{place}: not valid JSON at column {error.colno} ({error.msg}). Each line is one whole JSON object."
+            ) from error
+        if not isinstance(row, dict):
+            raise ValueError(
+                f"{place}: a JSON {type(row).__name__}, but each line must be a JSON object with named columns."
+            )
+        yield place, row
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, row) of a parquet file, a few hundred rows in memory at a time.
+
+    Args:
+        path (`Path`): the file.
+        columns (`list[str]`, *optional*): read these alone; names that the file does not have are left out.
+
+    Raises:
+        ValueError: for a file that is not parquet.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            wanted = None if columns is None else [name for name in names if name in columns]
+            # A row of no column at all would not be yielded: read everything, and let the caller say what is missing.
+            batches = file.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=wanted or None)
+            number = 0
+            for batch in batches:
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as parquet ({error}). Write it again, or name it by its format."
+        ) from error
+
+
+def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, row) of a `.jsonl` or `.parquet` file; see `read_jsonl` and `read_parquet`.
+
+    Raises:
+        ValueError: also when the file turns out to hold no row at all.
+    """
+    rows = read_parquet(path, columns) if file_kind(path) == ".parquet" else read_jsonl(path)
+    number = 0
+    for number, item in enumerate(rows, start=1):  # noqa: B007 (counted for the check below)
+        yield item
+    if number == 0:
+        raise ValueError(f"{path} holds no rows. Remove it from the source or write it again.")

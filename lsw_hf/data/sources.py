@@ -1,0 +1,96 @@
+"""From what a user names (paths, folders, dataset ids, datasets) to things whose rows can be read one by one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from datasets import Dataset, IterableDataset, load_dataset, load_from_disk
+
+from lsw_hf.data.files import find_files, read_rows
+
+Source: TypeAlias = "str | os.PathLike[str] | Dataset | IterableDataset"
+Rows: TypeAlias = "Path | Dataset | IterableDataset"
+
+
+def resolve_sources(
+    source: Source | Sequence[Source], *, kinds: Iterable[str], split: str = "train", name: str | None = None
+) -> list[Rows]:
+    """Return the files and datasets that `source` names, in the order given; the files of a folder are sorted.
+
+    Args:
+        source: a file, a folder of files, a folder written by `Dataset.save_to_disk`, the id of a dataset on the Hub,
+            a dataset, or a list of these.
+        kinds (`Iterable[str]`): accepted file suffixes, with the dot.
+        split (`str`, *optional*, defaults to `"train"`): which split of a dataset with several.
+        name (`str`, *optional*): which configuration of a dataset on the Hub that has several.
+
+    Raises:
+        FileNotFoundError: for a path or id that leads nowhere.
+        ValueError: for no source, a file of another kind or without content, and a split that does not exist.
+        TypeError: for anything else than paths and datasets.
+    """
+    kinds = tuple(kinds)
+    items = [source] if isinstance(source, (str, os.PathLike, Dataset, IterableDataset)) else source
+    if not isinstance(items, Sequence):
+        raise TypeError(
+            f"A source is a path, a dataset id, a dataset or a list of these, got {type(source).__name__}."
+        )
+    if not items:
+        raise ValueError("The list of sources is empty. Name at least one file, folder or dataset.")
+    resolved: list[Rows] = []
+    for item in items:
+        if isinstance(item, (Dataset, IterableDataset)):
+            resolved.append(item)
+        elif isinstance(item, (str, os.PathLike)):
+            resolved.extend(_resolve_one(os.fspath(item), kinds, split, name))
+        else:
+            raise TypeError(f"A source is a path, a dataset id or a dataset, got {type(item).__name__}: {item!r}.")
+    return resolved
+
+
+def _resolve_one(text: str, kinds: tuple[str, ...], split: str, name: str | None) -> list[Rows]:
+    if not text.strip():
+        raise ValueError("A source is an empty string. Name a file, a folder or a dataset.")
+    path = Path(text).expanduser()
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return [_pick_split(load_from_disk(str(path)), split, text)]
+    if path.exists():
+        return list(find_files(path, kinds))
+    looks_like_path = path.is_absolute() or text.startswith(("./", "../", "~")) or text.count("/") > 1 or path.suffix
+    if looks_like_path:
+        raise FileNotFoundError(f"{text} does not exist (looked from {Path.cwd()}). Check the spelling of the path.")
+    try:
+        return [load_dataset(text, name=name, split=split, streaming=True)]
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{text} is no file or folder here (looked from {Path.cwd()}), and as a dataset on the Hub it could not "
+            f"be read: {error}"
+        ) from error
+
+
+def _pick_split(loaded: Any, split: str, text: str) -> Dataset:
+    if isinstance(loaded, Dataset):
+        return loaded
+    if split not in loaded:
+        raise ValueError(f"The dataset {text} has no split {split!r}. It has: {', '.join(loaded)}.")
+    return loaded[split]
+
+
+def iterate_rows(rows: Rows, columns: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, row) of a file or dataset; `place` is for error messages: the file and line, or the row's number.
+
+    Args:
+        rows: one entry of `resolve_sources`.
+        columns (`list[str]`, *optional*): the columns that will be used, for formats that can leave others unread.
+    """
+    if isinstance(rows, Path):
+        yield from read_rows(rows, columns)
+        return
+    number = 0
+    for number, row in enumerate(rows, start=1):
+        yield f"dataset row {number}", row
+    if number == 0:
+        raise ValueError("The dataset has no rows. Check the filter or the split that it comes from.")
