@@ -32,7 +32,7 @@ def load_instructions(
 
     Args:
         source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these): `.jsonl` (one JSON object a
-            line) or `.parquet` files, folders of them, a folder written by `save_to_disk`, an id on the Hub, or datasets.
+            line) or `.parquet` files, folders of them, a folder written by `save_to_disk`, an id on the Hub, datasets.
         split (`str`, *optional*, defaults to `"train"`): which split of a dataset with several.
         name (`str`, *optional*): which configuration of a dataset on the Hub that has several.
         streaming (`bool`, *optional*, defaults to `False`): check and yield rows while iterating. By default all rows
