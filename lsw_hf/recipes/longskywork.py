@@ -148,6 +148,10 @@ class LongSkyworkRecipe:
             stages=tuple(self._planned(name) for name in self.stages),
         )
 
+    def stage_options(self, name: str) -> dict[str, Any]:
+        """Training arguments of a stage that differ from its config's own defaults."""
+        return dict(self._options[name])
+
     def run(
         self, *, documents: Any = None, instructions: Any = None, tables: Any = None, pretraining_documents: Any = None
     ) -> RecipeResults:

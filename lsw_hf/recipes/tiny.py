@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 
 from ..data.tables import Column, TableConfig, TableGenerator, TableSchema
 from ..evaluation.needle import NeedleGrid
+from .console import quiet_libraries
 from .longskywork import LongSkyworkRecipe, RecipeResults
 from .stages import STAGES
 from .tiny_model import build_tiny_model
@@ -160,16 +162,10 @@ def table_generator(world: TinyWorld, recipe: LongSkyworkRecipe, seed: int) -> T
         templates={"cell": [("Recall {key}", f"{{value}} {STOP_WORD}")]},
         row_filter=lambda row: world.is_allowed(row["name"], row["deed"]),
         preamble="",
-        distractors=tuple(world.filler(512, _generator(seed))),
+        distractors=tuple(world.filler(512, np.random.default_rng(seed))),
         distractor_share=0.6,
     )
     return TableGenerator(recipe.tokenizer, config, seed=seed)
-
-
-def _generator(seed: int) -> Any:
-    import numpy as np
-
-    return np.random.default_rng(seed)
 
 
 def _stage_options(settings: TinySettings, context_length: int) -> dict[str, dict[str, Any]]:
@@ -231,7 +227,8 @@ def run_demo(*, seed: int = 0, output_dir: str | Path = "demo", context_length: 
     """
     recipe = tiny_recipe(seed=seed, output_dir=output_dir, context_length=context_length)
     print(recipe.plan(), end="\n\n", flush=True)
-    results = recipe.run(**tiny_data(recipe))
+    with quiet_libraries():
+        results = recipe.run(**tiny_data(recipe))
     for title, report in (("Before", results.before), ("After", results.after)):
         print(f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}")
     print(f"\nOpen {Path(output_dir) / 'needle.png'}; the model is in {results.model_path}.")

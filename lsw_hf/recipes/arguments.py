@@ -1,0 +1,199 @@
+"""The options of `lsw-hf train`: flags and YAML, read by TRL's own parser."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from transformers.hf_argparser import HfArg
+from trl import TrlParser
+
+from ..data.documents import load_documents
+from ..data.instructions import load_instructions
+from ..data.tables import TableConfig, TableGenerator
+from ..evaluation.needle import NeedleGrid
+from .longskywork import LongSkyworkRecipe
+from .stages import STAGES, check_stage_names
+
+
+@dataclass
+class RecipeArguments:
+    """Options of a run; training options stand under the name of their stage (`--sft.learning_rate 1e-5`)."""
+
+    model_name_or_path: str = HfArg(aliases=["--model"], help="Folder or Hub id of the model to start from.")
+    context_length: int = HfArg(help="Target window in tokens.")
+    output_dir: str = HfArg(help="Folder of the run: new, empty, or of the same run, which is then continued.")
+    documents: list[str] | None = field(
+        default=None,
+        metadata={"help": "Text to continue pretraining on: .txt, .jsonl, .parquet, folders, or a dataset's id."},
+    )
+    instructions: list[str] | None = field(
+        default=None, metadata={"help": "Rows for SFT: prompt/completion or messages; .jsonl, .parquet or a dataset."}
+    )
+    text_column: str = field(default="text", metadata={"help": "Column of the documents that holds their text."})
+    stages: list[str] | None = field(
+        default=None,
+        metadata={"help": "Of pretraining, continual_pretraining, sft, long_sft; default: all but the first."},
+    )
+    rope_method: str = field(default="yarn", metadata={"help": "linear, ntk, abf, yarn, llama3 or none."})
+    rope_factor: float | None = field(
+        default=None, metadata={"help": "Scaling factor; default: the target over the original window."}
+    )
+    rope_theta: float | None = field(default=None, metadata={"help": "Base of the rotary embedding, for abf."})
+    table_length: int | None = field(
+        default=None, metadata={"help": "Tokens of a synthetic table; default: the target, at most 100,000."}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of everything random."})
+    dtype: str = field(default="auto", metadata={"help": "Data type of the weights: auto, bfloat16, float32."})
+    model_revision: str = field(default="main", metadata={"help": "Revision of the model; a commit hash pins it."})
+    trust_remote_code: bool = field(
+        default=False,
+        metadata={"help": "Run code that comes with the model. Read it, and pin it with --model_revision."},
+    )
+    needle: bool = field(default=True, metadata={"help": "Measure the needle grid before and after."})
+    needle_samples: int = field(default=10, metadata={"help": "Questions in a cell of the needle grid."})
+    plan: bool = field(default=False, metadata={"help": "Print the plan and stop."})
+    pretraining: dict | None = field(
+        default=None, metadata={"help": "Training options of this stage, by TRL's names."}
+    )
+    continual_pretraining: dict | None = field(default=None, metadata={"help": "The same."})
+    sft: dict | None = field(default=None, metadata={"help": "The same."})
+    long_sft: dict | None = field(default=None, metadata={"help": "The same."})
+
+
+def parse_recipe_arguments(words: list[str]) -> RecipeArguments:
+    """Reads flags and, with `--config FILE`, a YAML file whose values the flags override.
+
+    Args:
+        words (`list[str]`):
+            The command line. `--STAGE.OPTION VALUE` sets a training option of one stage, as a mapping under the
+            stage's name does in YAML.
+
+    Returns:
+        [`RecipeArguments`]
+
+    Raises:
+        `ValueError`: for an unknown option or stage (naming the nearest), or a stage that is not a mapping in YAML.
+    """
+    plain, by_stage = _split_stage_options(words)
+    parser = TrlParser(RecipeArguments, prog="lsw-hf train", allow_abbrev=False)
+    arguments, from_yaml, from_flags = parser.parse_args_and_config(
+        plain, return_remaining_strings=True, separate_remaining_strings=True
+    )
+    for unknown in (*from_yaml[::2], *from_flags):
+        raise ValueError(_unknown_option(unknown))
+    for name, given in by_stage.items():
+        setattr(arguments, name, {**(getattr(arguments, name) or {}), **given})
+    for name in STAGES:
+        value = getattr(arguments, name)
+        if value is not None and not isinstance(value, dict):
+            raise ValueError(f"{name} must be a mapping of training options, got {value!r}.")
+    if arguments.stages is not None:
+        check_stage_names(arguments.stages)
+    return arguments
+
+
+def recipe_from_arguments(arguments: RecipeArguments) -> LongSkyworkRecipe:
+    """The recipe that the options describe."""
+    model_kwargs: dict[str, Any] = {
+        "dtype": arguments.dtype if arguments.dtype == "auto" else getattr(torch, arguments.dtype),
+        "revision": arguments.model_revision,
+        "trust_remote_code": arguments.trust_remote_code,
+    }
+    rope = {"method": arguments.rope_method, "factor": arguments.rope_factor, "rope_theta": arguments.rope_theta}
+    stages = {} if arguments.stages is None else {"stages": tuple(arguments.stages)}
+    recipe = LongSkyworkRecipe(
+        model=arguments.model_name_or_path,
+        context_length=arguments.context_length,
+        output_dir=arguments.output_dir,
+        options={name: getattr(arguments, name) for name in STAGES if getattr(arguments, name)},
+        rope={key: value for key, value in rope.items() if value is not None},
+        table_length=arguments.table_length,
+        seed=arguments.seed,
+        model_kwargs=model_kwargs,
+        **stages,
+    )
+    if arguments.needle:
+        recipe.needle_grid = user_needle_grid(recipe, arguments.needle_samples)
+    return recipe
+
+
+def user_needle_grid(recipe: LongSkyworkRecipe, num_samples: int) -> NeedleGrid:
+    """Half the original window, the window, and doublings up to the target; five depths."""
+    lengths = {max(256, recipe.original_length // 2), recipe.original_length, recipe.context_length}
+    length = 2 * recipe.original_length
+    while length < recipe.context_length:
+        lengths.add(length)
+        length *= 2
+    return NeedleGrid(
+        context_lengths=tuple(sorted(lengths)), num_samples=num_samples, questions_per_haystack=10, seed=recipe.seed
+    )
+
+
+def data_from_arguments(arguments: RecipeArguments, recipe: LongSkyworkRecipe, tokenizer: Any) -> dict[str, Any]:
+    """The data of the stages that run, as arguments of [`LongSkyworkRecipe.run`]; files are opened and checked
+    here."""
+    data: dict[str, Any] = {}
+    documents = None
+    if arguments.documents:
+        documents = load_documents(arguments.documents, text_column=arguments.text_column)
+    data["documents"] = documents
+    data["pretraining_documents"] = documents
+    data["instructions"] = load_instructions(arguments.instructions) if arguments.instructions else None
+    if "long_sft" in recipe.stages:
+        data["tables"] = synthetic_tables(recipe, tokenizer)
+    return data
+
+
+def synthetic_tables(recipe: LongSkyworkRecipe, tokenizer: Any) -> Any:
+    """A function that makes one SynL row of `table_length` tokens at most for every sample of the long SFT stage."""
+    import datasets
+
+    options = recipe.stage_options("long_sft")
+    batch = options.get("per_device_train_batch_size", 8) * options.get("gradient_accumulation_steps", 1)
+    config = TableConfig(
+        length=(min(2_048, recipe.table_length), recipe.table_length),
+        row_format="messages" if tokenizer.chat_template else "prompt_completion",
+    )
+    generator = TableGenerator(tokenizer, config, seed=recipe.seed)
+    columns = ("messages",) if tokenizer.chat_template else ("prompt", "completion")
+
+    def rows() -> Any:
+        return datasets.Dataset.from_list(
+            [
+                {name: row[name] for name in columns}
+                for row in (generator.sample(index) for index in range(options["max_steps"] * batch))
+            ]
+        )
+
+    return rows
+
+
+def _split_stage_options(words: list[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Takes `--STAGE.OPTION VALUE` and `--STAGE.OPTION=VALUE` out of a command line."""
+    plain: list[str] = []
+    by_stage: dict[str, dict[str, str]] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, _, option = word.removeprefix("--").partition(".")
+        if not word.startswith("--") or not option or "=" in name:
+            plain.append(word)
+            continue
+        if name not in STAGES:
+            check_stage_names([name])
+        option, given, value = option.partition("=")
+        if not given:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        by_stage.setdefault(name, {})[option.replace("-", "_")] = value
+    return plain, by_stage
+
+
+def _unknown_option(word: str) -> str:
+    name = word.removeprefix("--").partition("=")[0]
+    known = [item.name for item in fields(RecipeArguments)]
+    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else "lsw-hf train --help lists the options."
+    return f"Unknown option {name!r}. {hint}"

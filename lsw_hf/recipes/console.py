@@ -1,0 +1,28 @@
+"""What a person sees while a recipe runs: our bars and tables, not each library's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import datasets
+from transformers.utils import logging as transformers_logging
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Turns the progress bars of transformers and datasets off for the time of a run, and on again if they were on.
+
+    Loading half a megabyte and mapping forty rows show a bar each; between them the bar that matters is lost.
+    """
+    datasets_bars = datasets.are_progress_bars_disabled()
+    transformers_bars = transformers_logging.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if not datasets_bars:
+            datasets.enable_progress_bars()
+        if transformers_bars:
+            transformers_logging.enable_progress_bar()

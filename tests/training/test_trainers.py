@@ -1,0 +1,193 @@
+"""The three trainers: what they feed the model, that they equal TRL's loss, and what they refuse."""
+
+import copy
+
+import datasets
+import pytest
+import torch
+from trl import SFTConfig, SFTTrainer
+
+from lsw_hf.context.extension import extend_context
+from lsw_hf.data.chunk_interleave import interleave_chunks
+from lsw_hf.training.continual_pretraining import (
+    ContinualPretrainingConfig,
+    ContinualPretrainingTrainer,
+    interleaved_windows,
+)
+from lsw_hf.training.long_context_trainer import NonFiniteLossError
+from lsw_hf.training.long_sft import LongSFTConfig, LongSFTTrainer
+from lsw_hf.training.skip_align import SkipAlignConfig, SkipAlignTrainer
+
+
+def documents(tokenizer):
+    text = "the key of the river is red . where is the lamp ? under the old stone . how many ? seven ."
+    words = text.split()
+    return datasets.Dataset.from_list([{"text": " ".join(words[i:] + words[:i])} for i in range(12)])
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_lean_loss_trains_like_trl(tiny_llama, tiny_tokenizer, rows, arguments, accumulation):
+    """Same rows, same seed: our trainer on a CPU ends at TRL's weights, with and without gradient accumulation."""
+    options = {"gradient_accumulation_steps": accumulation, "max_length": None}
+    theirs, ours = copy.deepcopy(tiny_llama), copy.deepcopy(tiny_llama)
+    SFTTrainer(theirs, arguments(SFTConfig, **options), train_dataset=rows, processing_class=tiny_tokenizer).train()
+    LongSFTTrainer(
+        ours, arguments(LongSFTConfig, **options), train_dataset=rows, processing_class=tiny_tokenizer
+    ).train()
+    moved = 0.0
+    for (name, expected), start, found in zip(
+        theirs.named_parameters(), tiny_llama.parameters(), ours.parameters(), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-6, msg=name)
+        moved += float((expected - start).detach().abs().sum())
+    assert moved > 1.0
+
+
+def test_lean_loss_was_the_one_that_ran(tiny_llama, tiny_tokenizer, rows, arguments, monkeypatch):
+    seen = []
+    forward = type(tiny_llama.model).forward
+    head = tiny_llama.lm_head.forward
+    monkeypatch.setattr(tiny_llama.lm_head, "forward", lambda hidden: seen.append(hidden.shape) or head(hidden))
+    trainer = LongSFTTrainer(tiny_llama, arguments(LongSFTConfig), train_dataset=rows, processing_class=tiny_tokenizer)
+    trainer.train()
+    assert forward is type(tiny_llama.model).forward
+    assert len(seen) == 2
+    assert all(shape[1] < 21 for shape in seen)
+    assert any("mean_token_accuracy" in entry for entry in trainer.state.log_history)
+
+
+def test_a_loss_that_is_not_a_number_stops_and_names_the_step(tiny_llama, tiny_tokenizer, rows, arguments):
+    with torch.no_grad():
+        tiny_llama.lm_head.weight[5, 0] = float("nan")
+    trainer = LongSFTTrainer(tiny_llama, arguments(LongSFTConfig), train_dataset=rows, processing_class=tiny_tokenizer)
+    with pytest.raises(NonFiniteLossError, match=r"became nan at step 1 of .*run.*last checkpoint.*learning_rate"):
+        trainer.train()
+
+
+def test_an_edited_config_is_refused_before_training(tiny_llama, tiny_tokenizer, rows, arguments):
+    trainer = LongSFTTrainer(tiny_llama, arguments(LongSFTConfig), train_dataset=rows, processing_class=tiny_tokenizer)
+    tiny_llama.config.rope_parameters = {"rope_type": "default", "rope_theta": 1e6}
+    with pytest.raises(ValueError, match="inv_freq|frequenc"):
+        trainer.train()
+
+
+def test_skipped_rows_reach_the_model(tiny_llama, tiny_tokenizer, rows, arguments):
+    """The positions jump, up to the target, and the mask is all ones: an absent one would cut attention at the jump."""
+    extend_context(tiny_llama, context_length=512)
+    seen = []
+    handle = tiny_llama.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs), with_kwargs=True
+    )
+    args = arguments(SkipAlignConfig, skip_probability=1.0, max_length=64)
+    SkipAlignTrainer(tiny_llama, args, train_dataset=rows, processing_class=tiny_tokenizer).train()
+    handle.remove()
+    for batch in seen:
+        assert bool(batch["attention_mask"].all())
+        assert bool((batch["position_ids"].diff() > 1).any())
+        assert int(batch["position_ids"].max()) < 512
+
+
+def test_each_epoch_draws_other_positions(tiny_llama, tiny_tokenizer, rows, arguments):
+    extend_context(tiny_llama, context_length=512)
+    seen = {}
+    tiny_llama.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.setdefault(kwargs["input_ids"].sum().item(), []).append(
+            kwargs["position_ids"].clone()
+        ),
+        with_kwargs=True,
+    )
+    args = arguments(SkipAlignConfig, skip_probability=1.0, per_device_train_batch_size=1, max_steps=12, max_length=64)
+    SkipAlignTrainer(tiny_llama, args, train_dataset=rows, processing_class=tiny_tokenizer).train()
+    assert all(len(positions) == 2 for positions in seen.values())
+    assert any(not torch.equal(*positions) for positions in seen.values())
+
+
+def test_windows_are_the_interleaver_s(tiny_tokenizer, arguments):
+    args = arguments(ContinualPretrainingConfig, max_length=37, documents_per_window=3)
+    rows = documents(tiny_tokenizer)
+    found = list(interleaved_windows(rows, tiny_tokenizer, args))
+    end = tiny_tokenizer.eos_token_id
+    tokens = [[*tiny_tokenizer(row["text"])["input_ids"], end] for row in rows]
+    expected = list(
+        interleave_chunks(tokens, window_length=37, documents_per_window=3, separator_id=end, seed=args.seed)
+    )
+    assert [window["input_ids"] for window in found] == [list(window["input_ids"]) for window in expected]
+    assert all(len(window["input_ids"]) == len(window["labels"]) == 37 for window in found)
+
+
+def test_continual_pretraining_attends_across_documents(tiny_llama, tiny_tokenizer, arguments):
+    """Without attention across documents, chunk interleaving would teach nothing: no mask may separate them."""
+    seen = []
+    tiny_llama.model.register_forward_pre_hook(lambda module, args, kwargs: seen.append(kwargs), with_kwargs=True)
+    args = arguments(ContinualPretrainingConfig, max_length=37, documents_per_window=3)
+    trainer = ContinualPretrainingTrainer(tiny_llama, args, documents(tiny_tokenizer), tiny_tokenizer)
+    trainer.train()
+    batch = seen[0]
+    changed = {key: value.clone() if torch.is_tensor(value) else value for key, value in batch.items()}
+    changed["input_ids"][:, 0] = 30
+    tiny_llama.eval()
+    with torch.no_grad():
+        before, after = tiny_llama(**batch).logits, tiny_llama(**changed).logits
+    assert float((before[:, -1] - after[:, -1]).abs().max()) > 1e-6
+
+
+def test_long_rows_are_refused_not_cut(tiny_llama, tiny_tokenizer, arguments):
+    long_rows = datasets.Dataset.from_list([{"input_ids": [5] * n, "labels": [5] * n} for n in (20, 65)])
+    with pytest.raises(ValueError, match=r"Row 1 has 65 tokens, more than the model's window of 64"):
+        LongSFTTrainer(tiny_llama, arguments(LongSFTConfig), train_dataset=long_rows, processing_class=tiny_tokenizer)
+
+
+def test_long_rows_of_a_stream_are_refused_when_they_come(tiny_llama, tiny_tokenizer, arguments):
+    long_rows = datasets.Dataset.from_list([{"input_ids": [5] * 65, "labels": [5] * 65}] * 4).to_iterable_dataset()
+    trainer = LongSFTTrainer(
+        tiny_llama, arguments(LongSFTConfig), train_dataset=long_rows, processing_class=tiny_tokenizer
+    )
+    with pytest.raises(ValueError, match=r"Row 0 has 65 tokens"):
+        trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("config_class", "options", "message"),
+    [
+        (LongSFTConfig, {"max_length": 100}, "max_length must be None, got 100"),
+        (ContinualPretrainingConfig, {"max_length": None}, "max_length is the window length"),
+        (ContinualPretrainingConfig, {"max_length": 8, "max_steps": -1}, "max_steps must be positive, got -1"),
+        (ContinualPretrainingConfig, {"max_length": 8, "packing": True}, "packing must be False"),
+    ],
+)
+def test_refused_settings(arguments, config_class, options, message):
+    with pytest.raises(ValueError, match=message):
+        arguments(config_class, **options)
+
+
+def test_refused_context_length(tiny_llama, tiny_tokenizer, rows, arguments):
+    args = arguments(SkipAlignConfig, context_length=65, max_length=64)
+    with pytest.raises(
+        ValueError, match=r"context_length=65 is more than the model's window of 64 tokens.*extend_context"
+    ):
+        SkipAlignTrainer(tiny_llama, args, train_dataset=rows, processing_class=tiny_tokenizer)
+
+
+def test_refused_sentence_end(tiny_llama, tiny_tokenizer, rows, arguments):
+    args = arguments(SkipAlignConfig, sentence_end_tokens=[".", ". "], max_length=64)
+    with pytest.raises(ValueError, match=r"\['\. '\], which are not single tokens"):
+        SkipAlignTrainer(tiny_llama, args, train_dataset=rows, processing_class=tiny_tokenizer)
+
+
+def test_refused_own_collator(tiny_llama, tiny_tokenizer, rows, arguments):
+    with pytest.raises(ValueError, match="brings its own collator"):
+        SkipAlignTrainer(
+            tiny_llama, arguments(SkipAlignConfig), rows, tiny_tokenizer, data_collator=lambda examples: examples
+        )
+
+
+def test_documents_without_text_or_tokens(tiny_tokenizer, arguments):
+    args = arguments(ContinualPretrainingConfig, max_length=8)
+    with pytest.raises(ValueError, match=r"needs the column 'text' or 'input_ids'; it has \['body'\]"):
+        next(interleaved_windows([{"body": "red"}], tiny_tokenizer, args))
+
+
+def test_documents_below_one_window(tiny_tokenizer, arguments):
+    args = arguments(ContinualPretrainingConfig, max_length=1000, documents_per_window=2)
+    with pytest.raises(ValueError, match="fewer tokens than one window of max_length=1000"):
+        next(interleaved_windows(documents(tiny_tokenizer), tiny_tokenizer, args))
