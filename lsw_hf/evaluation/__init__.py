@@ -1,7 +1,7 @@
 """What the longer context is worth: needle grids and their reports."""
 
 from .needle import NeedleGrid, evaluate_needle
-from .needle_task import NeedleFact, NeedleTask, NumberNeedleTask
+from .needle_task import NeedleFact, NeedleTask, ProseNeedleTask
 from .report import NeedleCell, NeedleReport, NeedleSample
 
 __all__ = [
@@ -11,6 +11,6 @@ __all__ = [
     "NeedleReport",
     "NeedleSample",
     "NeedleTask",
-    "NumberNeedleTask",
+    "ProseNeedleTask",
     "evaluate_needle",
 ]

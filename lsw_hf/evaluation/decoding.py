@@ -71,8 +71,7 @@ class GreedyReader:
         self.max_new_tokens = max_new_tokens
         self.chunk_length = chunk_length
         self.memory_budget = memory_budget
-        accepted = inspect.signature(model.forward).parameters
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        self._knows_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
         eos = getattr(model, "generation_config", None)
         eos_ids = eos.eos_token_id if eos is not None else model.config.eos_token_id
         self._eos = set(eos_ids if isinstance(eos_ids, Iterable) else [] if eos_ids is None else [eos_ids])
@@ -118,12 +117,10 @@ class GreedyReader:
         for step in range(self.max_new_tokens):
             logits, cache = self._forward(ids, cache, past)
             past += ids.shape[1]
-            if not torch.isfinite(logits.amax(dim=-1)).all() or torch.isnan(logits).any():
-                raise ValueError(
-                    f"the model's logits are not finite after {past} tokens; check its weights and its number type "
-                    "(float16 overflows in many models; try bfloat16 or float32)"
-                )
-            tokens = logits.argmax(dim=-1).tolist()
+            # The maximum is NaN if any logit is; minus infinity elsewhere only forbids a token.
+            if not torch.isfinite(logits.amax(dim=-1)).all():
+                raise ValueError(_not_finite(past))
+            tokens = logits[:, -1].argmax(dim=-1).tolist()
             for row in sorted(open_rows):
                 if tokens[row] in self._eos:
                     open_rows.discard(row)
@@ -134,13 +131,51 @@ class GreedyReader:
             ids = torch.tensor(tokens)[:, None]
         return answers
 
+    def log_probabilities(self, rows: list[list[int]], scored: list[int], prefix: Cache, past: int) -> list[float]:
+        """
+        Mean log-probability per token of the last tokens of each row, all given (teacher forcing).
+
+        Args:
+            rows (`list[list[int]]`): Token ids after the prefix, of any lengths.
+            scored (`list[int]`): For each row, how many of its last tokens are scored; fewer than the row has.
+            prefix ([`Cache`]): What [`~GreedyReader.prefill`] returned. It is not changed.
+            past (`int`): Tokens in `prefix`.
+
+        Returns:
+            `list[float]`: Natural logarithms, at most 0.
+        """
+        longest = max(map(len, rows))
+        # Padding stands to the right of everything that is scored, where causal attention cannot see it.
+        ids = torch.tensor([row + [row[-1]] * (longest - len(row)) for row in rows])
+        logits, _ = self._forward(ids, fork_cache(prefix, len(rows)), past, keep=longest)
+        chosen = ids[:, 1:, None].to(logits.device)
+        found = logits.log_softmax(dim=-1)[:, :-1].gather(-1, chosen)[..., 0].cpu()
+        means = []
+        for row, count, values in zip(rows, scored, found, strict=True):
+            mean = float(values[len(row) - 1 - count : len(row) - 1].mean())
+            if mean != mean:
+                raise ValueError(_not_finite(past + longest))
+            means.append(mean)
+        return means
+
     @torch.no_grad()
-    def _forward(self, ids: torch.Tensor, cache: Cache | None, past: int) -> tuple[torch.Tensor, Cache]:
-        """Logits of the last position (batch, vocabulary) and the grown cache."""
+    def _forward(self, ids: torch.Tensor, cache: Cache | None, past: int, keep: int = 1) -> tuple[torch.Tensor, Cache]:
+        """Logits of the last `keep` positions (batch, keep, vocabulary) and the grown cache."""
         device = self.model.device
         # An explicit all-ones mask: without one, position ids can be mistaken for those of packed documents.
         mask = torch.ones((ids.shape[0], past + ids.shape[1]), dtype=torch.long, device=device)
         output = self.model(
-            input_ids=ids.to(device), attention_mask=mask, past_key_values=cache, use_cache=True, **self._last_only
+            input_ids=ids.to(device), attention_mask=mask, past_key_values=cache, use_cache=True, **self._keep(keep)
         )
-        return output.logits[:, -1].float(), output.past_key_values
+        return output.logits[:, -keep:].float(), output.past_key_values
+
+    def _keep(self, positions: int) -> dict[str, int]:
+        """The argument that spares the head all other positions, where the model knows it."""
+        return {"logits_to_keep": positions} if self._knows_logits_to_keep else {}
+
+
+def _not_finite(tokens: int) -> str:
+    return (
+        f"the model's logits are not finite after {tokens} tokens; check its weights and its number type "
+        "(float16 overflows in many models; try bfloat16 or float32)"
+    )

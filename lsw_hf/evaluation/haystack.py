@@ -11,6 +11,7 @@ from .prompting import PromptEncoder
 
 _LAYOUT_ATTEMPTS = 50
 _FITTING_ROUNDS = 12
+_CANDIDATES = 8
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class NeedleQuestion:
             Where the fact stands, measured in tokens: 0 is the first place of the haystack, 1 the last possible one.
         prompt (`str`): The whole prompt.
         input_ids (`list[int]`): The tokenizer's ids of the prompt; exactly `prompt_length` of them.
+        candidates (`tuple[str, ...]`):
+            The right answer, then up to 7 wrong ones: answers of other facts, of this haystack as far as it has them.
     """
 
     fact: NeedleFact
@@ -32,6 +35,7 @@ class NeedleQuestion:
     depth: float
     prompt: str
     input_ids: list[int]
+    candidates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class _HaystackBuilder:
         questions = []
         for fact, cell_depth, depth in zip(needles, self.plan.needle_depths, depths, strict=True):
             prompt, ids = self._close(haystack, fact)
-            questions.append(NeedleQuestion(fact, cell_depth, depth, prompt, ids))
+            questions.append(NeedleQuestion(fact, cell_depth, depth, prompt, ids, self._candidates(fact, facts)))
         return questions
 
     def _draw_facts(self) -> tuple[list[NeedleFact], int]:
@@ -199,6 +203,14 @@ class _HaystackBuilder:
             f"the filler could not be cut to a prompt of exactly {self.plan.prompt_length} tokens in "
             f"{_FITTING_ROUNDS} rounds: this tokenizer counts the same sentence differently in different places"
         )
+
+    def _candidates(self, fact: NeedleFact, facts: list[NeedleFact]) -> tuple[str, ...]:
+        """The answer of `fact` and of other facts; a haystack with few of them borrows from facts it does not hold."""
+        others = [other.answer for other in facts if other is not fact]
+        if len(others) < _CANDIDATES - 1:
+            spare = self.encoder.task.facts(np.random.default_rng(len(facts)), 4 * _CANDIDATES)
+            others += [other.answer for other in spare]
+        return (fact.answer, *(answer for answer in dict.fromkeys(others) if answer != fact.answer))[:_CANDIDATES]
 
     def _close(self, haystack: str, fact: NeedleFact) -> tuple[str, list[int]]:
         """

@@ -5,17 +5,20 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from .asking import Examiner, Verdict
 from .decoding import GreedyReader
 from .haystack import HaystackPlan, NeedleQuestion, build_questions
-from .needle_task import NeedleTask, NumberNeedleTask
+from .needle_task import NeedleTask, ProseNeedleTask
 from .prompting import PromptEncoder, PromptStyle
 from .report import NeedleReport, NeedleSample
+from .scoring import SCORING_MODES, ScoringMode
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,10 @@ class NeedleGrid:
             Facts of the same form in every 64 tokens, needles included.
         max_distractors (`int`, *optional*): Upper bound on the distractor facts of one haystack.
         max_new_tokens (`int`, *optional*): Tokens generated for an answer; defaults to what the task needs.
+        scoring (`str`, *optional*, defaults to `"contains"`):
+            `"contains"`, `"exact"` or `"normalised"` judge the generated text, see [`is_correct`]; `"likelihood"`
+            generates nothing and asks whether the right answer is likelier, per token, than up to seven answers of
+            other facts.
         seed (`int`, *optional*, defaults to 0): Haystack number i of length n depends on (seed, n, i) only.
 
     Raises:
@@ -55,6 +62,7 @@ class NeedleGrid:
     distractors_per_64_tokens: float = 0.0
     max_distractors: int | None = None
     max_new_tokens: int | None = None
+    scoring: ScoringMode = "contains"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,6 +86,8 @@ class NeedleGrid:
             raise ValueError(f"distractors_per_64_tokens must lie in [0, 64]; got {self.distractors_per_64_tokens}")
         if self.max_distractors is not None and self.max_distractors < 0:
             raise ValueError(f"max_distractors must be at least 0; got {self.max_distractors}")
+        if self.scoring not in SCORING_MODES:
+            raise ValueError(f"scoring must be one of {', '.join(SCORING_MODES)}; got {self.scoring!r}")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0; got {self.seed}")
 
@@ -139,7 +149,7 @@ def evaluate_needle(
         model ([`PreTrainedModel`]): A causal LM; evaluated in eval mode, and returned to its mode.
         tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
         grid ([`NeedleGrid`]): What to measure.
-        task ([`NeedleTask`], *optional*): Where filler and facts come from; defaults to [`NumberNeedleTask`].
+        task ([`NeedleTask`], *optional*): Where filler and facts come from; defaults to [`ProseNeedleTask`].
         prompt_style (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"chat"`, or chat if there is a template.
         memory_budget_gb (`float`, *optional*, defaults to 2.0):
             Memory, in GB beside model and one prefix, that asking several questions at once may take.
@@ -153,7 +163,7 @@ def evaluate_needle(
         `ValueError`: if a length has no room for prompt and facts, the model's logits are not finite, or the tokenizer
             and the prompt style do not go together.
     """
-    task = NumberNeedleTask() if task is None else task
+    task = ProseNeedleTask() if task is None else task
     encoder = PromptEncoder(tokenizer, task, prompt_style)
     window = _window(model)
     beyond = [length for length in grid.context_lengths if window is not None and length > window]
@@ -167,37 +177,18 @@ def evaluate_needle(
         chunk_length=prefill_chunk_length,
         memory_budget=memory_budget_gb * 1e9,
     )
-    started, samples = time.perf_counter(), []
+    examiner = Examiner(reader, encoder, grid.scoring)
+    started = time.perf_counter()
     was_training = model.training
     model.eval()
-    bar = _progress_bar(grid, progress)
     try:
-        for length in grid.context_lengths:
-            for index, questions in enumerate(iterate_haystacks(encoder, grid, length)):
-                answers = _ask(reader, tokenizer, questions)
-                samples += [
-                    NeedleSample(
-                        length,
-                        q.cell_depth,
-                        q.depth,
-                        index,
-                        q.fact.question,
-                        q.fact.answer,
-                        text,
-                        q.fact.answer in text,
-                    )
-                    for q, text in zip(questions, answers, strict=True)
-                ]
-                bar.set_postfix_str(
-                    f"{length:,} tokens, accuracy {np.mean([sample.correct for sample in samples]):.3f}", refresh=False
-                )
-                bar.update(_cost(length, len(questions)))
+        samples = _examine_grid(examiner, grid, progress)
     finally:
-        bar.close()
         model.train(was_training)
     settings = {
         "task": task.name,
-        "chance": task.chance,
+        "filler": getattr(getattr(task, "filler", None), "name", None),
+        "chance": task.chance if grid.scoring != "likelihood" else None,
         "prompt_style": encoder.style,
         "questions_per_haystack": {str(length): grid.questions_at(length) for length in grid.context_lengths},
         "max_new_tokens": reader.max_new_tokens,
@@ -210,26 +201,36 @@ def evaluate_needle(
     return NeedleReport(grid=fields, samples=tuple(samples), settings=settings)
 
 
-def _ask(reader: GreedyReader, tokenizer: Any, questions: list[NeedleQuestion]) -> list[str]:
-    """Answers to the questions about one haystack, in their order."""
-    rows = [question.input_ids for question in questions]
-    shared = _common_prefix(rows)
-    if len(rows) == 1 or shared == 0:
-        answers = [reader.answer([row])[0] for row in rows]
-    else:
-        prefix = reader.prefill(rows[0][:shared])
-        size = reader.batch_size(prefix, len(rows))
-        answers = []
-        for start in range(0, len(rows), size):
-            answers += reader.answer([row[shared:] for row in rows[start : start + size]], prefix, shared)
-    return [tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
+def _examine_grid(examiner: Examiner, grid: NeedleGrid, progress: bool) -> list[NeedleSample]:
+    """Samples of all cells, length by length, haystack by haystack."""
+    samples: list[NeedleSample] = []
+    with _progress_bar(grid, progress) as bar:
+        for length in grid.context_lengths:
+            size = examiner.batches(length) if grid.questions_at(length) == 1 else 1
+            haystacks = enumerate(iterate_haystacks(examiner.encoder, grid, length))
+            while batch := list(islice(haystacks, size)):
+                verdicts = examiner.examine([questions for _, questions in batch])
+                for (index, questions), found in zip(batch, verdicts, strict=True):
+                    samples += [_sample(length, index, *pair) for pair in zip(questions, found, strict=True)]
+                    bar.update(_cost(length, len(questions)))
+                share = sum(sample.correct for sample in samples) / len(samples)
+                bar.set_postfix_str(f"{length:,} tokens, accuracy {share:.3f}")
+    return samples
 
 
-def _common_prefix(rows: list[list[int]]) -> int:
-    """Tokens that all rows begin with, leaving at least one of each row to ask with."""
-    table = np.array(rows)
-    differs = (table != table[0]).any(axis=0)
-    return min(int(differs.argmax()) if differs.any() else table.shape[1], table.shape[1] - 1)
+def _sample(length: int, haystack: int, question: NeedleQuestion, verdict: Verdict) -> NeedleSample:
+    """One line of the report."""
+    return NeedleSample(
+        context_length=length,
+        cell_depth=question.cell_depth,
+        depth=question.depth,
+        haystack=haystack,
+        question=question.fact.question,
+        expected=question.fact.answer,
+        answered=verdict.answered,
+        correct=verdict.correct,
+        margin=verdict.margin,
+    )
 
 
 def _window(model: Any) -> int | None:

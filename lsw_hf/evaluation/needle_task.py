@@ -1,12 +1,17 @@
 """What a needle test is made of: filler sentences, facts hidden among them, and the question about a fact."""
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from .prose import FAMILY_NAMES, GIVEN_NAMES, neutral_sentences
+from .fillers import FillerSource, Language, ProseFiller
+from .prose import FAMILY_NAMES, GIVEN_NAMES, WISHES, WORDS
+from .prose_zh import FAMILY_NAMES_ZH, GIVEN_NAMES_ZH, WISHES_ZH, WORDS_ZH
+
+NeedleKind = Literal["number", "word", "uuid", "sentence"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +21,7 @@ class NeedleFact:
 
     Args:
         text (`str`): The sentence that is hidden.
-        question (`str`): What is asked at the end of the prompt. Must single out this fact among all facts of a
-        haystack.
+        question (`str`): What is asked at the end of the prompt; it singles out this fact among all of a haystack.
         answer (`str`): What the model has to say.
         answer_prefix (`str`, *optional*, defaults to `""`):
             Beginning of the answer, given to the model as the last words of the prompt.
@@ -51,9 +55,7 @@ class NeedleTask(Protocol):
         ...
 
     def facts(self, generator: np.random.Generator, count: int) -> list[NeedleFact]:
-        """
-        Return `count` facts with distinct questions, in random order; raise `ValueError` if there are not so many.
-        """
+        """Return `count` facts with distinct questions, in random order; raise `ValueError` if there are fewer."""
         ...
 
     def prompt(self, haystack: str, question: str) -> str:
@@ -61,41 +63,95 @@ class NeedleTask(Protocol):
         ...
 
 
-class NumberNeedleTask:
-    """
-    The built-in task: seven-digit locker numbers of named people, hidden in neutral prose written for this purpose.
+# Per language and kind: the sentence up to the answer, its end, and the question; {who} is the person.
+_FORMS: dict[tuple[Language, NeedleKind], tuple[str, str, str]] = {
+    ("en", "number"): ("The locker number of {who} is", ".", "What is the locker number of {who}?"),
+    ("en", "word"): ("The favourite word of {who} is", ".", "What is the favourite word of {who}?"),
+    ("en", "uuid"): ("The parcel code of {who} is", ".", "What is the parcel code of {who}?"),
+    ("en", "sentence"): ("The wish of {who} for this year is to", ".", "What is the wish of {who} for this year?"),
+    ("zh", "number"): ("{who}的储物柜号码是", "。", "{who}的储物柜号码是多少？"),
+    ("zh", "word"): ("{who}最喜欢的词是", "。", "{who}最喜欢的词是什么？"),
+    ("zh", "uuid"): ("{who}的包裹编号是", "。", "{who}的包裹编号是什么？"),
+    ("zh", "sentence"): ("{who}今年的愿望是", "。", "{who}今年的愿望是什么？"),
+}
+_TOKENS = {"number": 16, "word": 12, "uuid": 48, "sentence": 40}
+_PROMPTS = {
+    "en": "Read the text and answer the question about it.\n\n{haystack}\n\nQuestion: {question}\nAnswer:",
+    "zh": "请阅读下面的文字，然后回答问题。\n\n{haystack}\n\n问题：{question}\n回答：",
+}
 
-    All facts have the same form, so that a distractor fact can only be told from the needle by the name. The digits
-    are uniform in 1,000,000..9,999,999, which makes guessing hopeless (chance 1e-7, reported as 0).
+
+class ProseNeedleTask:
+    """
+    The built-in task: facts about named people, hidden in prose.
+
+    All facts of a haystack have the same form, so that a distractor can only be told from the needle by the name, and
+    the last words of the prompt are the needle's own up to the answer, so that base models answer as well.
+
+    Args:
+        kind (`str`, *optional*, defaults to `"number"`):
+            What is remembered: `"number"` (7 digits), `"word"` (one of 64), `"uuid"` (32 hexadecimal digits with
+            hyphens) or `"sentence"` (a short wish, one of 256).
+        language (`str`, *optional*, defaults to `"en"`): `"en"` or `"zh"`.
+        filler ([`FillerSource`], *optional*): Text around the facts; defaults to neutral prose of that language.
+
+    Raises:
+        `ValueError`: for an unknown kind or language.
     """
 
-    name = "number"
-    separator = " "
-    max_new_tokens = 16
-    chance: float | None = 0.0
+    def __init__(
+        self, kind: NeedleKind = "number", language: Language = "en", filler: FillerSource | None = None
+    ) -> None:
+        if (language, kind) not in _FORMS:
+            raise ValueError(
+                f"kind must be one of {', '.join(_TOKENS)} and language 'en' or 'zh'; got {kind!r}, {language!r}"
+            )
+        self.kind, self.language = kind, language
+        self.filler = ProseFiller(language) if filler is None else filler
+        self.name = f"{kind}-{language}"
+        self.separator = " " if language == "en" else ""
+        self.max_new_tokens = _TOKENS[kind]
+        self.chance: float | None = {"word": 1 / len(WORDS), "sentence": 1 / 256}.get(kind, 0.0)
 
     def sentences(self, generator: np.random.Generator) -> Iterator[str]:
-        """Endless neutral English sentences without digits or personal names."""
-        return neutral_sentences(generator)
+        """Sentences of the filler source."""
+        return self.filler.sentences(generator)
 
     def facts(self, generator: np.random.Generator, count: int) -> list[NeedleFact]:
-        """Return `count` locker facts about `count` different people."""
-        available = len(GIVEN_NAMES) * len(FAMILY_NAMES)
+        """Return `count` facts about `count` different people."""
+        given, family = (GIVEN_NAMES, FAMILY_NAMES) if self.language == "en" else (GIVEN_NAMES_ZH, FAMILY_NAMES_ZH)
+        available = len(given) * len(family)
         if count > available:
             raise ValueError(
-                f"{count} facts were asked for, but the number task has only {available} distinct people; "
-                "lower `distractors_per_64_tokens` or set `max_distractors`"
+                f"{count} facts were asked for, but the task {self.name!r} has only {available} distinct people; "
+                "lower distractors_per_64_tokens or set max_distractors"
             )
-        people = generator.choice(available, size=count, replace=False)
-        numbers = generator.integers(1_000_000, 10_000_000, size=count)
+        people = generator.choice(available, size=count, replace=False).tolist()
+        answers = self._answers(generator, count)
+        lead, end, question = _FORMS[self.language, self.kind]
         facts = []
-        for person, number in zip(people.tolist(), numbers.tolist(), strict=True):
-            given, family = divmod(person, len(FAMILY_NAMES))
-            owner = f"The locker number of {GIVEN_NAMES[given]} {FAMILY_NAMES[family]} is"
-            question = f"What is the locker number of {GIVEN_NAMES[given]} {FAMILY_NAMES[family]}?"
-            facts.append(NeedleFact(f"{owner} {number}.", question, str(number), owner))
+        for person, answer in zip(people, answers, strict=True):
+            first, last = given[person // len(family)], family[person % len(family)]
+            who = f"{first} {last}" if self.language == "en" else f"{last}{first}"
+            start = lead.format(who=who)
+            facts.append(NeedleFact(f"{start}{self.separator}{answer}{end}", question.format(who=who), answer, start))
         return facts
 
     def prompt(self, haystack: str, question: str) -> str:
         """Instruction, haystack, question."""
-        return f"Read the text and answer the question about it.\n\n{haystack}\n\nQuestion: {question}\nAnswer:"
+        return _PROMPTS[self.language].format(haystack=haystack, question=question)
+
+    def _answers(self, generator: np.random.Generator, count: int) -> list[str]:
+        """Independent answers, repeats allowed: a repeated answer tells nothing about the question."""
+        if self.kind == "number":
+            return [str(number) for number in generator.integers(1_000_000, 10_000_000, size=count).tolist()]
+        if self.kind == "uuid":
+            return [str(uuid.UUID(bytes=generator.bytes(16), version=4)) for _ in range(count)]
+        if self.kind == "word":
+            words = WORDS if self.language == "en" else WORDS_ZH
+            return [words[index] for index in generator.integers(len(words), size=count).tolist()]
+        deeds, places = WISHES if self.language == "en" else WISHES_ZH
+        pairs = generator.integers(16, size=(count, 2)).tolist()
+        if self.language == "en":
+            return [f"{deeds[deed]} {places[place]}" for deed, place in pairs]
+        return [f"{places[place]}{deeds[deed]}" for deed, place in pairs]

@@ -26,6 +26,7 @@ class NeedleSample:
         expected (`str`): The right answer.
         answered (`str`): What the model said.
         correct (`bool`): The verdict.
+        margin (`float`, *optional*): Log-probability margin per token, when likelihoods were scored.
     """
 
     context_length: int
@@ -36,6 +37,7 @@ class NeedleSample:
     expected: str
     answered: str
     correct: bool
+    margin: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from lsw_hf.evaluation import NeedleGrid, NeedleReport, NumberNeedleTask, evaluate_needle
+from lsw_hf.evaluation import NeedleGrid, NeedleReport, ProseNeedleTask, evaluate_needle
 from lsw_hf.evaluation.needle import iterate_haystacks
 from lsw_hf.evaluation.prompting import PromptEncoder
 
-SHARED = NeedleGrid((131, 257), num_samples=6, questions_per_haystack=10, distractors_per_64_tokens=2.0, seed=3)
-SINGLE = NeedleGrid((97, 130), depths=(0.0, 0.5, 1.0), num_samples=3)
+SHARED = NeedleGrid((131, 257), num_samples=2, questions_per_haystack=5, distractors_per_64_tokens=2.0, seed=3)
+SINGLE = NeedleGrid((97, 130), depths=(0.0, 0.5, 1.0), num_samples=2)
 
 
 def naive_answers(model, tokenizer, grid, task, max_new_tokens):
@@ -77,7 +77,7 @@ def test_planted_failures_are_found_in_their_cell(lookup_model, words, word_task
 @pytest.mark.parametrize("shared", [1, 6])
 def test_prompts_have_exactly_the_length_on_the_axis(tokenizers, word_task, name, shared):
     tokenizer = tokenizers[name]
-    task = word_task if name.startswith("words") else NumberNeedleTask()
+    task = word_task if name.startswith("words") else ProseNeedleTask()
     grid = NeedleGrid((331, 1024), num_samples=2, questions_per_haystack=shared, seed=5)
     encoder = PromptEncoder(tokenizer, task)
     for length in grid.context_lengths:
@@ -164,7 +164,7 @@ def test_report_survives_saving(lookup_model, words, word_task, tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["needle.json"]
     cell = report.to_dict()["cells"][0]
     assert {name: cell[name] for name in ("context_length", "depth", "samples", "correct", "accuracy")} == {
-        "context_length": 131, "depth": 0.1, "samples": 6, "correct": 6, "accuracy": 1.0,
+        "context_length": 131, "depth": 0.1, "samples": 2, "correct": 2, "accuracy": 1.0,
     }  # fmt: skip
 
 
@@ -212,6 +212,6 @@ def test_chat_needs_a_template(tiny_model, words, word_task):
 
 def test_number_task_runs_out_of_people():
     with pytest.raises(ValueError, match="has only 2304 distinct people"):
-        NumberNeedleTask().facts(np.random.default_rng(0), 2305)
-    facts = NumberNeedleTask().facts(np.random.default_rng(0), 2304)
+        ProseNeedleTask().facts(np.random.default_rng(0), 2305)
+    facts = ProseNeedleTask().facts(np.random.default_rng(0), 2304)
     assert len({fact.question for fact in facts}) == 2304
