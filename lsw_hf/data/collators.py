@@ -43,7 +43,7 @@ class DataCollatorForSkipAlign:
         sentence_end_token_ids (`Sequence[int]`, *optional*):
             Ids of the tokens that end a sentence. With them, jumps may also stand between sentences.
         max_skips (`int`, *optional*):
-            Largest number of jumps in a dialogue. Defaults to 16.
+            Largest number of jumps in a dialogue. Defaults to 16, and to 1 for `"pose"`.
         seed (`int`, *optional*, defaults to 0):
             Seed of the positions.
         packed (`bool`, *optional*, defaults to `False`):
@@ -99,6 +99,9 @@ class DataCollatorForSkipAlign:
         if self.pad_to_multiple_of is not None and self.pad_to_multiple_of < 1:
             raise ValueError(f"pad_to_multiple_of must be at least 1, got {self.pad_to_multiple_of}.")
         self._sampler()
+        if self.packed:
+            # Registers "lsw_sdpa". Not at the top of the file: worker processes, which never get here, load faster.
+            from . import attention  # noqa: F401
 
     def _sampler(self) -> PositionSampler:
         return PositionSampler(self.context_length, self.strategy, self.skip_probability, self.max_skips, self.split)

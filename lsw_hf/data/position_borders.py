@@ -73,3 +73,13 @@ def find_borders(trained: np.ndarray, lengths: np.ndarray, sentence_starts: np.n
     sentence_kind = np.where(in_response, SENTENCE_IN_RESPONSE, SENTENCE_IN_INSTRUCTION)
     kind = np.where(changes[token], segment_kind, sentence_kind)
     return Borders(np.searchsorted(starts, token, side="right") - 1, token, kind)
+
+
+def index_in_row(rows: np.ndarray) -> np.ndarray:
+    """Returns 0, 1, 2, ... within each run of equal values of the sorted array `rows`."""
+    return np.arange(len(rows)) - np.searchsorted(rows, rows, side="left")
+
+
+def jumps_of(bias: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Returns the jumps `s_k = u_k - u_{k-1}` of biases `u_k`, where `order` is [`index_in_row`] and `u_0 = 0`."""
+    return np.where(order == 0, bias, np.diff(bias, prepend=0))

@@ -59,3 +59,40 @@ def keyed_uniform(keys: np.ndarray, counter: np.ndarray | int) -> np.ndarray:
 def keyed_integers(keys: np.ndarray, counter: np.ndarray | int, high: np.ndarray | int) -> np.ndarray:
     """Returns int64 draws, uniform in {0, ..., high}; `high` is included and may differ by key."""
     return (keyed_uniform(keys, counter) * (np.asarray(high, dtype=np.int64) + 1)).astype(np.int64)
+
+
+def keyed_subsets(
+    keys: np.ndarray, counter: int, sizes: np.ndarray, highs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws for each key a subset of {0, ..., high - 1}, each subset of its size equally likely.
+
+    Args:
+        keys (`np.ndarray` of `uint64`, shape `(num_rows,)`): Keys from [`row_keys`].
+        counter (`int`): First counter used; counters above it are used as well.
+        sizes (`np.ndarray` of shape `(num_rows,)`): Size of each subset, in [0, high].
+        highs (`np.ndarray` of shape `(num_rows,)`): Number of values each subset is drawn from.
+
+    Returns:
+        `tuple` of two int64 arrays of shape `(sizes.sum(),)`: the row, and the value; sorted by row, then by value.
+    """
+    sizes, highs = np.asarray(sizes, dtype=np.int64), np.asarray(highs, dtype=np.int64)
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    values = np.empty(len(rows), dtype=np.int64)
+    ends = np.cumsum(sizes)
+    dense = 2 * sizes > highs
+    for row in np.flatnonzero(dense):
+        # More than half of the values: rank them all, since redrawing what is taken already would go on for long.
+        priority = keyed_uniform(keys[row : row + 1], counter + np.arange(highs[row]))
+        values[ends[row] - sizes[row] : ends[row]] = np.sort(np.argsort(priority)[: sizes[row]])
+
+    order = np.arange(len(rows)) - np.repeat(ends - sizes, sizes)
+    redrawn = ~dense[rows]
+    while redrawn.any():
+        values[redrawn] = keyed_integers(keys[rows[redrawn]], counter + order[redrawn], highs[rows[redrawn]] - 1)
+        # Keep one of equal values and draw the others again. No value is treated unlike another, so neither is a
+        # subset.
+        values = values[np.lexsort((values, rows))]
+        redrawn = np.zeros(len(rows), dtype=bool)
+        redrawn[1:] = (values[1:] == values[:-1]) & (rows[1:] == rows[:-1])
+        counter += int(sizes.max())
+    return rows, values

@@ -26,6 +26,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from .position_baselines import BASELINES
 from .position_borders import (
     INNER,
     OUTER,
@@ -33,10 +34,12 @@ from .position_borders import (
     SENTENCE_IN_RESPONSE,
     Borders,
     find_borders,
+    index_in_row,
+    jumps_of,
 )
 from .position_draws import keyed_integers, keyed_uniform, row_keys
 
-Strategy = Literal["skip_all", "skip_inner", "skip_outer", "none"]
+Strategy = Literal["skip_all", "skip_inner", "skip_outer", "none", "pose", "cream", "long_recipe", "random"]
 Split = Literal["cuts", "equal", "independent"]
 
 # Which kinds of border each strategy may cut. Sentence borders are our choice: "inner" means inside the context that a
@@ -62,11 +65,14 @@ class PositionSampler:
             Target context length in tokens. Every position is below it.
         strategy (`str`, *optional*, defaults to `"skip_all"`):
             Where jumps may stand: `"skip_all"` at every border, `"skip_inner"` inside a turn (instruction to its own
-            response, and sentences of the instruction), `"skip_outer"` only between turns, `"none"` nowhere.
+            response, and sentences of the instruction), `"skip_outer"` only between turns, `"none"` nowhere. Schemes
+            of other papers: `"pose"`, `"cream"`, `"long_recipe"`, `"random"`, see
+            `lsw_hf/data/position_baselines.py`.
         skip_probability (`float`, *optional*, defaults to 1.0):
             Share of the rows that get skips, in [0, 1]; the others keep positions 0, 1, 2, ...
         max_skips (`int`, *optional*):
-            Largest number of jumps in a row, at least 1. Defaults to 16 (our choice).
+            Largest number of jumps in a row, at least 1. Defaults to 16 (our choice). `"pose"` makes exactly this many
+            and defaults to 1, its published two chunks; the other papers' schemes do not use it.
         split (`str`, *optional*, defaults to `"cuts"`):
             How the skipped positions are shared between `k` jumps (our choices): `"cuts"` draws their sum and `k -
             1` cuts uniformly, `"equal"` draws the sum and divides it evenly, `"independent"` draws each jump
@@ -123,12 +129,15 @@ class PositionSampler:
 
     def _draw_jumps(self, lengths: np.ndarray, borders: Borders, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the flat indices of the tokens in front of which a jump stands, and how many positions it skips."""
-        allowed = np.isin(borders.kind, ALLOWED_BORDERS[self.strategy])
-        skips = keyed_uniform(keys, _USE_SKIPS) < self.skip_probability
-        borders = borders.select(allowed & skips[borders.row])
-        chosen, num_skips = self._choose_borders(borders, keys)
-        order = _index_in_row(chosen.row)
         room = self.context_length - lengths
+        skips = keyed_uniform(keys, _USE_SKIPS) < self.skip_probability
+        if self.strategy in BASELINES:
+            tokens, jumps = BASELINES[self.strategy](lengths, borders, keys, room, self.max_skips or 1)
+            return tokens, jumps * np.repeat(skips, lengths)[tokens]
+
+        allowed = np.isin(borders.kind, ALLOWED_BORDERS[self.strategy])
+        chosen, num_skips = self._choose_borders(borders.select(allowed & skips[borders.row]), keys)
+        order = index_in_row(chosen.row)
         if self.split == "independent":
             high = room[chosen.row] // num_skips[chosen.row]
             return chosen.token, keyed_integers(keys[chosen.row], _PER_BORDER + 2 * order + 1, high)
@@ -141,23 +150,18 @@ class PositionSampler:
             # The last border of a row carries the whole sum, so it takes the largest value of its row.
             cuts[order == num_skips[chosen.row] - 1] = self.context_length
             bias = np.minimum(cuts[np.lexsort((cuts, chosen.row))], total)
-        return chosen.token, np.where(order == 0, bias, np.diff(bias, prepend=0))
+        return chosen.token, jumps_of(bias, order)
 
     def _choose_borders(self, borders: Borders, keys: np.ndarray) -> tuple[Borders, np.ndarray]:
         """Returns a random choice of `borders`, in order of their tokens, and how many each row got."""
         available = np.bincount(borders.row, minlength=len(keys))
         limit = np.minimum(self.max_skips or DEFAULT_MAX_SKIPS, available)
         wanted = np.where(limit > 0, 1 + keyed_integers(keys, _NUM_SKIPS, np.maximum(limit - 1, 0)), 0)
-        order = _index_in_row(borders.row)
+        order = index_in_row(borders.row)
         by_priority = np.lexsort((keyed_uniform(keys[borders.row], _PER_BORDER + 2 * order), borders.row))
         rank = np.empty_like(by_priority)
         rank[by_priority] = order
         return borders.select(rank < wanted[borders.row]), wanted
-
-
-def _index_in_row(rows: np.ndarray) -> np.ndarray:
-    """Returns 0, 1, 2, ... within each run of equal values of the sorted array `rows`."""
-    return np.arange(len(rows)) - np.searchsorted(rows, rows, side="left")
 
 
 def skipped_position_ids(
