@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
+from .branching import Branches, can_branch
+
 
 class _SharedPrefixLayer(DynamicLayer):
     """
@@ -86,6 +88,10 @@ class GreedyReader:
 
     def batch_size(self, prefix: Cache, questions: int) -> int:
         """Rows that can be asked at once within the memory budget, at least 1."""
+        if can_branch(self.model, prefix):
+            # A question's few tokens each need one row of a mask over the prefix, and attention a few copies of it.
+            mask_row = 4 * 16 * prefix.get_seq_length()
+            return max(1, min(questions, int(self.memory_budget // max(4 * mask_row, 1))))
         row = 0
         for layer in prefix.layers:
             if getattr(layer, "keys", None) is not None:
@@ -109,13 +115,19 @@ class GreedyReader:
         Raises:
             `ValueError`: if a logit is NaN or infinite where the answer is decided.
         """
-        cache = None if prefix is None else fork_cache(prefix, len(rows))
+        branches = None
+        if prefix is not None and len(rows) > 1 and can_branch(self.model, prefix):
+            branches = Branches(prefix, prefix_length, self.model.dtype, self.model.device)
+        cache = None if prefix is None or branches else fork_cache(prefix, len(rows))
         ids = torch.tensor(rows)
         answers: list[list[int]] = [[] for _ in rows]
         open_rows = set(range(len(rows)))
         past = prefix_length
         for step in range(self.max_new_tokens):
-            logits, cache = self._forward(ids, cache, past)
+            if branches:
+                logits = self._forward_branches(ids, branches)
+            else:
+                logits, cache = self._forward(ids, cache, past)
             past += ids.shape[1]
             # The maximum is NaN if any logit is; minus infinity elsewhere only forbids a token.
             if not torch.isfinite(logits.amax(dim=-1)).all():
@@ -168,6 +180,24 @@ class GreedyReader:
             input_ids=ids.to(device), attention_mask=mask, past_key_values=cache, use_cache=True, **self._keep(keep)
         )
         return output.logits[:, -keep:].float(), output.past_key_values
+
+    @torch.no_grad()
+    def _forward_branches(self, ids: torch.Tensor, branches: Branches) -> torch.Tensor:
+        """Logits of the last token of each branch (branches, 1, vocabulary); `branches` grows by `ids`."""
+        rows, tokens = ids.shape
+        positions, mask = branches.extend(rows, tokens)
+        last = torch.arange(tokens - 1, rows * tokens, tokens, device=self.model.device)
+        keep = {"logits_to_keep": last} if self._knows_logits_to_keep else {}
+        output = self.model(
+            input_ids=ids.reshape(1, -1).to(self.model.device),
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=branches.cache,
+            use_cache=True,
+            **keep,
+        )
+        logits = output.logits if self._knows_logits_to_keep else output.logits[:, last]
+        return logits[0, :, None].float()
 
     def _keep(self, positions: int) -> dict[str, int]:
         """The argument that spares the head all other positions, where the model knows it."""
