@@ -72,7 +72,9 @@ def extend_config(
     """
     request = ExtensionRequest(context_length, method, rope_theta, factor, attention_factor, rope_factors)
     extended = copy.deepcopy(config)
-    _write(find_layout(extended, original_context_length), request)
+    layout = find_layout(extended, original_context_length)
+    _announce(layout, request)
+    write_extension(layout, request)
     return extended
 
 
@@ -126,7 +128,8 @@ def extend_context(
             "`inv_freq` buffer built from its configuration, so a live change cannot reach it."
         )
     before = layout.config.max_position_embeddings
-    _write(layout, request)
+    _announce(layout, request)
+    write_extension(layout, request)
     for module in rotary.values():
         rebuild(module, layout.config)
     generation = getattr(base, "generation_config", None)
@@ -153,10 +156,10 @@ def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, context_length: int) ->
     return tokenizer
 
 
-def _write(layout: RopeLayout, request: ExtensionRequest) -> None:
+def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
+    """Writes `request` into the configuration of `layout`, in place; live tables do not change."""
     config = layout.config
     parameters = extended_parameters(layout, request)
-    _announce(layout, request)
     record: dict[str, Any] = {
         "method": request.method,
         "max_position_embeddings": request.context_length,

@@ -13,6 +13,9 @@ from transformers import PreTrainedConfig
 
 from .architecture import LOCAL_LAYER_TYPES
 
+LEGACY_KEYS = ("rope_theta", "rope_scaling", "rotary_emb_base", "rope_local_base_freq")
+"""Fields of old files that say what `rope_parameters` says."""
+
 
 def legacy_rope_fields(config: dict[str, Any]) -> dict[str, Any]:
     """
@@ -44,6 +47,9 @@ def legacy_rope_fields(config: dict[str, Any]) -> dict[str, Any]:
         fields["partial_rotary_factor"] = partial
     if model_type == "gpt_neox":
         fields |= {"rotary_emb_base": parameters["rope_theta"], "rotary_pct": partial}
+    if model_type in ("qwen2_moe", "qwen3_moe") and "num_local_experts" in config:
+        # not rotary, but without its old name transformers 4 builds 128 experts and cannot load the weights
+        fields["num_experts"] = config["num_local_experts"]
     if model_type == "phi3":
         fields["rope_scaling"] = _phi3_scaling(config, parameters)
     return fields

@@ -120,8 +120,8 @@ def abf_rope_theta(rope_theta: float, factor: float, rotary_dim: int) -> float:
     """
     Base for adjusted-base-frequency training: twice the NTK-aware base.
 
-    Training at the new length tolerates and profits from a base above the NTK value (2309.16039, section 4.1);
-    ProLong (2410.02660, section 3.3) went from 5e5 to 8e6 for an 8-fold extension, about twice the NTK value. At
+    Training at the new length tolerates and profits from a base above the NTK value (2309.16039);
+    ProLong (2410.02660) compared bases for an 8-fold extension from 5e5 and took 8e6, about twice the NTK value. At
     factor 1 nothing is extended and the base stays.
     """
     return rope_theta if factor == 1.0 else 2.0 * ntk_rope_theta(rope_theta, factor, rotary_dim)

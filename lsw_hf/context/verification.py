@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from .architecture import find_layout, rope_entry
 from .legacy import legacy_rope_fields
+from .record import read_record, record_problems
 from .rotary import RotaryState, rebuild, rebuilt, rotary_modules, rotary_states, unwrapped
 
 TOLERANCE = 1e-6
@@ -54,9 +57,21 @@ class ContextReport:
         """`bool`: whether nothing is wrong."""
         return not self.problems
 
+    def to_markdown(self) -> str:
+        """The report as a Markdown list."""
+        lines = [
+            f"- window: {self.context_length:,} tokens"
+            + (f", {self.original_length:,} at pretraining" if self.original_length else ""),
+            f"- rotary: {self.rope_type}, base {self.rope_theta:.6g}, factor {self.factor:.6g}, attention factor "
+            f"{self.attention_factor:.6g}; the slowest pair turns once in {self.longest_wavelength:,.0f} tokens",
+            *(f"- problem: {problem}" for problem in self.problems),
+            *(f"- note: {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)
+
 
 def verify_context(
-    path_or_id: str | None = None,
+    path_or_id: str | os.PathLike[str] | None = None,
     model: nn.Module | None = None,
     *,
     raise_on_mismatch: bool = True,
@@ -70,8 +85,8 @@ def verify_context(
     compared with the saved folder, and so are the lengths.
 
     Args:
-        path_or_id (`str`, *optional*):
-            A saved folder or Hub id.
+        path_or_id (`str` or `os.PathLike`, *optional*):
+            A saved folder or Hub id, or a folder with an adapter and its `lsw_context.json`.
         model (`nn.Module`, *optional*):
             A live causal language model, bare or wrapped by PEFT.
         raise_on_mismatch (`bool`, *optional*, defaults to `True`):
@@ -90,7 +105,12 @@ def verify_context(
     problems: list[str] = []
     notes: list[str] = []
     saved = None
-    if path_or_id is not None:
+    record = _adapter_record(path_or_id)
+    if record is not None:
+        if model is None:
+            raise ValueError(f"{path_or_id} holds an adapter: pass the model it is attached to as well.")
+        problems += record_problems(record, unwrapped(model))
+    elif path_or_id is not None:
         saved = AutoConfig.from_pretrained(path_or_id, trust_remote_code=trust_remote_code)
         raw, _ = PreTrainedConfig.get_config_dict(path_or_id)
         _check_spellings(raw.get("text_config", raw), problems, notes)
@@ -114,6 +134,13 @@ def verify_context(
             "which rebuilds its tables; repair tables damaged by a cast with `restore_rotary(model)`."
         )
     return report
+
+
+def _adapter_record(path_or_id: str | os.PathLike[str] | None) -> dict[str, Any] | None:
+    """The record of an adapter's folder; `None` for a model's folder, whose `config.json` is what counts."""
+    if path_or_id is None or (Path(path_or_id) / "config.json").is_file():
+        return None
+    return read_record(path_or_id)
 
 
 def restore_rotary(model: nn.Module) -> nn.Module:

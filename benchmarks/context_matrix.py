@@ -1,0 +1,158 @@
+"""Which architecture, extended by which method, is read as the same model by which transformers.
+
+    python benchmarks/context_matrix.py
+
+For each pair a tiny random model is extended in place, saved, verified and loaded again here; then every folder is
+loaded by the interpreters named in `LSW_HF_PYTHON_OLDEST` (the oldest supported transformers) and `LSW_HF_PYTHON_457`
+(transformers 4.57), where they are set. Prints a Markdown table and, as its last line, one JSON object.
+
+A cell names the readers whose logits equal the live model's (at most 1e-5 apart), and says of the others what they did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+METHODS = ("linear", "ntk", "abf", "yarn", "llama3", "longrope", "none")
+TOLERANCE = 1e-5
+NUM_TOKENS = 75  # longer than the original window of 64
+READERS = {"oldest": "LSW_HF_PYTHON_OLDEST", "4.57": "LSW_HF_PYTHON_457"}
+
+
+def input_ids() -> torch.Tensor:
+    """One row of tokens that every tiny vocabulary has."""
+    return torch.randint(3, 97, (1, NUM_TOKENS), generator=torch.Generator().manual_seed(3))
+
+
+def read_folder(folder: Path) -> dict[str, object]:
+    """Loads one saved model with whatever transformers runs this file and compares its logits with the stored ones."""
+    from transformers import AutoModelForCausalLM
+
+    expected = torch.load(folder / "logits.pt")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
+    except (ValueError, TypeError, KeyError, OSError, AttributeError, ImportError, RuntimeError) as error:
+        return {"refused": f"{type(error).__name__}: {str(error).splitlines()[0][:150]}"}
+    with torch.no_grad():
+        logits = model(input_ids(), use_cache=False).logits
+    return {"difference": (logits - expected).abs().max().item()}
+
+
+def read_all(root: Path) -> dict[str, object]:
+    """The results of `read_folder` for every model below `root`, and the version that read them."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    found = {folder.name: read_folder(folder) for folder in sorted(root.iterdir())}
+    return {"transformers": transformers.__version__, "models": found}
+
+
+def write_all(root: Path, names: list[str]) -> dict[str, dict[str, object]]:
+    """Extends, saves and verifies every pair here; returns what happened by `architecture.method`."""
+    from transformers import AutoModelForCausalLM
+
+    from benchmarks.context_zoo import ARCHITECTURES
+    from lsw_hf.context.architecture import find_layout
+    from lsw_hf.context.extension import extend_context
+    from lsw_hf.context.verification import verify_context
+
+    results: dict[str, dict[str, object]] = {}
+    for name in names:
+        for method in METHODS:
+            torch.manual_seed(7)
+            config = ARCHITECTURES[name]()
+            length = 7 * config.max_position_embeddings
+            options = {}
+            if method == "longrope":
+                pairs = find_layout(copy.deepcopy(config)).rotary_dim // 2
+                options["rope_factors"] = [1.0 + 0.7 * index for index in range(pairs)]
+            model = AutoModelForCausalLM.from_config(config).eval()
+            extend_context(model, context_length=length, method=method, **options)
+            folder = root / f"{name}.{method}"
+            model.save_pretrained(folder)
+            with torch.no_grad():
+                torch.save(model(input_ids(), use_cache=False).logits, folder / "logits.pt")
+            report = verify_context(folder, model, raise_on_mismatch=False)
+            results[folder.name] = {"live == saved": report.ok, "rope_type": report.rope_type}
+    return results
+
+
+def readers() -> dict[str, str]:
+    """Label -> interpreter of everyone who reads: this one, and those that the environment names."""
+    named = {label: os.environ[variable] for label, variable in READERS.items() if os.environ.get(variable)}
+    return {"newest": sys.executable, **named}
+
+
+def cell(name: str, here: dict[str, object], read: dict[str, dict]) -> str:
+    """One cell of the table."""
+    if not here["live == saved"]:
+        return "live ≠ saved"
+    good = [label for label, result in read.items() if result["models"][name].get("difference", 1.0) <= TOLERANCE]
+    words = ["all"] if len(good) == len(read) else [", ".join(good) or "none"]
+    for label, result in read.items():
+        found = result["models"][name]
+        if "refused" in found:
+            words.append(f"{label} refuses")
+        elif found["difference"] > TOLERANCE:
+            words.append(f"**{label} differs** ({found['difference']:.0e})")
+    return "; ".join(words)
+
+
+def table(names: list[str], here: dict[str, dict], read: dict[str, dict]) -> str:
+    """The Markdown table, architectures down, methods across."""
+    lines = ["| architecture | " + " | ".join(METHODS) + " |", "|---" * (len(METHODS) + 1) + "|"]
+    for name in names:
+        cells = (cell(f"{name}.{method}", here[f"{name}.{method}"], read) for method in METHODS)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architectures", nargs="*", help="a part of the architectures (default: all)")
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.read:
+        print(json.dumps(read_all(arguments.read)))
+        return 0
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from benchmarks.context_zoo import ARCHITECTURES
+
+    logging.getLogger("lsw_hf").setLevel(logging.ERROR)
+    names = arguments.architectures or list(ARCHITECTURES)
+    with tempfile.TemporaryDirectory() as root:
+        here = write_all(Path(root), names)
+        read = {}
+        for label, python in readers().items():
+            command = [python, str(Path(__file__).resolve()), "--read", root]
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, cwd=root)
+            read[label] = json.loads(done.stdout.splitlines()[-1])
+    print("readers:", ", ".join(f"{label} = transformers {result['transformers']}" for label, result in read.items()))
+    print(table(names, here, read))
+    matrix = {
+        name: {**found, **{label: result["models"][name] for label, result in read.items()}}
+        for name, found in here.items()
+    }
+    green = sum(
+        bool(found["live == saved"]) and all(found[label].get("difference", 1.0) <= TOLERANCE for label in read)
+        for found in matrix.values()
+    )
+    versions = {label: result["transformers"] for label, result in read.items()}
+    print(json.dumps({"readers": versions, "pairs": len(matrix), "equal_everywhere": green, "matrix": matrix}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Adapters (LoRA and kin) that remember the context window they were trained with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from peft import PeftConfig, PeftModel
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel, TrainerCallback
+
+from .legacy import keep_legacy_rope
+from .record import RECORD_FILE, apply_record, read_record, write_record
+from .rotary import unwrapped
+from .verification import verify_context
+
+
+def save_adapter(model: PeftModel, folder: str | os.PathLike[str], **save_options: Any) -> None:
+    """
+    Saves an adapter together with the context window of its base.
+
+    A saved adapter says nothing about the rotary embedding of the model it was trained on, so loading it by PEFT alone
+    attaches it to the base as published. This writes `lsw_context.json` beside it, which [`load_adapter`] reads and
+    everything else ignores.
+
+    Args:
+        model (`PeftModel`):
+            The live, trained model.
+        folder (`str` or `os.PathLike`):
+            Where to.
+        save_options:
+            Passed to `PeftModel.save_pretrained`.
+
+    Raises:
+        ValueError: the live tables differ from the live configuration.
+        TypeError: `model` is not a PEFT model.
+    """
+    if not isinstance(model, PeftModel):
+        raise TypeError(
+            f"model must be a PeftModel, got {type(model).__name__}. Save a whole model by save_pretrained."
+        )
+    verify_context(model=model)
+    model.save_pretrained(folder, **save_options)
+    write_record(unwrapped(model), folder)
+
+
+def load_adapter(
+    folder: str | os.PathLike[str],
+    base_model: PreTrainedModel | None = None,
+    *,
+    is_trainable: bool = False,
+    **load_options: Any,
+) -> PeftModel:
+    """
+    Loads an adapter onto its base model with the context window it was trained with.
+
+    Args:
+        folder (`str` or `os.PathLike`):
+            Folder written by [`save_adapter`], or by a trainer that ran with [`RopeAdapterCallback`].
+        base_model (`PreTrainedModel`, *optional*):
+            The base, extended or not; changed in place. Loaded from the name in the adapter if left out.
+        is_trainable (`bool`, *optional*, defaults to `False`):
+            As in `PeftModel.from_pretrained`.
+        load_options:
+            Passed to `AutoModelForCausalLM.from_pretrained` when the base is loaded here.
+
+    Returns:
+        `PeftModel`
+
+    Raises:
+        ValueError: the folder has no record, or the record does not fit the base (the message says which field), or
+            `load_options` are given for a base that is not loaded here.
+    """
+    record = read_record(folder)
+    if record is None:
+        raise ValueError(
+            f"{folder} has no {RECORD_FILE}: nothing tells which context window the adapter was trained with. If you "
+            "know it, apply `extend_context` to the base with the same arguments, attach the adapter by "
+            "`PeftModel.from_pretrained`, and write it again with `save_adapter`."
+        )
+    if base_model is None:
+        name = PeftConfig.from_pretrained(folder).base_model_name_or_path
+        base_model = AutoModelForCausalLM.from_pretrained(name, **load_options)
+    elif load_options:
+        raise ValueError(f"{', '.join(sorted(load_options))} only apply to a base loaded here; base_model was given.")
+    apply_record(record, base_model)
+    model = PeftModel.from_pretrained(base_model, folder, is_trainable=is_trainable)
+    verify_context(folder, model)
+    return model
+
+
+def merge_adapter(model: PeftModel, folder: str | os.PathLike[str] | None = None) -> PreTrainedModel:
+    """
+    Merges an adapter into its base, keeping the context window, and saves the result if a folder is given.
+
+    Args:
+        model (`PeftModel`):
+            Live model, as returned by [`load_adapter`]; it is consumed.
+        folder (`str` or `os.PathLike`, *optional*):
+            Where to save the merged model; verified after writing.
+
+    Returns:
+        `PreTrainedModel`: the merged model, a stock model if the base was one.
+
+    Raises:
+        ValueError: the live tables differ from the configuration, or from what was saved.
+    """
+    verify_context(model=model)
+    merged = model.merge_and_unload()
+    if folder is not None:
+        keep_legacy_rope(merged.config.get_text_config(decoder=True))
+        merged.save_pretrained(folder)
+        verify_context(str(folder), merged)
+    return merged
+
+
+class RopeAdapterCallback(TrainerCallback):
+    """
+    Makes every checkpoint of a plain PEFT or TRL training run remember the context window.
+
+    `Trainer(..., callbacks=[RopeAdapterCallback()])`. Training does not start if the live tables differ from the
+    configuration. A record is written into each checkpoint, and at the end into `output_dir`, where `save_model` puts
+    the final adapter.
+    """
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any
+    ) -> None:
+        """Refuses to train a model whose tables are not those of its configuration."""
+        verify_context(model=model)
+
+    def on_save(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+        """Writes the record into the checkpoint just saved."""
+        if state.is_world_process_zero:
+            write_record(unwrapped(model), Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+        """Writes the record where the final adapter will be saved."""
+        if state.is_world_process_zero:
+            write_record(unwrapped(model), args.output_dir)

@@ -1,0 +1,157 @@
+"""The rotary change of a model as a small file, for artefacts whose own files cannot hold it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from .architecture import RECORD_KEY
+from .legacy import keep_legacy_rope
+from .rotary import rebuild, rotary_modules, rotary_states
+
+RECORD_FILE = "lsw_context.json"
+TOLERANCE = 1e-6
+FORMAT = 1
+
+
+def context_record(model: PreTrainedModel) -> dict[str, Any]:
+    """
+    Everything that is needed to give an unextended copy of `model` the same context window, and to prove it.
+
+    Args:
+        model (`PreTrainedModel`):
+            A bare transformers model.
+
+    Returns:
+        `dict`: JSON-ready; configuration fields, and every live table as numbers.
+    """
+    config = model.config.get_text_config(decoder=True)
+    tables = [
+        {
+            "module": state.module,
+            "layer_type": state.layer_type,
+            "inv_freq": state.inv_freq.float().cpu().tolist(),
+            "attention_factor": state.attention_factor,
+        }
+        for name, module in rotary_modules(model).items()
+        for state in rotary_states(module, name)
+    ]
+    return {
+        "format": FORMAT,
+        "model_type": config.model_type,
+        "max_position_embeddings": config.max_position_embeddings,
+        "rope_parameters": config.rope_parameters,
+        RECORD_KEY: getattr(config, RECORD_KEY, None),
+        "tables": tables,
+    }
+
+
+def write_record(model: PreTrainedModel, folder: str | os.PathLike[str]) -> None:
+    """Writes [`context_record`] of `model` into `folder`, whole or not at all."""
+    path = Path(folder) / RECORD_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{RECORD_FILE}.partial")
+    temporary.write_text(json.dumps(context_record(model), indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_record(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The record in `folder`, or `None` if there is none."""
+    path = Path(folder) / RECORD_FILE
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {record.get('format')}; this version reads {FORMAT}. Upgrade lsw-hf.")
+    return record
+
+
+def record_problems(record: dict[str, Any], model: PreTrainedModel) -> list[str]:
+    """What differs between a record and a live model, in words; empty if nothing does."""
+    config = model.config.get_text_config(decoder=True)
+    problems = []
+    if record["model_type"] != config.model_type:
+        return [f"the record is of a {record['model_type']!r} and the model is a {config.model_type!r}"]
+    if record["max_position_embeddings"] != config.max_position_embeddings:
+        problems.append(
+            f"max_position_embeddings is {config.max_position_embeddings} live and "
+            f"{record['max_position_embeddings']} in the record"
+        )
+    live = {
+        (state.module.rpartition(".")[2], state.layer_type): state
+        for name, module in rotary_modules(model).items()
+        for state in rotary_states(module, name)
+    }
+    for table in record["tables"]:
+        key = (table["module"].rpartition(".")[2], table["layer_type"])
+        problems += _table_problems(table, live.get(key))
+    return problems
+
+
+def _table_problems(table: dict[str, Any], state: Any) -> list[str]:
+    label = table["module"] + (f"[{table['layer_type']}]" if table["layer_type"] else "")
+    expected = torch.tensor(table["inv_freq"], dtype=torch.float64)
+    if state is None or state.inv_freq.shape != expected.shape:
+        return [f"{label} of the record has no table of its size in the model"]
+    if state.inv_freq.device.type == "meta":
+        return [f"{label} is on the meta device, its tables hold nothing to compare; load the weights first"]
+    problems = []
+    live = state.inv_freq.double().cpu()
+    difference = ((live - expected).abs() / expected.abs().clamp_min(1e-30)).max().item()
+    if difference > TOLERANCE:
+        problems.append(f"{label}.inv_freq differs from the record by up to {difference:.2e} relative")
+    if abs(state.attention_factor - table["attention_factor"]) > TOLERANCE:
+        problems.append(
+            f"{label}.attention_scaling is {state.attention_factor} live and {table['attention_factor']} in the record"
+        )
+    return problems
+
+
+def apply_record(record: dict[str, Any], model: PreTrainedModel) -> None:
+    """
+    Gives `model` the context window of `record`, in place, and proves it.
+
+    Raises:
+        ValueError: `model` is another architecture, starts from other rotary parameters than the recorded model did,
+            or ends with other tables.
+    """
+    if not record_problems(record, model):
+        return
+    config = model.config.get_text_config(decoder=True)
+    change = record[RECORD_KEY]
+    if change is not None:
+        _check_start(change, config)
+    config.rope_parameters = record["rope_parameters"]
+    config.max_position_embeddings = record["max_position_embeddings"]
+    if change is not None:
+        setattr(config, RECORD_KEY, change)
+        if hasattr(config, "original_max_position_embeddings"):
+            config.original_max_position_embeddings = change["original_max_position_embeddings"]
+    if getattr(config, "head_dim", 0) is None:
+        config.head_dim = config.hidden_size // config.num_attention_heads
+    keep_legacy_rope(config)
+    for module in rotary_modules(model).values():
+        rebuild(module, config)
+    problems = record_problems(record, model)
+    if problems:
+        raise ValueError("the recorded context window does not fit this base model:\n- " + "\n- ".join(problems))
+
+
+def _check_start(change: dict[str, Any], config: PreTrainedConfig) -> None:
+    own = getattr(config, RECORD_KEY, None)
+    entries = [own["original_rope_parameters"]] if own else _entries(config.rope_parameters)
+    if change["original_rope_parameters"] not in entries:
+        raise ValueError(
+            f"the base model starts from rope_parameters={entries[0] if len(entries) == 1 else entries}, but the "
+            f"record was made on one that starts from {change['original_rope_parameters']}: it is another base."
+        )
+
+
+def _entries(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    nested = [value for value in parameters.values() if isinstance(value, dict)]
+    return nested or [parameters]

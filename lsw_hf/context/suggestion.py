@@ -1,0 +1,247 @@
+"""Which extension method to take for a model and a target length, and why."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from transformers import PreTrainedConfig
+
+from ..models.rope_longskywork import rope_frequencies
+from .architecture import RopeLayout, find_layout
+from .parameters import ExtensionRequest, abf_rope_theta, extended_parameters
+
+Training = Literal["none", "short", "long"]
+
+COMPARED = ("none", "linear", "ntk", "abf", "yarn", "llama3")
+NUM_DISTANCES = 32_768
+EVIDENCE = {
+    "none": "positions beyond the window were never seen; perplexity explodes (2306.15595)",
+    "linear": "every pair slowed alike, nearby tokens blur; about 1000 steps of tuning (2306.15595)",
+    "ntk": "fastest pair kept; usable without training, undertuned for training (2309.00071, section 3.1)",
+    "abf": "above the NTK base wins once trained: ProLong 64K average 48.7 at 4e6, 54.6 at 8e6 (2410.02660)",
+    "yarn": "best without or with few steps: 600 steps for 32x (2309.00071); short inputs change a little",
+    "llama3": "bands by wavelength; used by Llama 3.1 after long training (8x)",
+}
+READERS = {
+    "none": "all",
+    "linear": "transformers, vLLM, llama.cpp, CTranslate2",
+    "ntk": "all (a plain base)",
+    "abf": "all (a plain base)",
+    "yarn": "transformers, vLLM, llama.cpp; not CTranslate2",
+    "llama3": "transformers, vLLM, llama.cpp; CTranslate2 reads it wrongly",
+}
+
+
+@dataclass(frozen=True)
+class ContextCandidate:
+    """
+    One method, applied to the model asked about.
+
+    Args:
+        method (`str`):
+            Its name in [`extend_context`].
+        rope_type (`str`), rope_theta (`float`), factor (`float`), attention_factor (`float`):
+            What it would write.
+        longest_wavelength (`float`):
+            Tokens that the slowest pair needs for a turn.
+        unseen_pairs (`int`):
+            Pairs that would reach angles at the target length that they never reached at the original length: those
+            that completed no turn then and get further round now. Models read such angles badly without training.
+        blurred_pairs (`int`):
+            Pairs that completed a turn in the original window, whose every angle the model therefore knows, and that
+            the method slows down all the same.
+        evidence (`str`):
+            What was published about it.
+        readers (`str`):
+            Programs that read it correctly.
+    """
+
+    method: str
+    rope_type: str
+    rope_theta: float
+    factor: float
+    attention_factor: float
+    longest_wavelength: float
+    unseen_pairs: int
+    blurred_pairs: int
+    evidence: str
+    readers: str
+
+
+@dataclass(frozen=True)
+class ContextSuggestion:
+    """
+    The candidates for one model and target, and the one to take.
+
+    Args:
+        model_type (`str`), original_length (`int`), context_length (`int`), num_pairs (`int`), turning_pairs (`int`):
+            The model, the lengths in tokens, its rotated pairs, and those that complete a turn at the original length.
+        rope_theta_lower_bound (`float`):
+            Smallest base at which attention can still prefer equal content at every distance up to the target.
+        candidates (`tuple[ContextCandidate, ...]`):
+            All compared methods that the architecture can hold.
+        recommended (`str`), reason (`str`):
+            The method to take, and why.
+    """
+
+    model_type: str
+    original_length: int
+    context_length: int
+    num_pairs: int
+    turning_pairs: int
+    rope_theta_lower_bound: float
+    candidates: tuple[ContextCandidate, ...]
+    recommended: str
+    reason: str
+
+    def to_markdown(self) -> str:
+        """The table, the bound and the recommendation as Markdown."""
+        lines = [
+            f"{self.model_type}: {self.original_length:,} -> {self.context_length:,} tokens "
+            f"({self.context_length / self.original_length:.3g}x), {self.turning_pairs} of {self.num_pairs} pairs "
+            "complete a turn in the original window.",
+            "",
+            "| method | writes | base | factor | attention | longest wave | unseen | blurred | evidence | read by |",
+            "|---|---|---:|---:|---:|---:|---:|---:|---|---|",
+        ]
+        for row in self.candidates:
+            mark = "**" if row.method == self.recommended else ""
+            lines.append(
+                f"| {mark}{row.method}{mark} | {row.rope_type} | {row.rope_theta:.4g} | {row.factor:.4g} | "
+                f"{row.attention_factor:.4g} | {row.longest_wavelength:,.0f} | {row.unseen_pairs} | "
+                f"{row.blurred_pairs} | {row.evidence} | {row.readers} |"
+            )
+        bound = f"Base lower bound at {self.context_length:,} tokens: {self.rope_theta_lower_bound:.3g} (2405.14591)."
+        return "\n".join([*lines, "", bound, f"Recommended: **{self.recommended}**. {self.reason}"])
+
+
+def suggest_context(
+    config: PreTrainedConfig,
+    context_length: int,
+    *,
+    training: Training = "short",
+    original_context_length: int | None = None,
+) -> ContextSuggestion:
+    """
+    Compares the extension methods for one model and one target length, and recommends one.
+
+    Args:
+        config (`PreTrainedConfig`):
+            Configuration of a causal language model with rotary embeddings.
+        context_length (`int`):
+            Target length in tokens.
+        training (`str`, *optional*, defaults to `"short"`):
+            What follows the extension: `"none"`, `"short"` (up to about a thousand steps, adapters, skipped positions)
+            or `"long"` (continual pretraining over billions of tokens at the target length).
+        original_context_length (`int`, *optional*):
+            As in [`extend_config`].
+
+    Returns:
+        `ContextSuggestion`: print its `to_markdown()`.
+
+    Raises:
+        ValueError: as in [`extend_config`], or `training` is unknown.
+    """
+    if training not in ("none", "short", "long"):
+        raise ValueError(f"training must be 'none', 'short' or 'long', got {training!r}.")
+    layout = find_layout(copy.deepcopy(config), original_context_length)
+    candidates = tuple(_candidate(layout, ExtensionRequest(context_length, method)) for method in COMPARED)
+    before, _ = rope_frequencies(_plain(layout), layout.rotary_dim, layout.original_length)
+    method, reason = _recommend(context_length / layout.original_length, training)
+    return ContextSuggestion(
+        model_type=layout.config.model_type,
+        original_length=layout.original_length,
+        context_length=context_length,
+        num_pairs=layout.rotary_dim // 2,
+        turning_pairs=int((before * layout.original_length >= 2 * math.pi).sum()),
+        rope_theta_lower_bound=rope_theta_lower_bound(context_length, layout.rotary_dim),
+        candidates=candidates,
+        recommended=method,
+        reason=reason,
+    )
+
+
+def rope_theta_lower_bound(context_length: int, rotary_dim: int) -> float:
+    """
+    Smallest base for which `sum_i cos(m * base^(-2i/d))` is not negative at any distance `m` up to `context_length`.
+
+    Below it, attention scores random content higher than equal content at some distance (2405.14591). Found by
+    bisection of the exponent to 1 %; above 32,768 tokens the distances are sampled evenly, so the bound is then an
+    estimate from below.
+
+    Args:
+        context_length (`int`):
+            Largest distance in tokens.
+        rotary_dim (`int`):
+            Number of rotated dimensions.
+
+    Returns:
+        `float`: the base; infinite if none up to 1e15 suffices (heads with very few pairs).
+    """
+    step = max(1, context_length // NUM_DISTANCES)
+    distances = torch.arange(0, context_length + 1, step, dtype=torch.float64)
+
+    def holds(exponent: float) -> bool:
+        total = torch.zeros_like(distances)
+        for pair in range(rotary_dim // 2):
+            total += torch.cos(distances * 10.0 ** (-exponent * 2 * pair / rotary_dim))
+        return bool((total >= 0).all())
+
+    low, high = 1.0, 15.0
+    if not holds(high):
+        return math.inf
+    while high - low > math.log10(1.01):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return 10.0**high
+
+
+def _plain(layout: RopeLayout) -> dict:
+    return {"rope_type": "default", "rope_theta": layout.original_parameters["rope_theta"]}
+
+
+def _candidate(layout: RopeLayout, request: ExtensionRequest) -> ContextCandidate:
+    parameters = extended_parameters(layout, request)
+    before, _ = rope_frequencies(_plain(layout), layout.rotary_dim, layout.original_length)
+    after, attention_factor = rope_frequencies(parameters, layout.rotary_dim, request.context_length)
+    # largest angle ever seen, or a whole turn: beyond a turn every angle is known
+    known = (before * (layout.original_length - 1)).clamp(max=2 * math.pi)
+    reached = (after * (request.context_length - 1)).clamp(max=2 * math.pi)
+    turned = before * layout.original_length >= 2 * math.pi
+    return ContextCandidate(
+        method=request.method,
+        rope_type=parameters["rope_type"],
+        rope_theta=float(parameters["rope_theta"]),
+        factor=float(parameters.get("factor") or 1.0),
+        attention_factor=attention_factor,
+        longest_wavelength=2 * math.pi / after.min().item(),
+        unseen_pairs=int((reached > known * (1 + 1e-3)).sum()),
+        blurred_pairs=int((turned & (after < before * (1 - 1e-3))).sum()),
+        evidence=EVIDENCE[request.method],
+        readers=READERS[request.method] if parameters["rope_type"] != "longrope" else "transformers, vLLM",
+    )
+
+
+def _recommend(ratio: float, training: Training) -> tuple[str, str]:
+    """Our choice, from the evidence column."""
+    if ratio == 1.0:
+        return "none", "The window is already that long."
+    if training == "long":
+        theta = f"Twice the NTK base (here {abf_rope_theta(1.0, ratio, 128):.3g} times the base for heads of 128)"
+        return "abf", (
+            f"{theta} is a plain base that every program reads, and long training at the target length profits from "
+            "it most. Try half and double of it if you can afford to."
+        )
+    if training == "short":
+        return "yarn", (
+            f"It needs the fewest steps. Try factor={2 * ratio:.4g}, twice the ratio, beside the default "
+            f"{ratio:.4g}; this project's tiny recipe trains with it."
+        )
+    return "yarn", (
+        "Without training it loses least; keep the original files for short inputs, whose answers change a little "
+        "under a static factor."
+    )
