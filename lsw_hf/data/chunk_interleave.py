@@ -186,7 +186,8 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         if not self._group:
             self._group = [piece for piece in (self._next_piece() for _ in range(size)) if piece is not None]
             self._group.sort(key=lambda piece: len(piece.input_ids))
-            width = self.config.documents_per_window
+            # Runs longer than a window, so that most windows lie inside one; shuffled, so that length is no curriculum.
+            width = 8 * self.config.documents_per_window
             runs = [self._group[start : start + width] for start in range(0, len(self._group), width)]
             self._random.shuffle(runs)
             self._group = list(itertools.chain.from_iterable(runs))
