@@ -91,14 +91,16 @@ def build_model_card(
     ```
     """
     _check_metadata(metadata)
-    for name, value in (("base_model", base_model), ("repo_id", repo_id)):
+    for argument, value in (("base_model", base_model), ("repo_id", repo_id)):
         if value is not None and not _REPO_ID.fullmatch(value):
-            raise ValueError(f"{name} must be a Hub id such as 'org/model', got {value!r}. Leave a local path out.")
-    for name, given in (("report", report), ("report_before", report_before)):
+            raise ValueError(
+                f"{argument} must be a Hub id such as 'org/model', got {value!r}. Leave a local path out."
+            )
+    for argument, given in (("report", report), ("report_before", report_before)):
         if given is not None and not given.get("cells"):
-            raise ValueError(f"{name} has no cells. Give NeedleReport.to_dict(), or leave it out.")
+            raise ValueError(f"{argument} has no cells. Give NeedleReport.to_dict(), or leave it out.")
     facts = rope_facts(config)
-    name = metadata.pop("model_name", None) or (repo_id.rpartition("/")[2] if repo_id else None)
+    name: str | None = metadata.pop("model_name", None) or (repo_id.rpartition("/")[2] if repo_id else None)
     data = _card_data(config, facts, report, training, {"base_model": base_model, "model_name": name, **metadata})
     sections = {
         "title": name or f"{type(config).__name__.removesuffix('Config')} with {_window(facts)} tokens",
@@ -251,8 +253,8 @@ def _loading(config: Any, model: str) -> str:
         return f"{code}\n\nStock classes: no extra code is needed."
     return (
         f"{code}\n\n`trust_remote_code=True` runs the Python files of this repository. Read them, then pin the commit "
-        "that you read with `revision=`. With `lsw-hf` installed, `import lsw_hf` registers the same classes and neither "
-        "is needed."
+        "that you read with `revision=`. With `lsw-hf` installed, `import lsw_hf` registers the same classes and "
+        "neither is needed."
     )
 
 

@@ -88,6 +88,6 @@ def _attention_factor(
         return float(written)
     if rope_type == "yarn" and factor is not None:
         return yarn_attention_factor(factor, entry.get("mscale"), entry.get("mscale_all_dim"))
-    if rope_type == "longrope" and original and (factor or context_length):
+    if rope_type == "longrope" and original and context_length:
         return longrope_attention_factor(factor or context_length / original, original)
     return 1.0

@@ -1,0 +1,155 @@
+"""Instruction rows in TRL's two forms, and one test for each message."""
+
+import json
+
+import pytest
+from datasets import Dataset, IterableDataset
+
+from lsw_hf.data.instructions import check_instruction, load_instructions
+
+CHAT = {"messages": [{"role": "user", "content": "where ?"}, {"role": "assistant", "content": "in the box ."}]}
+PAIR = {"prompt": "where ?", "completion": " in the box ."}
+CHAT_PAIR = {"prompt": CHAT["messages"][:1], "completion": CHAT["messages"][1:]}
+TOOL_CHAT = {
+    "messages": [
+        {"role": "system", "content": "be short"},
+        {"role": "user", "content": "how many ?"},
+        {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "count", "arguments": "{}"}}]},
+        {"role": "tool", "content": "7"},
+        {"role": "assistant", "content": "seven"},
+    ]
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*rows, name="rows.jsonl"):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("row", "form"),
+    [
+        (CHAT, "messages"),
+        (TOOL_CHAT, "messages"),
+        (PAIR, "prompt-completion"),
+        (CHAT_PAIR, "conversational prompt-completion"),
+    ],
+)
+def test_every_form_is_known_and_kept(write, row, form):
+    assert check_instruction(row) == form
+    loaded = load_instructions(write(row, row))
+    assert isinstance(loaded, Dataset)
+    assert len(loaded) == 2
+    if row is not TOOL_CHAT:  # arrow fills the keys that only some messages have
+        assert loaded[1] == row
+    assert [message["role"] for message in loaded[0].get("messages", [])] == [
+        message["role"] for message in row.get("messages", [])
+    ]
+
+
+def test_other_columns_are_kept(write):
+    assert load_instructions(write({**PAIR, "source": "here", "weight": 2}))[0] == {
+        **PAIR,
+        "source": "here",
+        "weight": 2,
+    }
+
+
+def test_parquet_and_folder_and_list(tmp_path, write):
+    Dataset.from_list([PAIR]).to_parquet(tmp_path / "a.parquet")
+    write({**PAIR, "prompt": "second"}, name="b.jsonl")
+    assert load_instructions(tmp_path)["prompt"] == ["where ?", "second"]
+    assert load_instructions([tmp_path / "b.jsonl", Dataset.from_list([PAIR])])["prompt"] == ["second", "where ?"]
+
+
+def test_streaming_yields_the_same_rows(write):
+    path = write(PAIR, {**PAIR, "prompt": "second"})
+    streamed = load_instructions(path, streaming=True)
+    assert isinstance(streamed, IterableDataset)
+    assert list(streamed) == load_instructions(path).to_list()
+
+
+def test_streaming_checks_the_first_row_now_and_others_later(write):
+    with pytest.raises(ValueError, match="line 1: neither form"):
+        load_instructions(write({"text": "x"}), streaming=True)
+    later = load_instructions(write(PAIR, {"prompt": "", "completion": "x"}), streaming=True)
+    with pytest.raises(ValueError, match=r"line 2: 'prompt' is empty"):
+        list(later)
+
+
+# Messages.
+
+USER = {"role": "user", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    ("row", "error", "message"),
+    [
+        (
+            {"instruction": "x", "output": "y"},
+            ValueError,
+            r"neither form\. A row has either 'messages' or 'prompt' and 'completion'; this one has: 'instruction', "
+            r"'output'\. Rename or remove columns",
+        ),
+        ({"prompt": "x"}, ValueError, r"neither form\..*this one has: 'prompt'\."),
+        ({**CHAT, **PAIR}, ValueError, r"both forms at once\."),
+        ({"prompt": " ", "completion": "x"}, ValueError, r"'prompt' is empty\. Remove the row"),
+        ({"prompt": "x", "completion": ""}, ValueError, r"'completion' is empty\."),
+        ({"prompt": "x", "completion": [USER]}, TypeError, "must be both strings or both lists of messages"),
+        ({"prompt": 3, "completion": 4}, TypeError, r"'prompt' is int, but it must be a list of messages"),
+        ({"messages": None}, TypeError, r"'messages' is NoneType, but it must be a list of messages"),
+        ({"messages": []}, ValueError, r"'messages' is an empty list\."),
+        ({"messages": ["x"]}, TypeError, r"message 0 of 'messages' is str, but it must have 'role' and 'content'"),
+        (
+            {"messages": [{"from": "human", "value": "x"}]},
+            ValueError,
+            r"message 0 of 'messages' has the role None\. Roles are system, developer, user, assistant, tool; keys "
+            r"that are there: 'from', 'value'\.",
+        ),
+        ({"messages": [{"role": "bot", "content": "x"}]}, ValueError, r"has the role 'bot'\. Roles are system,"),
+        ({"messages": [{"role": "user"}]}, TypeError, r"message 0 of 'messages': 'content' is missing"),
+        ({"messages": [{"role": "user", "content": 3}]}, TypeError, r"'content' is int, but it must be a string"),
+        (
+            {"messages": [USER]},
+            ValueError,
+            r"'messages' ends with the role 'user', so there is nothing to learn at its end\. The last message",
+        ),
+        ({"prompt": [USER], "completion": [USER]}, ValueError, r"'completion' ends with the role 'user'"),
+    ],
+)
+def test_bad_row_is_named_with_its_line(write, row, error, message):
+    good = (
+        CHAT
+        if "messages" in row and "prompt" not in row
+        else CHAT_PAIR
+        if isinstance(row.get("prompt"), list)
+        else PAIR
+    )
+    with pytest.raises(error, match=rf"rows\.jsonl, line 2: (?:.*){message}"):
+        load_instructions(write(good, row))
+
+
+def test_forms_do_not_mix(write):
+    with pytest.raises(
+        ValueError, match=r"line 2 has the form messages, but .*line 1 has the form prompt-completion\."
+    ):
+        load_instructions(write(PAIR, CHAT))
+
+
+def test_text_files_are_no_instructions(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("x", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"a\.txt ends in '\.txt'\. Files that can be read end in \.jsonl, \.parquet"):
+        load_instructions(path)
+
+
+def test_empty_and_missing_files(tmp_path, write):
+    with pytest.raises(ValueError, match=r"rows\.jsonl is empty \(0 bytes\)"):
+        load_instructions(write())
+    with pytest.raises(FileNotFoundError, match=r"no\.jsonl does not exist"):
+        load_instructions(tmp_path / "no.jsonl")
