@@ -11,10 +11,13 @@ from transformers.utils import logging as transformers_logging
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Turns the progress bars of transformers and datasets off for the time of a run, and on again if they were on.
+    """Turns bars and warnings of transformers and datasets off for the time of a run, then back to what they were.
 
-    Loading half a megabyte and mapping forty rows show a bar each; between them the bar that matters is lost.
+    Loading half a megabyte and mapping forty rows show a bar each; between them the bar that matters is lost. The
+    warnings are about texts longer than the tokenizer's window, which is what a run is about.
     """
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
     datasets_bars = datasets.are_progress_bars_disabled()
     transformers_bars = transformers_logging.is_progress_bar_enabled()
     datasets.disable_progress_bars()
@@ -22,6 +25,7 @@ def quiet_libraries() -> Iterator[None]:
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if not datasets_bars:
             datasets.enable_progress_bars()
         if transformers_bars:

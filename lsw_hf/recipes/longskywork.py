@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ class LongSkyworkRecipe:
         self._check_data(data)
         directory = RunDirectory(self.output_dir)
         plan = self.plan()
-        directory.claim({**plan.to_dict(), "table_length": self.table_length})
+        directory.claim(self._settings())
         directory.write_text("plan.md", plan.to_markdown() + "\n")
         directory.write_json("plan.json", plan.to_dict())
         tokenizer = self.tokenizer or AutoTokenizer.from_pretrained(self.model, **self._hub_kwargs())
@@ -204,8 +204,10 @@ class LongSkyworkRecipe:
         length = options.get("max_length") or self.table_length
         batch = options.get("per_device_train_batch_size", 8) * options.get("gradient_accumulation_steps", 1)
         skips = options.get("strategy", "skip_all" if name == "sft" else "none") != "none"
-        given = sorted(self.options.get(name, {}))
-        source = default_options(name, self.context_length, self.original_length)[1]
+        defaults = default_options(name, self.context_length, self.original_length)
+        sources = {key: source for key, (_, source) in defaults.items()}
+        sources.setdefault("max_length", "the target, at most the paper's 100,000")
+        sources.update(dict.fromkeys(self.options.get(name, {}), "set for this run"))
         return PlannedStage(
             stage=name,
             data=STAGES[name].data,
@@ -214,9 +216,22 @@ class LongSkyworkRecipe:
             max_steps=options["max_steps"],
             tokens=options["max_steps"] * batch * length,
             learning_rate=options["learning_rate"],
-            source=source + (f"; given: {', '.join(given)}" if given else ""),
+            source=_in_words(sources, max_length="length", max_steps="steps", learning_rate="rate"),
             options=options,
         )
+
+    def _settings(self) -> dict[str, Any]:
+        """Everything that decides the result; a folder belongs to one such set."""
+        return {
+            "model": self._model_name(),
+            "context_length": self.context_length,
+            "original_length": self.original_length,
+            "rope": dict(self.rope),
+            "table_length": self.table_length,
+            "seed": self.seed,
+            "stages": self._options,
+            "needle_grid": self.needle_grid and asdict(self.needle_grid),
+        }
 
     def _check_data(self, data: Mapping[str, Any]) -> None:
         for name in self.stages:
@@ -301,3 +316,11 @@ class LongSkyworkRecipe:
 
     def _load_config(self) -> Any:
         return AutoConfig.from_pretrained(self.model, **self._hub_kwargs())
+
+
+def _in_words(sources: Mapping[str, str], **names: str) -> str:
+    """Where the numbers of a plan's row come from, those of one source together."""
+    together: dict[str, list[str]] = {}
+    for key, name in names.items():
+        together.setdefault(sources[key], []).append(name)
+    return "; ".join(f"{', '.join(group)}: {source}" for source, group in together.items())

@@ -72,7 +72,7 @@ class StageRunner:
         if finished is not None:
             return finished
         model = self.load(source)
-        if stage.name != "pretraining":
+        if stage.name != "pretraining" and model.config.max_position_embeddings != self.context_length:
             extend_context(model, context_length=self.context_length, **self.rope)
         trainer = self._trainer(stage, options, model, rows() if callable(rows) else rows)
         checkpoint = last_complete_checkpoint(trainer.args.output_dir)

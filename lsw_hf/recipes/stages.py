@@ -20,6 +20,7 @@ PEFT_OPTIONS = tuple(
     field.name for field in fields(ModelConfig) if field.name.startswith("lora_") or field.name.startswith("use_")
 )
 # The recipe decides these itself; a user who sets them would break resuming.
+_COUNTS = ("max_steps", "max_length", "per_device_train_batch_size", "gradient_accumulation_steps")
 _RESERVED = ("output_dir", "seed", "data_seed", "resume_from_checkpoint", "push_to_hub", "do_train")
 
 
@@ -71,7 +72,7 @@ STAGES = {
 DEFAULT_STAGES = ("continual_pretraining", "sft", "long_sft")
 
 
-def default_options(name: str, context_length: int, original_length: int) -> tuple[dict[str, Any], str]:
+def default_options(name: str, context_length: int, original_length: int) -> dict[str, tuple[Any, str]]:
     """Training arguments of a stage before the user's own.
 
     Args:
@@ -83,37 +84,34 @@ def default_options(name: str, context_length: int, original_length: int) -> tup
             The model's window before the extension, in tokens.
 
     Returns:
-        `tuple[dict, str]`: options by their TRL name, and where the numbers come from.
+        `dict[str, tuple[Any, str]]`: value and source by the option's TRL name.
     """
+    ours = "our choice"
     if name == "pretraining":
         return {
-            "max_length": original_length,
-            "max_steps": 1_000,
-            "learning_rate": 6e-4,
-            "documents_per_window": 1,
-            "chunks_per_document": 1,
-        }, "length and peak learning rate: Skywork-13B (2310.19341); steps: our choice"
+            "max_length": (original_length, "the model's window"),
+            "max_steps": (1_000, ours),
+            "learning_rate": (6e-4, "Skywork-13B (2310.19341)"),
+            "documents_per_window": (1, "plain concatenation"),
+            "chunks_per_document": (1, "plain concatenation"),
+        }
     if name == "continual_pretraining":
-        return (
-            {
-                "max_length": context_length,
-                "max_steps": 400,
-                "learning_rate": 1e-5,
-                "documents_per_window": 4,
-                "chunks_per_document": 2,
-            },
-            "CIP-2: LongSkywork (2406.00605); rate: ProLong (2410.02660); steps: YaRN (2309.00071); documents: our "
-            "choice",
-        )
+        return {
+            "max_length": (context_length, "the target"),
+            "max_steps": (400, "YaRN (2309.00071)"),
+            "learning_rate": (1e-5, "ProLong (2410.02660)"),
+            "documents_per_window": (4, ours),
+            "chunks_per_document": (2, "CIP-2, LongSkywork (2406.00605)"),
+        }
     if name == "sft":
         return {
-            "max_length": original_length,
-            "max_steps": 1_000,
-            "learning_rate": 2e-5,
-            "skip_probability": 0.5,
-        }, "length: the original window, as SkipAlign (2405.03939); the rest: our choice"
+            "max_length": (original_length, "the original window, as in SkipAlign (2405.03939)"),
+            "max_steps": (1_000, ours),
+            "learning_rate": (2e-5, "TRL"),
+            "skip_probability": (0.5, ours),
+        }
     if name == "long_sft":
-        return {"max_steps": 200, "learning_rate": 1e-5}, "200 iterations: LongSkywork (2406.00605); rate: our choice"
+        return {"max_steps": (200, "LongSkywork (2406.00605)"), "learning_rate": (1e-5, ours)}
     raise ValueError(_unknown("stage", name, list(STAGES)))
 
 
@@ -134,14 +132,21 @@ def stage_options(name: str, given: Mapping[str, Any], context_length: int, orig
     Raises:
         `ValueError`: for an unknown stage or option (with the nearest known one), or one that the recipe sets itself.
     """
-    defaults, _ = default_options(name, context_length, original_length)
+    defaults = {key: value for key, (value, _) in default_options(name, context_length, original_length).items()}
     known = {field.name for field in fields(STAGES[name].config_class) if field.init} | set(PEFT_OPTIONS)
     for key in given:
         if key in _RESERVED:
             raise ValueError(f"{name}.{key} is set by the recipe itself and cannot be given.")
         if key not in known:
             raise ValueError(_unknown(f"option of stage {name}", key, sorted(known)))
-    return {**defaults, **_typed(STAGES[name].config_class, given)}
+    options = {**defaults, **_typed(STAGES[name].config_class, given)}
+    for key in _COUNTS:
+        value = options.get(key, 1)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name}.{key} must be at least 1, got {value!r}.")
+    if not options["learning_rate"] > 0:
+        raise ValueError(f"{name}.learning_rate must be positive, got {options['learning_rate']!r}.")
+    return options
 
 
 def check_stage_names(names: list[str] | tuple[str, ...]) -> None:

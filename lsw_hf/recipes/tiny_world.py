@@ -186,11 +186,15 @@ class TinyWorld:
         return sentences, np.stack([names, deeds], axis=1)
 
     def document(self, num_sentences: int, num_facts: int, num_questions: int, generator: np.random.Generator) -> str:
-        """A story followed by questions about it and their answers, as plain text for pretraining."""
+        """A title line, a story, and questions about it with their answers, as plain text for pretraining.
+
+        With `<s>` in front and `</s>` behind it has `4 + 4 * num_sentences` tokens.
+        """
+        title = _NOUNS[generator.integers(len(_NOUNS))]
         sentences, facts = self.story(num_sentences - num_questions, num_facts, generator)
         asked = facts[_picks(num_facts, num_questions, generator)]
         sentences += [f"{QUESTION_WORD} {NAMES[name]} {DEEDS[deed]} {STOP_WORD}" for name, deed in asked]
-        return " ".join(sentences)
+        return f"{title} {NEWLINE} " + " ".join(sentences)
 
     def dialogue(
         self, num_sentences: int, num_facts: int, num_questions: int, generator: np.random.Generator

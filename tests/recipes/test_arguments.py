@@ -1,0 +1,81 @@
+"""Options of `lsw-hf train`: flags, YAML, stage options, and what is said about a wrong one."""
+
+import pytest
+
+from lsw_hf.recipes.arguments import parse_recipe_arguments
+from lsw_hf.recipes.stages import default_options, stage_options
+
+NEEDED = ["--model", "m", "--context-length", "2048", "--output-dir", "out"]
+
+
+def write(tmp_path, text):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    return ["--config", str(file)]
+
+
+def test_flags_with_dashes_and_stage_options():
+    arguments = parse_recipe_arguments(
+        [*NEEDED, "--documents", "a.txt", "b.jsonl", "--sft.max-steps", "7", "--sft.learning_rate=1e-4", "--plan"]
+    )
+    assert (arguments.model_name_or_path, arguments.context_length, arguments.plan) == ("m", 2048, True)
+    assert arguments.documents == ["a.txt", "b.jsonl"]
+    assert stage_options("sft", arguments.sft, 2048, 256)["max_steps"] == 7
+    assert stage_options("sft", arguments.sft, 2048, 256)["learning_rate"] == 1e-4
+
+
+def test_flags_override_yaml(tmp_path):
+    config = write(
+        tmp_path,
+        "model_name_or_path: m\ncontext_length: 4096\noutput_dir: out\nstages: [sft]\n"
+        "sft:\n  max_steps: 5\n  learning_rate: 1e-5\n",
+    )
+    arguments = parse_recipe_arguments([*config, "--context-length", "1024", "--sft.max_steps", "9"])
+    assert (arguments.context_length, arguments.stages) == (1024, ["sft"])
+    assert stage_options("sft", arguments.sft, 1024, 256) == {
+        **{key: value for key, (value, _) in default_options("sft", 1024, 256).items()},
+        "max_steps": 9,
+        "learning_rate": 1e-5,  # YAML reads 1e-5 as text
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("contxt_length: 4096\n", r"Unknown option 'contxt_length'. Did you mean 'context_length'\?"),
+        ("stages: [stf]\n", r"Unknown stage: 'stf'. Did you mean 'sft'\?"),
+        ("sft: 5\n", "sft must be a mapping of training options, got 5"),
+    ],
+)
+def test_wrong_yaml(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_recipe_arguments([*write(tmp_path, text), *NEEDED])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--documnets", "a"], r"Unknown option 'documnets'. Did you mean 'documents'\?"),
+        (["--sftt.max_steps", "1"], r"Unknown stage: 'sftt'. Did you mean 'sft'\?"),
+        (["--stages", "sft", "sft"], "A stage is named twice: sft, sft"),
+    ],
+)
+def test_wrong_flags(words, message):
+    with pytest.raises(ValueError, match=message):
+        parse_recipe_arguments([*NEEDED, *words])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_step": 3}, r"Unknown option of stage sft: 'max_step'. Did you mean 'max_steps'\?"),
+        ({"output_dir": "x"}, "sft.output_dir is set by the recipe itself"),
+        ({"max_steps": "many"}, "Cannot read the options"),
+        ({"max_steps": 0}, "sft.max_steps must be at least 1, got 0"),
+        ({"per_device_train_batch_size": -1}, "sft.per_device_train_batch_size must be at least 1, got -1"),
+        ({"learning_rate": 0.0}, "sft.learning_rate must be positive, got 0.0"),
+    ],
+)
+def test_wrong_stage_options(given, message):
+    with pytest.raises(ValueError, match=message):
+        stage_options("sft", given, 2048, 256)

@@ -1,0 +1,75 @@
+"""The folder of a run: claimed by settings, written whole, refused where it cannot work."""
+
+import os
+
+import pytest
+
+from lsw_hf.recipes.run_directory import RunDirectory, differences
+
+
+def test_the_same_settings_may_return_and_others_are_shown(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    directory.claim({"seed": 0, "sft": {"max_steps": 10, "learning_rate": 1e-3}})
+    RunDirectory(tmp_path / "run").claim({"sft": {"learning_rate": 1e-3, "max_steps": 10}, "seed": 0})
+    with pytest.raises(ValueError, match=r"other settings:\n  sft.max_steps: 10 there, 20 now\nGive another"):
+        directory.claim({"seed": 0, "sft": {"max_steps": 20, "learning_rate": 1e-3}})
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match=r"is not empty and holds no run of this recipe \(thesis.tex\)"):
+        RunDirectory(tmp_path).claim({})
+
+
+def test_a_file_is_refused(tmp_path):
+    file = tmp_path / "run"
+    file.touch()
+    with pytest.raises(ValueError, match=r"is a file. Give a folder"):
+        RunDirectory(file)
+
+
+def test_an_unwritable_place_is_refused(tmp_path, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    with pytest.raises(ValueError, match="cannot be written to: Permission denied"):
+        RunDirectory(tmp_path / "run")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.write_text("plan.md", "old")
+
+    def half(target):
+        target.write_text("ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        directory.replace("plan.md", half)
+    assert (tmp_path / "plan.md").read_text() == "old"
+    directory.write_text("plan.md", "new")
+    assert sorted(os.listdir(tmp_path)) == ["plan.md"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    directory = RunDirectory(tmp_path)
+
+    def write(name):
+        def fill(target):
+            target.mkdir()
+            (target / name).touch()
+
+        return fill
+
+    directory.replace("model", write("a"))
+    directory.replace("model", write("b"))
+    assert os.listdir(tmp_path / "model") == ["b"]
+
+
+def test_differences_name_both_sides():
+    assert differences({"a": 1, "b": {"c": 2}}, {"b": {"c": 3}, "d": 4}) == [
+        ("a", 1, None),
+        ("b.c", 2, 3),
+        ("d", None, 4),
+    ]
