@@ -1,0 +1,148 @@
+"""Extending a saved folder: only metadata changes, weights are the same files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.context_zoo import ARCHITECTURES
+from lsw_hf.context import checkpoint
+from lsw_hf.context.checkpoint import extend_checkpoint
+from lsw_hf.context.extension import extend_config, extend_context
+
+TARGET = 448
+
+
+@pytest.fixture
+def source(build, tiny_tokenizer, tmp_path):
+    folder = tmp_path / "source"
+    model = build("llama")
+    model.generation_config.max_length = 64
+    model.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    (folder / "notes").mkdir()
+    (folder / "notes" / "README.md").write_text("hello")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "state").write_text("x")
+    return folder
+
+
+def test_the_written_folder_is_the_extended_model(source, tmp_path, build, logits_of):
+    before = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    report = extend_checkpoint(source, tmp_path / "long", context_length=TARGET, options={"factor": 14.0})
+    assert (report.rope_type, report.factor, report.context_length, report.ok) == ("yarn", 14.0, TARGET, True)
+    assert report.notes == ()
+    live = extend_context(build("llama"), context_length=TARGET, factor=14.0)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "long").eval()
+    assert torch.equal(logits_of(loaded), logits_of(live))
+    assert loaded.generation_config.max_length == TARGET
+    assert AutoTokenizer.from_pretrained(tmp_path / "long").model_max_length == TARGET
+    assert (tmp_path / "long" / "notes" / "README.md").read_text() == "hello"
+    assert not (tmp_path / "long" / ".cache").exists()
+    assert {path: path.read_bytes() for path in source.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long", "source"]
+
+
+def test_weights_are_linked_and_copied_where_links_do_not_work(source, tmp_path, monkeypatch):
+    extend_checkpoint(source, tmp_path / "linked", context_length=TARGET)
+    weights = "model.safetensors"
+    assert (tmp_path / "linked" / weights).samefile(source / weights)
+
+    def no_links(*_):
+        raise OSError("another device")
+
+    monkeypatch.setattr(checkpoint.os, "link", no_links)
+    extend_checkpoint(source, tmp_path / "copied", context_length=TARGET)
+    assert not (tmp_path / "copied" / weights).samefile(source / weights)
+    assert (tmp_path / "copied" / weights).read_bytes() == (source / weights).read_bytes()
+
+
+def test_a_hub_snapshot_of_symbolic_links_is_resolved(source, tmp_path):
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    for path in source.iterdir():
+        if path.is_file():
+            (snapshot / path.name).symlink_to(path)
+    extend_checkpoint(snapshot, tmp_path / "long", context_length=TARGET)
+    assert not any(path.is_symlink() for path in (tmp_path / "long").iterdir())
+    assert "rope_scaling" not in json.loads((source / "config.json").read_text())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_reads_back_as_its_extended_config(name, tmp_path):
+    config = ARCHITECTURES[name]()
+    config.save_pretrained(tmp_path / "source")
+    length = 1024
+    extend_checkpoint(tmp_path / "source", tmp_path / "long", context_length=length, method="abf")
+    loaded = type(config).from_pretrained(tmp_path / "long")
+    expected = extend_config(config, context_length=length, method="abf")
+    assert loaded.rope_parameters == expected.rope_parameters
+    assert loaded.max_position_embeddings == length
+    raw = json.loads((tmp_path / "long" / "config.json").read_text())
+    written = expected.to_dict()
+    assert raw["rope_theta"] == written["rope_theta"]
+    assert raw.get("rope_scaling") == written.get("rope_scaling")
+
+
+def test_old_spelling_in_the_source_is_replaced(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    ARCHITECTURES["llama"]().save_pretrained(source)
+    raw = json.loads((source / "config.json").read_text())
+    del raw["rope_parameters"]
+    raw |= {
+        "rope_theta": 500_000.0,
+        "max_position_embeddings": 128,
+        "rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64},
+        "custom": 5,
+    }
+    (source / "config.json").write_text(json.dumps(raw))
+    extend_checkpoint(source, tmp_path / "long", context_length=256)
+    written = json.loads((tmp_path / "long" / "config.json").read_text())
+    assert written["rope_scaling"]["factor"] == 4.0
+    assert written["rope_parameters"]["rope_theta"] == written["rope_theta"] == 500_000.0
+    assert written["custom"] == 5
+
+
+def test_bad_sources_and_targets_are_refused_and_nothing_is_left(source, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty has no config\.json"):
+        extend_checkpoint(tmp_path / "empty", tmp_path / "long", context_length=TARGET)
+    with pytest.raises(ValueError, match="exists and is not an empty folder"):
+        extend_checkpoint(source, source, context_length=TARGET)
+    with pytest.raises(ValueError, match="unknown method"):
+        extend_checkpoint(source, tmp_path / "long", context_length=TARGET, method="magic")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'factr'"):
+        extend_checkpoint(source, tmp_path / "long", context_length=TARGET, options={"factr": 2})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "source"]
+    extend_checkpoint(source, tmp_path / "empty", context_length=TARGET)
+    assert (tmp_path / "empty" / "config.json").is_file()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_weights(source, tmp_path):
+    """A sparse file of 20 GB stands for the shards of a 13B model; the process may use a tenth of that."""
+    with open(source / "model-00001-of-00001.safetensors", "wb") as shard:
+        shard.truncate(20 * 2**30)
+    code = (
+        "import resource, sys; from lsw_hf.context.checkpoint import extend_checkpoint;"
+        "extend_checkpoint(sys.argv[1], sys.argv[2], context_length=448);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(source), str(tmp_path / "long")],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    kilobytes = int(done.stdout.split()[-1])
+    assert kilobytes < 2 * 2**20
