@@ -124,7 +124,7 @@ def needle_grid(context_length: int, settings: TinySettings, seed: int) -> Needl
     return NeedleGrid(
         context_lengths=(*lengths, context_length),
         num_samples=settings.num_samples,
-        questions_per_haystack=100,
+        questions_per_haystack=250,
         distractors_per_64_tokens=1.0,
         max_distractors=settings.max_distractors,
         seed=1_000_000 + seed,

@@ -102,7 +102,8 @@ def build_tokenizer(model_max_length: int) -> PreTrainedTokenizerFast:
             pre_tokenizers.Split(Regex(r"\n"), behavior="isolated"),
         ]
     )
-    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    # A space in front of every word, the first one too, so that what a model adds to a prompt can be glued to it.
+    tokenizer.decoder = decoders.Replace(Regex("^"), " ")
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, vocabulary[BOS])]
     )

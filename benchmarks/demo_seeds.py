@@ -1,0 +1,94 @@
+"""The demo on several seeds: needle accuracy before and after, time and memory, each seed in a process of its own.
+
+    python benchmarks/demo_seeds.py --seeds 100 101 102 103 104 --output-dir runs/seeds
+    python benchmarks/demo_seeds.py --seeds 100 101 102 103 104 --context-length 200000 --output-dir runs/seeds_200k
+
+Writes `summary.json` and `summary.md` to the output directory and prints the table; the last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+
+def run_seed(seed: int, output_dir: Path, context_length: int | None) -> dict[str, Any]:
+    """One demo; the memory is the largest of all processes so far, so it is an upper bound for this one."""
+    command = [sys.executable, "-m", "lsw_hf", "demo", "--seed", str(seed), "--output-dir", str(output_dir)]
+    if context_length:
+        command += ["--context-length", str(context_length)]
+    started = time.perf_counter()
+    subprocess.run(command, check=True)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    return {"seed": seed, "seconds": round(seconds, 1), "peak_gb": round(peak, 2), **read_grids(output_dir)}
+
+
+def read_grids(output_dir: Path) -> dict[str, Any]:
+    """Accuracy by length before and after, the worst cell after, and the samples in a cell."""
+    result: dict[str, Any] = {}
+    for moment in ("before", "after"):
+        cells = json.loads((output_dir / f"needle_{moment}.json").read_text())["cells"]
+        counted: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+        for cell in cells:
+            counted[cell["context_length"]][0] += cell["correct"]
+            counted[cell["context_length"]][1] += cell["samples"]
+        result[moment] = {length: correct / samples for length, (correct, samples) in sorted(counted.items())}
+        result[f"worst_cell_{moment}"] = min(cell["accuracy"] for cell in cells)
+        result["samples_a_cell"] = min(cell["samples"] for cell in cells)
+    return result
+
+
+def to_markdown(runs: list[dict[str, Any]]) -> str:
+    """One row a seed and moment, one column a length."""
+    lengths = list(runs[0]["after"])
+    lines = [
+        "| seed | | " + " | ".join(f"{length:,}" for length in lengths) + " | worst cell | seconds |",
+        "| ---: | --- | " + "---: | " * (len(lengths) + 2),
+    ]
+    for run in runs:
+        for moment in ("before", "after"):
+            cells = " | ".join(f"{100 * run[moment][length]:.1f}" for length in lengths)
+            seconds = f"{run['seconds']:.0f}" if moment == "after" else ""
+            worst = f"{100 * run[f'worst_cell_{moment}']:.1f}"
+            lines.append(f"| {run['seed']} | {moment} | {cells} | {worst} | {seconds} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the seeds that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--context-length", type=int, default=None)
+    options = parser.parse_args()
+    runs = []
+    for seed in options.seeds:
+        runs.append(run_seed(seed, options.output_dir / f"seed_{seed}", options.context_length))
+        (options.output_dir / "summary.json").write_text(json.dumps(runs, indent=2) + "\n")
+        (options.output_dir / "summary.md").write_text(to_markdown(runs) + "\n")
+    print(to_markdown(runs))
+    lengths = list(runs[0]["after"])
+    print(
+        json.dumps(
+            {
+                "seeds": options.seeds,
+                "worst_length_after": min(min(run["after"].values()) for run in runs),
+                "worst_cell_after": min(run["worst_cell_after"] for run in runs),
+                "before_at_longest": max(run["before"][lengths[-1]] for run in runs),
+                "seconds": max(run["seconds"] for run in runs),
+                "peak_gb": max(run["peak_gb"] for run in runs),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
