@@ -42,17 +42,19 @@ INSTALL_REQUIRES = [
 EXTRAS = {
     # Heat maps: needle reports are saved and printed without it.
     "plot": ["matplotlib>=3.8"],
+    # Skywork's own checkpoints: their tokenizer is a sentencepiece model.
+    "convert": ["protobuf>=4.25", "sentencepiece>=0.2"],
     # No wheels: it compiles on installation, for an hour, and needs a CUDA compiler.
     "flash": ["flash-attn>=2.7; platform_system == 'Linux'"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["plot"],
+    *EXTRAS["convert"],
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pytest>=8.3",
     "pytest-xdist>=3.6",
     "ruff>=0.12",
-    "sentencepiece>=0.2",
     "types-PyYAML>=6.0",
     "types-tqdm>=4.66",
 ]
