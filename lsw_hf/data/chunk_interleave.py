@@ -107,22 +107,20 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
     def __next__(self) -> dict[str, Any]:
         fraction = self.config.interleaved_fraction
         interleaved = fraction == 1.0 or (fraction > 0.0 and self._random.random() < fraction)
-        taken = self._gather(self.config.documents_per_window if interleaved else 1)
-        if taken == 0:
+        lengths = self._gather(self.config.documents_per_window if interleaved else 1)
+        if not lengths:
             self._stop()
             raise StopIteration
-        pieces = self._pending[:taken]
+        pieces = self._pending[: len(lengths)]
         if interleaved:
-            shares = share_window([len(piece.input_ids) for piece in pieces], self._room)
-            order = chunk_order(
-                [self._cut(share) for share in shares], self._random.shuffle if self.config.shuffle_rounds else None
-            )
+            shares = share_window(lengths, self._room)
+            shuffle = self._random.shuffle if self.config.shuffle_rounds else None
+            order = chunk_order([self._cut(share) for share in shares], shuffle)
         else:
-            shares = [len(piece.input_ids) for piece in pieces]
-            shares[-1] -= sum(shares) - self._room
+            shares = [*lengths[:-1], self._room - sum(lengths[:-1])]
             order = [(index, 0, share) for index, share in enumerate(shares)]
-        self._pending[:taken] = [
-            piece.behind(share) for piece, share in zip(pieces, shares, strict=True) if share < len(piece.input_ids)
+        self._pending[: len(lengths)] = [
+            piece.behind(share) for piece, share, length in zip(pieces, shares, lengths, strict=True) if share < length
         ]
         return self._emit(pieces, order, interleaved)
 
@@ -165,15 +163,19 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         if skip_documents:
             next(itertools.islice(self._documents, self.counts.documents_read, self.counts.documents_read), None)
 
-    def _gather(self, least: int) -> int:
-        """Number of pending pieces that make the next window (0: the stream is over)."""
-        tokens = taken = 0
-        while taken < least or tokens < self._room:
-            if taken == len(self._pending) and not self._read():
-                break
-            tokens += len(self._pending[taken].input_ids)
-            taken += 1
-        return taken if tokens >= self._room else 0
+    def _gather(self, least: int) -> list[int]:
+        """Lengths of the pending pieces that make the next window; empty when the stream is over."""
+        lengths: list[int] = []
+        tokens = 0
+        for piece in self._pending:
+            if tokens >= self._room and len(lengths) >= least:
+                return lengths
+            lengths.append(len(piece.input_ids))
+            tokens += lengths[-1]
+        while (tokens < self._room or len(lengths) < least) and self._read():
+            lengths.append(len(self._pending[-1].input_ids))
+            tokens += lengths[-1]
+        return lengths if tokens >= self._room else []
 
     def _read(self) -> bool:
         """Moves the next document (or group of documents) to the pending pieces; `False` at the end of the stream."""
@@ -186,7 +188,8 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         if not self._group:
             self._group = [piece for piece in (self._next_piece() for _ in range(size)) if piece is not None]
             self._group.sort(key=lambda piece: len(piece.input_ids))
-            # Runs longer than a window, so that most windows lie inside one; shuffled, so that length is no curriculum.
+            # Runs longer than a window, so that most windows lie inside one; shuffled, so that length is no
+            # curriculum.
             width = 8 * self.config.documents_per_window
             runs = [self._group[start : start + width] for start in range(0, len(self._group), width)]
             self._random.shuffle(runs)

@@ -49,6 +49,8 @@ def to_arrays(document: Document, number: int) -> tuple[np.ndarray, np.ndarray |
         TypeError: text, or anything else that is not integers.
         ValueError: no `input_ids`, more than one dimension, or labels of another length.
     """
+    if type(document) is np.ndarray and document.dtype == np.int64 and document.ndim == 1:
+        return document, None
     if not isinstance(document, Mapping):
         return _to_array(document, number, "input_ids"), None
     if "input_ids" not in document:

@@ -24,9 +24,12 @@ def share_window(lengths: Sequence[int], window_length: int) -> list[int]:
     Our choice: the paper does not say how documents are fitted into a window. Cutting every document to
     `window_length / documents` would waste the room that short documents leave.
     """
-    shares = [0] * len(lengths)
-    room = window_length
     waiting = len(lengths)
+    equal, more = divmod(window_length, waiting)
+    if min(lengths) > equal:
+        return [equal] * (waiting - more) + [equal + 1] * more
+    shares = [0] * waiting
+    room = window_length
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         share = min(lengths[index], room // waiting)
         shares[index] = share
@@ -90,8 +93,13 @@ def chunk_order(
         `list[tuple[int, int, int]]`: `(document, start, stop)` of each chunk, in window order. A document with fewer
         chunks than the others drops out of the later rounds.
     """
-    order = []
-    for chunk in range(max(map(len, borders)) - 1):
+    order: list[tuple[int, int, int]] = []
+    rounds = max(map(len, borders)) - 1
+    if shuffle is None and rounds == min(map(len, borders)) - 1:
+        for chunk in range(rounds):
+            order += [(document, cuts[chunk], cuts[chunk + 1]) for document, cuts in enumerate(borders)]
+        return order
+    for chunk in range(rounds):
         present = [document for document, cuts in enumerate(borders) if chunk + 1 < len(cuts)]
         if shuffle is not None:
             shuffle(present)

@@ -3,6 +3,7 @@
 from .config import TableConfig
 from .rendering import FORMATS, render_table
 from .sampling import TableGenerator
-from .schema import Column, Table, TableSchema
+from .schema import Column, TableSchema
+from .table import Table
 
 __all__ = ["FORMATS", "Column", "Table", "TableConfig", "TableGenerator", "TableSchema", "render_table"]

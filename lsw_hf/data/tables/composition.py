@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .config import RowFormat
-from .filler import resize, words_of
+from .filler import resize
 from .questions import Question
 from .rendering import Layout
-from .schema import Table
+from .table import Table
 from .token_costs import TokenCosts
 
 _PADDING_WORDS = 2
@@ -18,12 +18,26 @@ _PADDING_WORDS = 2
 
 @dataclass(frozen=True)
 class Section:
-    """A table's layout, and the paragraphs that stand before it, between blocks of its rows, and after it."""
+    """
+    Everything around the rows of a table.
+
+    Attributes:
+        layout ([`Layout`]): how the table is written.
+        before, between, after (`Sequence[str]`): paragraphs before the table, between blocks of its rows, after it.
+        linked (`str`): a second table as text; empty when there is none.
+        linked_tokens (`float`): what it costs.
+        titles (`tuple[str, str]`): what the text calls the two tables.
+        linked_first (`bool`): whether the second table stands first.
+    """
 
     layout: Layout
     before: Sequence[str]
     between: Sequence[str]
     after: Sequence[str]
+    linked: str = ""
+    linked_tokens: float = 0.0
+    titles: tuple[str, str] = ("", "")
+    linked_first: bool = False
 
     def text(self, table: Table) -> str:
         """The table with its paragraphs; each block of rows is a table of its own, with head and foot."""
@@ -34,7 +48,10 @@ class Section:
         for block, paragraph in enumerate([*paragraphs, ""]):
             blocks.append(self.layout.head + "".join(rows[borders[block] : borders[block + 1]]) + self.layout.foot)
             blocks.append(paragraph)
-        return _stack([*self.before, *blocks, *self.after])
+        if not self.linked:
+            return _stack([*self.before, *blocks, *self.after])
+        main, linked = [self.titles[0], *blocks], [self.titles[1], self.linked]
+        return _stack([*self.before, *(linked + main if self.linked_first else main + linked), *self.after])
 
 
 @dataclass(frozen=True)
@@ -60,9 +77,8 @@ class Composition:
         row_format (`str`): columns of the row, see [`TableConfig`].
         preamble (`str`): text above everything, may be empty.
         section ([`Section`]): layout and distracting paragraphs.
-        sentences (`Sequence[str]`): where padding words come from.
+        words (`Sequence[str]`): words of a last paragraph that fills the row up; none for no such paragraph.
         joiner (`str`): between words.
-        pad (`bool`): whether a last paragraph fills the row up.
         num_questions (`int`): turns of the dialogue.
     """
 
@@ -72,9 +88,8 @@ class Composition:
         row_format: RowFormat,
         preamble: str,
         section: Section,
-        sentences: Sequence[str],
+        words: Sequence[str],
         joiner: str,
-        pad: bool,
         num_questions: int,
     ) -> None:
         self.costs = costs
@@ -82,11 +97,11 @@ class Composition:
         self.preamble = preamble
         self.section = section
         self.joiner = joiner
-        self.words = words_of(sentences, joiner) if pad else []
+        self.words = words
         paragraphs = [*section.before, *section.between, *section.after]
         blocks = 1 + sum(1 for text in section.between if text)
         ends = [section.layout.head, section.layout.foot]
-        counted = sum(map(len, costs.encode([_stack([preamble, *paragraphs, "."])])))
+        counted = sum(map(len, costs.encode([_stack([preamble, *paragraphs, *section.titles, "."])])))
         self.fixed = (
             counted
             + blocks * sum(costs.added([text for text in ends if text]))

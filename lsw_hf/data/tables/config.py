@@ -86,7 +86,8 @@ class TableConfig:
     max_unknown_share: float = 0.001
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "question_types", tuple(self.question_types) or tuple(QUESTION_TYPES))
+        every = tuple(name for name in QUESTION_TYPES if self.schema is None or name != "join")
+        object.__setattr__(self, "question_types", tuple(self.question_types) or every)
         choices = {
             "question_types": tuple(QUESTION_TYPES),
             "formats": FORMATS,
@@ -116,6 +117,13 @@ class TableConfig:
             raise ValueError(
                 "Without distractors nothing can fill up a row: set distractor_share=0 and pad_to_length=False."
             )
+        if self.schema is not None and "join" in self.question_types:
+            raise ValueError(
+                "'join' draws two tables of its own: leave it out of question_types when a schema is given."
+            )
+        foreign = [name for name in self.templates if name not in QUESTION_TYPES]
+        if foreign:
+            raise ValueError(f"templates are given for {foreign}: the question types are {', '.join(QUESTION_TYPES)}.")
         if self.schema is not None:
             for table_format in self.formats:
                 check_writable(self.schema, table_format)

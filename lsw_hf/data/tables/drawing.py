@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from .schema import Table, TableSchema
+from .schema import TableSchema
+from .table import Table
 
 RowFilter = Callable[[Mapping[str, str]], bool]
 """Gets a row as `{header: cell}`, returns whether it may appear."""

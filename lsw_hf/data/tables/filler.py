@@ -19,6 +19,7 @@ PREAMBLES: dict[Language, tuple[str, ...]] = {
         "以下是一张表格，之后是与它有关的问题。",
     ),
 }
+TITLES: dict[Language, tuple[str, str]] = {"en": ("Table A", "Table B"), "zh": ("表A", "表B")}
 SENTENCES: dict[Language, tuple[str, ...]] = {
     "en": (
         "The harbour was quiet when the first boats came in.",

@@ -6,8 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from .retrieval import RETRIEVAL
-from .schema import Table
+from .aggregation import AGGREGATION
+from .reasoning import REASONING
+from .retrieval import RETRIEVAL, Found
+from .table import Table
 from .templates import TEMPLATES
 
 Family = Literal["retrieval", "reasoning", "global"]
@@ -22,6 +24,7 @@ class Question:
         text, answer (`str`): as they stand in the row.
         family, type (`str`): what kind of question it is.
         evidence (`tuple[int, ...]`): rows of the table the answer comes from; empty when it takes the whole table.
+        linked_evidence (`tuple[int, ...]`): rows of the linked table, for two hops.
         template (`int`): which paraphrase was used.
     """
 
@@ -30,6 +33,7 @@ class Question:
     family: Family
     type: str
     evidence: tuple[int, ...]
+    linked_evidence: tuple[int, ...]
     template: int
 
     def depths(self, num_rows: int) -> list[float]:
@@ -37,8 +41,14 @@ class Question:
         return [row / max(num_rows - 1, 1) for row in self.evidence]
 
 
-QUESTION_TYPES: dict[str, tuple[Family, Callable]] = {
-    name: ("retrieval", builder) for name, builder in RETRIEVAL.items()
+Builder = Callable[[Table, np.random.Generator], Found | None]
+_FAMILIES: dict[Family, dict[str, Builder]] = {
+    "retrieval": RETRIEVAL,
+    "reasoning": REASONING,
+    "global": AGGREGATION,
+}
+QUESTION_TYPES: dict[str, tuple[Family, Builder]] = {
+    name: (family, builder) for family, builders in _FAMILIES.items() for name, builder in builders.items()
 }
 """Every question type: its family and the function that finds slots and evidence in a table."""
 
@@ -63,9 +73,15 @@ def ask(
     found = builder(table, generator)
     if found is None:
         return None
-    slots, evidence = found
     own = templates is not None and question_type in templates
     choices = templates[question_type] if own else TEMPLATES[table.schema.language][question_type]
     template = int(generator.integers(len(choices)))
-    question, answer = choices[template]
-    return Question(question.format(**slots), answer.format(**slots), family, question_type, tuple(evidence), template)
+    try:
+        question, answer = (text.format(**found.slots) for text in choices[template])
+    except (KeyError, IndexError) as error:
+        raise ValueError(
+            f"A template of {question_type!r} uses the slot {error}, which it does not have: choose among "
+            f"{sorted(found.slots)}."
+        ) from error
+    evidence = (tuple(found.evidence), tuple(found.linked_evidence))
+    return Question(question, answer, family, question_type, *evidence, template)

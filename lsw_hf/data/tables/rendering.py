@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from .schema import NUMBER_KINDS, Table, TableSchema
+from .schema import NUMBER_KINDS, TableSchema
+from .table import Table
 
 TableFormat = Literal["markdown", "csv", "tsv", "jsonl", "html", "latex", "yaml", "prose"]
 FORMATS: tuple[TableFormat, ...] = get_args(TableFormat)

@@ -1,7 +1,7 @@
 """Rows of synthetic lengthy tables (SynL) at an exact number of tokens."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -10,24 +10,15 @@ import numpy as np
 from .composition import Composition, Section
 from .config import TableConfig
 from .drawing import draw_table
-from .filler import PREAMBLES, SENTENCES, paragraph
+from .filler import PREAMBLES, SENTENCES, TITLES, paragraph, words_of
+from .planning import Plan, draw_plan, link_tables, put_in_order
 from .questions import Question, ask
-from .rendering import TableFormat, table_layout
-from .schema import Table, TableSchema, random_schema
+from .rendering import render_table
+from .table import Table
 from .token_costs import TokenCosts
 
 _PROBE_ROWS = 16
 _QUESTION_ATTEMPTS = 50
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is decided before the size of the table is known."""
-
-    length: int
-    table_format: TableFormat
-    schema: TableSchema
-    num_questions: int
 
 
 class TableGenerator:
@@ -87,9 +78,9 @@ class TableGenerator:
         plan_draws, row_draws, question_draws, text_draws = (
             np.random.default_rng([self.seed, self.epoch, index, purpose]) for purpose in range(4)
         )
-        plan = self._plan(plan_draws)
-        composition = self._composition(plan, text_draws)
-        table, costs = self._oversized(plan, row_draws, plan.length - composition.fixed)
+        plan = draw_plan(self.config, plan_draws)
+        plan, linked, composition = self._surroundings(plan, text_draws)
+        table, costs = self._oversized(plan, row_draws, plan.length - composition.fixed, linked)
         question_seed = int(question_draws.integers(1 << 62))
         excess = 0
         for _ in range(4):
@@ -128,63 +119,55 @@ class TableGenerator:
         """Goes on where `state_dict` was taken."""
         self.seed, self.epoch, self._next_index = state["seed"], state["epoch"], state["next_index"]
 
-    def _plan(self, draws: np.random.Generator) -> _Plan:
-        config = self.config
-        low, high = config.span("length")
-        length = min(high, int(np.exp(draws.uniform(np.log(low), np.log(high + 1)))))
-        table_format = config.formats[int(draws.integers(len(config.formats)))]
-        language = config.languages[int(draws.integers(len(config.languages)))]
-        schema = random_schema(draws, language) if config.schema is None else config.schema
-        fewest, most = config.span("questions_per_table")
-        return _Plan(max(low, length), table_format, schema, int(draws.integers(fewest, most + 1)))
-
-    def _composition(self, plan: _Plan, draws: np.random.Generator) -> Composition:
+    def _surroundings(self, plan: Plan, draws: np.random.Generator) -> tuple[Plan, Table | None, Composition]:
+        """Everything that is written besides the table itself."""
         config, language = self.config, plan.schema.language
         preamble = config.preamble
         if preamble is None:
             preamble = PREAMBLES[language][int(draws.integers(len(PREAMBLES[language])))]
         sentences = SENTENCES[language] if config.distractors is None else config.distractors
         joiner = "" if language == "zh" and config.distractors is None else " "
-        places = config.distractor_places
         counts = {"before": 1, "between": config.distractor_blocks, "after": 1}
-        total = sum(counts[place] for place in places)
-        room = config.distractor_share * plan.length / total
-        texts = {
-            place: [paragraph(self.costs, sentences, room, joiner, draws) for _ in range(counts[place])]
-            if room
-            else []
-            for place in places
-        }
-        layout = table_layout(plan.schema, plan.table_format, config.header)
-        section = Section(layout, texts.get("before", []), texts.get("between", []), texts.get("after", []))
-        return Composition(
-            self.costs,
-            config.row_format,
-            preamble,
-            section,
-            sentences,
-            joiner,
-            config.pad_to_length,
-            plan.num_questions,
+        room = config.distractor_share * plan.length / sum(counts[place] for place in config.distractor_places)
+        texts: dict[str, list[str]] = {place: [] for place in counts}
+        for place in config.distractor_places if room else ():
+            texts[place] = [paragraph(self.costs, sentences, room, joiner, draws) for _ in range(counts[place])]
+        linked, second = None, {}
+        if "join" in plan.turn_types:
+            plan, linked, tokens = link_tables(
+                plan, 0.9 * (1 - config.distractor_share) * plan.length, self.costs, draws
+            )
+            second = {"linked": render_table(linked, plan.table_format), "linked_tokens": tokens}
+            second |= {"titles": TITLES[language], "linked_first": bool(draws.integers(2))}
+        section = Section(plan.layout(config.header), **texts, **second)
+        words = words_of(sentences, joiner) if config.pad_to_length else []
+        return (
+            plan,
+            linked,
+            Composition(self.costs, config.row_format, preamble, section, words, joiner, len(plan.turn_types)),
         )
 
-    def _oversized(self, plan: _Plan, draws: np.random.Generator, room: float) -> tuple[Table, np.ndarray]:
+    def _oversized(
+        self, plan: Plan, draws: np.random.Generator, room: float, linked: Table | None
+    ) -> tuple[Table, np.ndarray]:
         """A table with more rows than will fit, and what its first rows cost together."""
-        layout = table_layout(plan.schema, plan.table_format, self.config.header)
+        layout = plan.layout(self.config.header)
         keep_key = None if self.config.split == "all" else self._in_split
-        drawn = {"keep_key": keep_key, "keep_row": self.config.row_filter}
-        probe = draw_table(plan.schema, _PROBE_ROWS, np.random.default_rng(draws.integers(1 << 62)), **drawn)
+        keep_row = self.config.row_filter
+        probe = draw_table(plan.schema, _PROBE_ROWS, draws, keep_key=keep_key, keep_row=keep_row)
         if probe.num_rows == 0:
             raise ValueError("No row passes row_filter and split: loosen them or give the columns more values.")
         price = float(self.costs.rows(probe, layout).mean())
-        table = draw_table(plan.schema, int(1.1 * max(room, 0) / price) + _PROBE_ROWS, draws, **drawn)
+        wanted = int(1.1 * max(room, 0) / price) + _PROBE_ROWS
+        table = draw_table(plan.schema, wanted, draws, keep_key=keep_key, keep_row=keep_row)
+        table = replace(put_in_order(table, plan, draws), linked=linked, link=plan.link)
         return table, np.concatenate([[0.0], np.cumsum(self.costs.rows(table, layout))])
 
     def _in_split(self, key: str) -> bool:
         return (crc32(key.encode()) % 8 == 0) == (self.config.split == "eval")
 
     def _fit(
-        self, plan: _Plan, composition: Composition, table: Table, costs: np.ndarray, question_seed: int, excess: int
+        self, plan: Plan, composition: Composition, table: Table, costs: np.ndarray, question_seed: int, excess: int
     ) -> tuple[Table, list[Question]]:
         """As many rows as fit beside their own questions."""
         price = costs[-1] / table.num_rows
@@ -196,7 +179,7 @@ class TableGenerator:
             if num_rows < 2:
                 least = int(np.ceil(composition.fixed + composition.reserve(plan.length) + asked + 2 * price)) + 1
                 raise ValueError(
-                    f"length={plan.length} is too small for {plan.num_questions} questions on the smallest "
+                    f"length={plan.length} is too small for {len(plan.turn_types)} questions on the smallest "
                     f"{plan.table_format} table: at least {least} tokens are needed."
                 )
             questions = self._questions(plan, table.first_rows(num_rows), question_seed)
@@ -212,24 +195,26 @@ class TableGenerator:
             )
         return table.first_rows(num_rows), questions
 
-    def _questions(self, plan: _Plan, table: Table, seed: int) -> list[Question]:
+    def _questions(self, plan: Plan, table: Table, seed: int) -> list[Question]:
         draws = np.random.default_rng(seed)
-        types = self.config.question_types
+        others = [name for name in self.config.question_types if name != "join" or table.linked is not None]
         questions: list[Question] = []
         seen: set[str] = set()
-        attempts = 0
-        while len(questions) < plan.num_questions:
-            attempts += 1
-            if attempts > _QUESTION_ATTEMPTS * plan.num_questions:
+        for wanted in plan.turn_types:
+            for attempt in range(_QUESTION_ATTEMPTS):
+                # A table that cannot carry a type, like a sum without a number column, gets another one.
+                kind = wanted if attempt < 3 or not others else others[int(draws.integers(len(others)))]
+                question = ask(table, kind, draws, self.config.templates)
+                if question is not None and question.text not in seen:
+                    break
+            else:
                 raise ValueError(
-                    f"Only {len(questions)} different questions of the types {', '.join(types)} fit a table of "
-                    f"{table.num_rows} rows and columns {[column.name for column in plan.schema.columns]}, "
-                    f"{plan.num_questions} were asked for."
+                    f"Only {len(questions)} different questions of the types {', '.join(self.config.question_types)} "
+                    f"were found for a table of {table.num_rows} rows and columns "
+                    f"{[column.name for column in plan.schema.columns]}; {len(plan.turn_types)} were asked for."
                 )
-            question = ask(table, types[int(draws.integers(len(types)))], draws, self.config.templates)
-            if question is not None and question.text not in seen:
-                seen.add(question.text)
-                questions.append(question)
+            seen.add(question.text)
+            questions.append(question)
         return questions
 
     def _check_unknown(self, share: float, text: str) -> None:
@@ -243,12 +228,13 @@ class TableGenerator:
             f"format or preamble, or raise max_unknown_share (now {self.config.max_unknown_share})."
         )
 
-    def _metadata(self, plan: _Plan, table: Table, questions: list[Question]) -> dict[str, Any]:
+    def _metadata(self, plan: Plan, table: Table, questions: list[Question]) -> dict[str, Any]:
         return {
             "families": [question.family for question in questions],
             "types": [question.type for question in questions],
             "templates": [question.template for question in questions],
             "evidence": [list(question.evidence) for question in questions],
+            "linked_evidence": [list(question.linked_evidence) for question in questions],
             "depths": [question.depths(table.num_rows) for question in questions],
             "format": plan.table_format,
             "language": plan.schema.language,

@@ -1,14 +1,14 @@
-"""Columns, schemas, and the tables drawn from them."""
+"""Columns and schemas: which cells a table may hold, and which of them name a row."""
 
 import datetime
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 
-from .vocabulary import CATEGORIES, CITIES, GIVEN_NAMES, HEADERS, SURNAMES, Language
+from .vocabulary import CITIES, GIVEN_NAMES, SURNAMES, Language
 
 ColumnKind = Literal["id", "name", "city", "category", "date", "integer", "decimal", "code", "words"]
 ORDERED_KINDS = ("date", "integer", "decimal")
@@ -216,70 +216,3 @@ class TableSchema:
         for index in self.key_indices:
             size *= self.columns[index].size
         return size
-
-
-@dataclass(frozen=True)
-class Table:
-    """
-    A drawn table, column by column.
-
-    Attributes:
-        schema ([`TableSchema`]): its columns.
-        numbers (`tuple[np.ndarray, ...]`): per column, `int64` numbers of its domain, one a row; ordered kinds compare
-            by them.
-        cells (`tuple[list[str], ...]`): per column, the same as text.
-        title (`str`): what the text calls the table, empty when there is only one.
-    """
-
-    schema: TableSchema
-    numbers: tuple[np.ndarray, ...]
-    cells: tuple[list[str], ...] = field(repr=False)
-    title: str = ""
-
-    @property
-    def num_rows(self) -> int:
-        """Rows, headers not counted."""
-        return len(self.cells[0])
-
-    def key_text(self, row: int) -> str:
-        """The cells that name a row, joined by a comma."""
-        return ", ".join(self.cells[index][row] for index in self.schema.key_indices)
-
-    def first_rows(self, count: int) -> "Table":
-        """The same table, cut behind its first `count` rows."""
-        numbers = tuple(column[:count] for column in self.numbers)
-        return Table(self.schema, numbers, tuple(column[:count] for column in self.cells), self.title)
-
-
-def random_schema(
-    generator: np.random.Generator, language: Language, num_columns: tuple[int, int] = (4, 8)
-) -> TableSchema:
-    """
-    Draws a schema: an id or code as key, a category, a number, and further columns of mixed kinds.
-
-    Args:
-        generator (`np.random.Generator`): source of the draws.
-        language (`str`): `"en"` or `"zh"`, of headers and cells.
-        num_columns (`tuple[int, int]`, *optional*, defaults to `(4, 8)`): fewest and most columns, between 4 and 12.
-
-    Our choice: the paper's schemas are not known.
-    """
-    low, high = num_columns
-    if not 4 <= low <= high <= 12:
-        raise ValueError(f"num_columns must be two numbers between 4 and 12 in order, got {num_columns}.")
-    kinds = [("id", "code")[int(generator.integers(2))], "category", "integer"]
-    extra = ["name", "city", "date", "integer", "decimal", "code", "category", "name", "city"]
-    wanted = int(generator.integers(low, high + 1))
-    kinds += [extra[place] for place in generator.permutation(len(extra))[: wanted - 3]]
-    free: Mapping[str, list[str]] = {
-        kind: [HEADERS[language][kind][place] for place in generator.permutation(len(HEADERS[language][kind]))]
-        for kind in HEADERS[language]
-    }
-    categories = [list(CATEGORIES[language])[place] for place in generator.permutation(len(CATEGORIES[language]))]
-    columns = []
-    for kind in kinds:
-        name = categories.pop() if kind == "category" else free[kind].pop()
-        values = CATEGORIES[language][name] if kind == "category" else ()
-        columns.append(Column(name, kind, values, language=language))
-    order = [0, *(1 + generator.permutation(len(columns) - 1)).tolist()]
-    return TableSchema(tuple(columns[place] for place in order), language=language)

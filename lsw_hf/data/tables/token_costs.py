@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from .rendering import Layout
-from .schema import Column, Table
+from .schema import Column
+from .table import Table
 
 _LISTED_DOMAIN = 4096
 _PROBES = 64

@@ -72,6 +72,7 @@ HEADERS: dict[Language, dict[str, tuple[str, ...]]] = {
         "integer": ("quantity", "stock", "points", "units sold", "working hours"),
         "decimal": ("price", "weight", "rating", "discount", "temperature"),
         "code": ("code", "part number", "serial", "batch"),
+        "link": ("supplier", "warehouse", "project"),
     },
     "zh": {
         "id": ("编号", "记录号", "订单号", "工单号"),
@@ -81,5 +82,6 @@ HEADERS: dict[Language, dict[str, tuple[str, ...]]] = {
         "integer": ("数量", "库存", "积分", "销量", "工时"),
         "decimal": ("价格", "重量", "评分", "折扣", "温度"),
         "code": ("代码", "零件号", "序列号", "批次"),
+        "link": ("供应商", "仓库", "项目"),
     },
 }
