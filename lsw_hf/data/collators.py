@@ -125,22 +125,23 @@ class DataCollatorForSkipAlign:
         self._epoch.fill_(epoch)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        tokens = [_as_array(row["input_ids"]) for row in rows]
+        tokens = [as_token_array(row["input_ids"]) for row in rows]
         labels = [_labels_of(row, ids, index) for index, (row, ids) in enumerate(zip(rows, tokens, strict=True))]
         lengths = self._document_lengths(rows, tokens)
         flat_tokens, flat_labels = np.concatenate(tokens), np.concatenate(labels)
         starts = np.cumsum(lengths) - lengths
         hashes = [content_hash(flat_tokens[s : s + n]) for s, n in zip(starts, lengths, strict=True)]
 
-        sentence_starts = None
-        if self.sentence_end_token_ids is not None:
-            sentence_ends = np.isin(flat_tokens, np.asarray(self.sentence_end_token_ids, dtype=np.int64))
-            sentence_starts = sentence_starts_after(sentence_ends)
-        borders = find_borders(flat_labels != IGNORE_INDEX, lengths, sentence_starts)
+        borders = find_borders(flat_labels != IGNORE_INDEX, lengths, self._sentence_starts(flat_tokens))
         positions = self._sampler()(lengths, borders, row_keys(self.seed, self.epoch, hashes))
         if self.packed:
             return self._pack(flat_tokens, flat_labels, positions, lengths)
         return self._pad(flat_tokens, flat_labels, positions, lengths)
+
+    def _sentence_starts(self, tokens: np.ndarray) -> np.ndarray | None:
+        if self.sentence_end_token_ids is None:
+            return None
+        return sentence_starts_after(np.isin(tokens, np.asarray(self.sentence_end_token_ids, dtype=np.int64)))
 
     def _document_lengths(self, rows: Sequence[Mapping[str, Any]], tokens: list[np.ndarray]) -> np.ndarray:
         """Returns the length of each dialogue of the batch; a packed row holds several."""
@@ -213,7 +214,7 @@ class DataCollatorForSkipAlign:
         }
 
 
-def _as_array(values: Any) -> np.ndarray:
+def as_token_array(values: Any) -> np.ndarray:
     """Returns a one-dimensional int64 array; for a list, the detour through `array` is the fast way."""
     if isinstance(values, list):
         return np.frombuffer(array("q", values), dtype=np.int64)
@@ -229,15 +230,15 @@ def _labels_of(row: Mapping[str, Any], tokens: np.ndarray, index: int) -> np.nda
             f"Row {index} brings its own position_ids, which would be ignored: this collator draws new ones in every "
             "epoch. Remove the column (dataset.remove_columns('position_ids')) or use another collator."
         )
-    if "attention_mask" in row and not _as_array(row["attention_mask"]).all():
+    if "attention_mask" in row and not as_token_array(row["attention_mask"]).all():
         raise ValueError(
             f"Row {index} is already padded (its attention_mask has zeros). Pass unpadded rows: padding on the left "
             "would shift every position, and this collator pads on the right."
         )
     if "labels" in row:
-        labels = _as_array(row["labels"])
+        labels = as_token_array(row["labels"])
     else:
-        masks = [_as_array(row[name]) for name in ("completion_mask", "assistant_masks") if name in row]
+        masks = [as_token_array(row[name]) for name in ("completion_mask", "assistant_masks") if name in row]
         if not masks:
             raise ValueError(
                 f"Row {index} has neither labels nor completion_mask nor assistant_masks (its keys: {sorted(row)}), "

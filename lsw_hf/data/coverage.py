@@ -102,7 +102,7 @@ class PositionCoverage:
             warnings.warn(
                 f"After {self.num_batches} batches no trained token was {ranges} positions behind another one, so "
                 f"these distances of the target context of {self.context_length} tokens are untrained. Train for "
-                "longer, raise skip_probability, or choose a strategy that fits the rows (skip_outer needs several turns).",
+                "longer, raise skip_probability, or choose a strategy that fits the rows (skip_outer needs turns).",
                 stacklevel=2,
             )
         return unseen

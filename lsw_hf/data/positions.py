@@ -121,11 +121,14 @@ class PositionSampler:
                 "Truncate or filter the rows, or raise context_length."
             )
         tokens, jumps = self._draw_jumps(lengths, borders, keys)
-        steps = np.ones(int(lengths.sum()), dtype=np.int64)
-        np.add.at(steps, tokens, jumps)
-        positions = np.cumsum(steps)
         starts = np.cumsum(lengths) - lengths
-        return positions - np.repeat(positions[starts], lengths)
+        steps = np.ones(int(lengths.sum()), dtype=np.int64)
+        steps[tokens] += jumps
+        # A row begins at 0 again: its first step takes back where the row before it ended.
+        skipped = np.bincount(np.searchsorted(starts, tokens, side="right") - 1, jumps, minlength=len(lengths))
+        steps[starts[1:]] -= (lengths + skipped.astype(np.int64))[:-1]
+        steps[0] = 0
+        return np.cumsum(steps, out=steps)
 
     def _draw_jumps(self, lengths: np.ndarray, borders: Borders, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the flat indices of the tokens in front of which a jump stands, and how many positions it skips."""

@@ -1,0 +1,87 @@
+"""The collator inside TRL's trainers: losses against each dialogue alone, packing, adapters, preference pairs."""
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from lsw_hf.data.collators import DataCollatorForSkipAlign
+from lsw_hf.data.preference import DataCollatorForSkipAlignPreference
+from tests.data.attention_oracle import TOLERANCE, make_model, oracle, rows
+
+# Old names that transformers 5.23 and TRL 1.16 still use themselves.
+pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.* is deprecated:FutureWarning")
+
+ARGUMENTS = {
+    "report_to": "none",
+    "use_cpu": True,
+    "bf16": False,
+    "per_device_train_batch_size": 3,
+    "max_steps": 1,
+    "disable_tqdm": True,
+    "save_strategy": "no",
+    "learning_rate": 0.0,
+    "dataloader_pin_memory": False,
+}
+
+
+def skip_collator(packed: bool) -> DataCollatorForSkipAlign:
+    return DataCollatorForSkipAlign(pad_token_id=0, context_length=900, skip_probability=1.0, packed=packed)
+
+
+def loss_of_trainer(trainer: SFTTrainer) -> float:
+    trainer.train()
+    return next(entry["train_loss"] for entry in trainer.state.log_history if "train_loss" in entry)
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_packed_by_trl(tmp_path, tiny_tokenizer, adapter, checkpointing):
+    trainer = SFTTrainer(
+        make_model("llama", "lsw_sdpa"),
+        SFTConfig(str(tmp_path), **ARGUMENTS, packing=True, max_length=64, gradient_checkpointing=checkpointing),
+        train_dataset=Dataset.from_list(rows()),
+        processing_class=tiny_tokenizer,
+        peft_config=LoraConfig(target_modules="all-linear") if adapter else None,
+    )
+    trainer.data_collator = skip_collator(packed=True)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert batch["cu_seq_lens_q"].numel() == 4
+    expected, _ = oracle("llama")
+    assert abs(loss_of_trainer(trainer) - expected) <= TOLERANCE * expected
+
+
+def test_rows_through_the_data_collator_argument(tmp_path, tiny_tokenizer):
+    trainer = SFTTrainer(
+        make_model("llama", "sdpa"),
+        SFTConfig(str(tmp_path), **ARGUMENTS, max_length=None, gradient_checkpointing=False),
+        train_dataset=Dataset.from_list(rows()),
+        processing_class=tiny_tokenizer,
+        data_collator=skip_collator(packed=False),
+    )
+    expected, _ = oracle("llama")
+    assert abs(loss_of_trainer(trainer) - expected) <= TOLERANCE * expected
+
+
+def test_preference_pairs(tmp_path, tiny_tokenizer):
+    """Positions reach the model: with them the answers' log-probabilities are those of the model called by hand."""
+    pairs = [{"prompt": "the red box", "chosen": " is near", "rejected": " holds a key"}] * 2
+    model = make_model("llama", "sdpa")
+    trainer = DPOTrainer(
+        model,
+        ref_model=make_model("llama", "sdpa"),
+        args=DPOConfig(str(tmp_path), **{**ARGUMENTS, "per_device_train_batch_size": 2}),
+        train_dataset=Dataset.from_list(pairs),
+        processing_class=tiny_tokenizer,
+        data_collator=DataCollatorForSkipAlignPreference(0, 900, skip_probability=1.0),
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert int(batch["position_ids"].max()) > batch["input_ids"].shape[1]
+    with torch.no_grad():
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids")}
+        scores = model.base_model(**inputs, use_cache=False).last_hidden_state @ model.lm_head.weight.T
+        chosen = scores.log_softmax(-1)[:, :-1].gather(2, batch["input_ids"][:, 1:, None])[..., 0]
+        expected = (chosen * batch["completion_mask"][:, 1:]).sum(1)
+        found = torch.cat(trainer.compute_ref_log_probs(model, batch))
+    torch.testing.assert_close(found, expected)
