@@ -224,6 +224,9 @@ def _needle(
     notes = ["Accuracy in percent, rounded down. Lengths are tokens of the whole prompt."]
     if window is not None and any(found["context_length"] > window for found in report["cells"]):
         notes.append(f"`*`: longer than the window of {window:,} tokens.")
+    shared = max((settings.get("questions_per_haystack") or {"": 1}).values())
+    if shared > 1:
+        notes.append(f"Up to {shared} independent questions share one text; none sees another.")
     notes.append(f"Task: {cell(settings.get('task'))}. Chance: {cell(settings.get('chance'))}.")
     return "\n\n".join([*parts, " ".join(notes)])
 

@@ -30,7 +30,11 @@ def grid(*cells):
             }
             for length, depth, samples, correct in cells
         ],
-        "settings": {"task": "one fact among distractors", "chance": 0.015625},
+        "settings": {
+            "task": "one fact among distractors",
+            "chance": 0.015625,
+            "questions_per_haystack": {"512": 1, "4096": 8},
+        },
     }
 
 
