@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -31,6 +32,31 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
         if _is_complete(path, step):
             return path
     return None
+
+
+def make_resumable(checkpoint: str | Path) -> None:
+    """Lets [`~transformers.Trainer`] resume from a checkpoint of an extended model.
+
+    A resume reads `config.json` as a config of no model in particular. With the rope of transformers 4
+    (`rope_scaling`, `rope_theta`) beside `rope_parameters`, which an extended model is saved with, transformers
+    5.23 then asks that config for `max_position_embeddings`, which it does not have, and stops. The old names are
+    taken out of the checkpoint; the folders that a run keeps have them again. Our trainers call this; call it yourself
+    before `trainer.train(resume_from_checkpoint=...)` of another trainer.
+
+    Args:
+        checkpoint (`str` or `Path`):
+            Folder of the checkpoint.
+    """
+    file = Path(checkpoint) / "config.json"
+    if not file.exists():
+        return
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if "rope_parameters" not in config or not config.keys() & {"rope_scaling", "rope_theta"}:
+        return
+    kept = {key: value for key, value in config.items() if key not in ("rope_scaling", "rope_theta")}
+    temporary = file.with_name(".config.json.partial")
+    temporary.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, file)
 
 
 def _is_complete(path: Path, step: int) -> bool:

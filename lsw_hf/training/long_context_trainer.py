@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..context.verification import verify_context
+from .checkpoints import last_complete_checkpoint, make_resumable
 from .losses import labelled_columns, labelled_cross_entropy
 
 # Above this size the logits of the labelled positions are left to TRL's tiled head, which is slower on a CPU but
@@ -36,10 +37,14 @@ class LongContextTrainerMixin:
         verify_context(model=model)
         self._labelled_correct, self._labelled_count = 0, 0
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """See [`~transformers.Trainer.train`]; verifies the RoPE of the live model first."""
         self._check_before_training()
-        return super().train(*args, **kwargs)
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = str(last_complete_checkpoint(self.args.output_dir) or "") or True
+        if isinstance(resume_from_checkpoint, str):
+            make_resumable(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def compute_loss(
         self,
