@@ -180,11 +180,12 @@ def standard_rope_parameters(
             if given.pop("type") != given["rope_type"]:
                 raise ValueError(f"RoPE parameters say two types: {dict(spelling)}. Keep rope_type, drop type.")
         for key, value in given.items():
-            if merged.setdefault(key, value) != value:
+            if key in merged and merged[key] != value:
                 raise ValueError(
                     f"RoPE parameters disagree about {key}: rope_parameters={rope_parameters}, "
                     f"rope_scaling={rope_scaling}, rope_theta={rope_theta}. Give rope_parameters alone."
                 )
+            merged[key] = value
     merged.setdefault("rope_type", "default")
     merged.setdefault("rope_theta", DEFAULT_ROPE_THETA)
     if merged["rope_type"] == "ntk":

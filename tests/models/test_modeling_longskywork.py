@@ -75,6 +75,7 @@ def test_a_temperature_changes_what_lies_beyond_its_length_and_nothing_before(ma
     assert (before[:, 9:] - after[:, 9:]).abs().amax(-1).min() > 1e-4
 
 
+@pytest.mark.filterwarnings("ignore:_compile flag on create_block_mask")  # transformers 5.23 passes it to torch 2.13
 def test_every_attention_backend_gives_the_same_logits(model, ids):
     logits = {}
     for backend in BACKENDS:
@@ -82,7 +83,7 @@ def test_every_attention_backend_gives_the_same_logits(model, ids):
         with torch.no_grad():
             logits[backend] = model(ids).logits
     for backend in BACKENDS[1:]:
-        torch.testing.assert_close(logits[backend], logits["eager"], rtol=1e-4, atol=2e-5)
+        assert relative(logits[backend], logits["eager"]) < 1e-5
 
 
 @pytest.mark.parametrize("chunk", [1, 8, 36])
@@ -91,7 +92,7 @@ def test_a_chunked_prefill_is_one_prefill(model, ids, chunk):
     with torch.no_grad():
         whole = model(ids).logits
         parts = [model(part, past_key_values=cache).logits for part in ids.split(chunk, dim=1)]
-    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=2e-5)
+    assert relative(torch.cat(parts, dim=1), whole) < 1e-5
 
 
 def test_logits_to_keep_keeps_the_last(model, ids):
@@ -192,9 +193,9 @@ def test_resizing_embeddings_keeps_old_logits_and_the_head(make_model, ids, tied
     torch.testing.assert_close(after[..., :53], before)
 
 
-def test_gradient_checkpointing_gives_the_same_gradients(model, ids):
+def test_gradient_checkpointing_gives_the_same_gradients(model, ids, checkpoint_layers):
     twin = copy.deepcopy(model)
-    twin.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpoint_layers(twin)
     for each in (model, twin):
         each.train()
         each(ids, labels=ids, use_cache=False).loss.backward()
@@ -203,11 +204,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(model, ids):
         assert torch.equal(parameter.grad, gradients[name].grad), name
 
 
-def test_gradient_checkpointing_recomputes_each_layer(model, ids):
+def test_gradient_checkpointing_recomputes_each_layer(model, ids, checkpoint_layers):
     calls = []
     for layer in model.model.layers:
         layer.self_attn.q_proj.register_forward_hook(lambda *_: calls.append(1))
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpoint_layers(model)
     model.train()
     model(ids, labels=ids, use_cache=False).loss.backward()
     assert len(calls) == 2 * len(model.model.layers)
@@ -248,7 +249,9 @@ def test_a_classifier_reads_the_last_token_of_each_row(shape, ids):
     assert scores.shape == (1, 3)
 
 
-def test_a_compiled_model_has_one_graph_and_the_same_logits(model, ids):
+@pytest.mark.parametrize("changes", [pytest.param({}, marks=pytest.mark.slow), TEMPERATURE], ids=["plain", "warm"])
+def test_a_compiled_model_has_one_graph_and_the_same_logits(make_model, ids, changes):
+    model = make_model(**changes)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
         torch.testing.assert_close(compiled(ids, use_cache=False).logits, model(ids).logits, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,118 @@
+"""A legacy Skywork `config.json` as a config that today's transformers, and everything built on Llama, understands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import LlamaConfig
+
+from ..models import LongSkyworkConfig
+from ..models.rope_longskywork import ntk_theta
+
+# Fields with the same meaning on both sides.
+_SAME = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "rms_norm_eps",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "tie_word_embeddings",
+)
+_NEEDED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+# Fields read in another way, or that say nothing about the network.
+_READ_ELSEWHERE = ("rope_theta", "rope_scaling")
+_SAYS_NOTHING = frozenset(
+    {"model_type", "architectures", "auto_map", "torch_dtype", "transformers_version", "use_cache", "_name_or_path"}
+)
+
+
+def read_skywork_config(
+    folder: Path, *, to: str, rope_parameters: Mapping | None = None
+) -> tuple[LlamaConfig, list[str]]:
+    """Translates a legacy config.
+
+    Args:
+        folder (`Path`): Holds `config.json` with `model_type: skywork`.
+        to (`str`): `"llama"` for a stock [`~transformers.LlamaConfig`], `"longskywork"` for ours.
+        rope_parameters (`Mapping`, *optional*): RoPE to write instead of the legacy file's.
+
+    Returns:
+        `tuple[LlamaConfig, list[str]]`: the config, and what was changed, one sentence each.
+
+    Raises:
+        ValueError: when it is no Skywork config, lacks a field, or asks for something that cannot be said exactly.
+    """
+    legacy = _read(folder / "config.json")
+    missing = [name for name in _NEEDED if name not in legacy]
+    if missing:
+        raise ValueError(f"{folder / 'config.json'} lacks {', '.join(missing)}.")
+    changes = [f"model_type skywork is now {to}"]
+    rope = _rope(legacy, to, rope_parameters, changes)
+    unknown = sorted(set(legacy) - set(_SAME) - set(_READ_ELSEWHERE) - _SAYS_NOTHING)
+    if unknown:
+        fields = ", ".join(f"{name}={legacy[name]!r}" for name in unknown)
+        changes.append(f"left out, without meaning for a Llama-shaped network as far as is known: {fields}")
+    fields = {name: legacy[name] for name in _SAME if legacy.get(name) is not None}
+    fields.setdefault("pad_token_id", 0)
+    ours = LongSkyworkConfig(**fields, rope_parameters=rope if to == "longskywork" else {})  # refuses sizes that clash
+    return ours if to == "longskywork" else LlamaConfig(**fields, rope_parameters=rope), changes
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing. Give the folder of a legacy Skywork checkpoint.")
+    try:
+        legacy = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON ({error}). Download it again.") from error
+    if not isinstance(legacy, dict) or legacy.get("model_type") != "skywork":
+        found = legacy.get("model_type") if isinstance(legacy, dict) else type(legacy).__name__
+        raise ValueError(
+            f"{path} says model_type {found!r}; this converts legacy checkpoints of model_type 'skywork'. "
+            "Others load with transformers as they are."
+        )
+    return legacy
+
+
+def _rope(legacy: Mapping, to: str, chosen: Mapping | None, changes: list[str]) -> dict[str, Any]:
+    theta = float(legacy.get("rope_theta") or 10_000.0)
+    scaling = legacy.get("rope_scaling")
+    if chosen is not None:
+        changes.append(f"rope_scaling={scaling!r}, rope_theta={theta} replaced by {dict(chosen)!r} as asked")
+        return dict(chosen)
+    if scaling is None:
+        return {"rope_type": "default", "rope_theta": theta}
+    kind, factor = scaling.get("type", scaling.get("rope_type")), scaling.get("factor")
+    if kind not in ("ntk", "linear", "dynamic"):
+        raise ValueError(
+            f"rope_scaling={scaling!r}: legacy Skywork has the types ntk, linear and dynamic. Pass rope_parameters to "
+            "say what is meant."
+        )
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < float("inf"):
+        raise ValueError(f"rope_scaling={scaling!r}: factor must be a number of at least 1.")
+    if kind == "ntk":
+        larger = ntk_theta(theta, float(factor))
+        changes.append(f"rope type ntk with factor {factor} is now plain RoPE with base {theta} * {factor} = {larger}")
+        return {"rope_type": "default", "rope_theta": larger}
+    if kind == "linear":
+        return {"rope_type": "linear", "rope_theta": theta, "factor": float(factor)}
+    if to == "longskywork":
+        raise ValueError(
+            f"rope_scaling={scaling!r} changes its frequencies with the longest position seen, which LongSkywork does "
+            'not do. Convert to "llama", or pass rope_parameters, for example {"rope_type": "yarn", "rope_theta": '
+            f'{theta}, "factor": {factor}, "original_max_position_embeddings": '
+            f"{legacy.get('max_position_embeddings', 4096)}}}."
+        )
+    changes.append("rope type dynamic is kept; llama.cpp drops it without a word, so serve with transformers or vLLM")
+    return {"rope_type": "dynamic", "rope_theta": theta, "factor": float(factor)}
