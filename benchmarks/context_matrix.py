@@ -6,7 +6,7 @@ For each pair a tiny random model is extended in place, saved, verified and load
 loaded by the interpreters named in `LSW_HF_PYTHON_OLDEST` (the oldest supported transformers) and `LSW_HF_PYTHON_457`
 (transformers 4.57), where they are set. Prints a Markdown table and, as its last line, one JSON object.
 
-A cell names the readers whose logits equal the live model's (at most 1e-5 apart), and says of the others what they did.
+A cell names the readers whose logits equal the live model's (at most 1e-5 apart), and what the others did.
 """
 
 from __future__ import annotations
@@ -118,6 +118,17 @@ def table(names: list[str], here: dict[str, dict], read: dict[str, dict]) -> str
     return "\n".join(lines)
 
 
+def refusals(read: dict[str, dict]) -> list[str]:
+    """Every distinct reason for which a reader refused, with the models it concerns."""
+    found: dict[str, list[str]] = {}
+    for label, result in read.items():
+        for name, outcome in result["models"].items():
+            if "refused" in outcome:
+                reason = str(outcome["refused"]).split(", got ")[0]
+                found.setdefault(f"{label} refuses with {reason}", []).append(name)
+    return [f"{reason}: {', '.join(names)}" for reason, names in found.items()]
+
+
 def main() -> int:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -141,6 +152,8 @@ def main() -> int:
             read[label] = json.loads(done.stdout.splitlines()[-1])
     print("readers:", ", ".join(f"{label} = transformers {result['transformers']}" for label, result in read.items()))
     print(table(names, here, read))
+    for reason in refusals(read):
+        print(f"\n{reason}")
     matrix = {
         name: {**found, **{label: result["models"][name] for label, result in read.items()}}
         for name, found in here.items()

@@ -1,0 +1,52 @@
+"""The matrix command, and with other interpreters at hand, what they read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import context_matrix
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_cells_say_who_reads_what():
+    read = {
+        "newest": {"models": {"a.yarn": {"difference": 0.0}, "b.yarn": {"difference": 1e-7}}},
+        "4.57": {"models": {"a.yarn": {"difference": 3e-2}, "b.yarn": {"refused": "ValueError: three, got {}"}}},
+    }
+    good = {"live == saved": True}
+    assert context_matrix.cell("a.yarn", good, read) == "newest; **4.57 differs** (3e-02)"
+    assert context_matrix.cell("b.yarn", good, read) == "newest; 4.57 refuses"
+    assert context_matrix.cell("a.yarn", {"live == saved": False}, read) == "live ≠ saved"
+    only = {"newest": read["newest"]}
+    assert context_matrix.cell("a.yarn", good, only) == "all"
+    assert context_matrix.refusals(read) == ["4.57 refuses with ValueError: three: b.yarn"]
+
+
+@pytest.mark.slow
+def test_every_reader_at_hand_computes_the_same():
+    """All architectures; `LSW_HF_PYTHON_OLDEST` and `LSW_HF_PYTHON_457` add readers."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "context_matrix.py")],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found["matrix"]) == found["pairs"] == 13 * 7
+    for name, outcome in found["matrix"].items():
+        assert outcome["live == saved"], name
+        for label in found["readers"]:
+            if "refused" in outcome[label]:
+                # Phi-3 of transformers 4 takes three keys only and stops, rather than compute something else
+                assert label == "4.57", name
+                assert name.startswith("phi3."), name
+            else:
+                assert outcome[label]["difference"] <= 1e-5, (name, label)
