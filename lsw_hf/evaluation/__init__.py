@@ -1,16 +1,54 @@
-"""What the longer context is worth: needle grids and their reports."""
+"""What the longer context is worth: needle grids, tasks, losses, leakage, and their reports."""
 
-from .needle import NeedleGrid, evaluate_needle
-from .needle_task import NeedleFact, NeedleTask, ProseNeedleTask
-from .report import NeedleCell, NeedleReport, NeedleSample
+from importlib import import_module
 
-__all__ = [
-    "NeedleCell",
-    "NeedleFact",
-    "NeedleGrid",
-    "NeedleReport",
-    "NeedleSample",
-    "NeedleTask",
-    "ProseNeedleTask",
-    "evaluate_needle",
-]
+# Public name -> module of this folder that defines it, sorted by name. Imported on first use: a needle grid needs
+# neither tables nor pages.
+_HOMES = {
+    "DomainLoss": "domain_perplexity",
+    "EvaluationResults": "results",
+    "FillerSource": "fillers",
+    "LeakageReport": "leakage",
+    "NeedleCell": "report",
+    "NeedleComparison": "comparison",
+    "NeedleFact": "needle_task",
+    "NeedleGrid": "needle",
+    "NeedleReport": "report",
+    "NeedleSample": "report",
+    "NeedleTask": "needle_task",
+    "NoiseFiller": "fillers",
+    "PositionLossReport": "position_loss",
+    "ProseFiller": "fillers",
+    "ProseNeedleTask": "needle_task",
+    "ShortContextMeasure": "short_context",
+    "ShortContextReport": "short_context",
+    "TaskReport": "task_report",
+    "TaskSuite": "tasks.suite",
+    "TextFiller": "fillers",
+    "compare_needle": "comparison",
+    "compare_short_context": "short_context",
+    "default_tasks": "tasks.suite",
+    "domain_losses": "domain_perplexity",
+    "evaluate_needle": "needle",
+    "evaluate_tasks": "tasks.suite",
+    "find_overlap": "leakage",
+    "leakage_test": "leakage",
+    "loss_by_position": "position_loss",
+    "measure_short_context": "short_context",
+    "write_page": "page",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module the first time it is asked for, and keep it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,7 +6,7 @@ import numpy as np
 
 from .decoding import GreedyReader
 from .haystack import NeedleQuestion
-from .prompting import PromptEncoder
+from .prompting import NeedleEncoder
 from .scoring import ScoringMode, is_correct
 
 # Haystacks of one question and one length are read together up to so many tokens (our choice): short prompts leave
@@ -38,11 +38,11 @@ class Examiner:
 
     Args:
         reader ([`GreedyReader`]): The model.
-        encoder ([`PromptEncoder`]): The tokenizer.
+        encoder ([`NeedleEncoder`]): The tokenizer.
         scoring (`str`): One of `"contains"`, `"exact"`, `"normalised"`, `"likelihood"`; see [`is_correct`].
     """
 
-    def __init__(self, reader: GreedyReader, encoder: PromptEncoder, scoring: ScoringMode) -> None:
+    def __init__(self, reader: GreedyReader, encoder: NeedleEncoder, scoring: ScoringMode) -> None:
         self.reader, self.encoder, self.scoring = reader, encoder, scoring
 
     def batches(self, context_length: int) -> int:

@@ -73,9 +73,10 @@ class GreedyReader:
         self.max_new_tokens = max_new_tokens
         self.chunk_length = chunk_length
         self.memory_budget = memory_budget
-        self._knows_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._accepted = set(inspect.signature(model.forward).parameters)
         eos = getattr(model, "generation_config", None)
         eos_ids = eos.eos_token_id if eos is not None else model.config.eos_token_id
+        self._agrees: bool | None = None
         self._eos = set(eos_ids if isinstance(eos_ids, Iterable) else [] if eos_ids is None else [eos_ids])
 
     def prefill(self, ids: list[int]) -> Cache:
@@ -88,7 +89,7 @@ class GreedyReader:
 
     def batch_size(self, prefix: Cache, questions: int) -> int:
         """Rows that can be asked at once within the memory budget, at least 1."""
-        if can_branch(self.model, prefix):
+        if self._branches(prefix):
             # A question's few tokens each need one row of a mask over the prefix, and attention a few copies of it.
             mask_row = 4 * 16 * prefix.get_seq_length()
             return max(1, min(questions, int(self.memory_budget // max(4 * mask_row, 1))))
@@ -99,6 +100,30 @@ class GreedyReader:
                 # Shared layers are widened one at a time, into a copy and its input; copied layers stay.
                 row = max(row, 2 * stored) if type(layer) is DynamicLayer else row + 2 * stored
         return max(1, min(questions, int(self.memory_budget // max(row, 1))))
+
+    def _branches(self, prefix: Cache) -> bool:
+        """Whether questions can stand in one row: the cache allows it, and the model was seen to do it right."""
+        if not can_branch(self.model, prefix):
+            return False
+        if self._agrees is None:
+            self._agrees = "position_ids" in self._accepted and self._probe()
+        return self._agrees
+
+    def _probe(self) -> bool:
+        """
+        Two branches of a few tokens against the same two rows alone: position biases that ignore `position_ids`, masks
+        that are rebuilt inside the model, or a forward of the user's own would show here.
+        """
+        ids = (torch.arange(12) * 7 + 3) % self.model.config.get_text_config(decoder=True).vocab_size
+        rows = ids[6:].reshape(2, 3)
+        _, prefix = self._forward(ids[None, :6], None, 0)
+        alone, _ = self._forward(rows, fork_cache(prefix, 2), 6)
+        branched = self._forward_branches(rows, Branches(prefix, 6, self.model.dtype, self.model.device))
+        if branched.shape != alone.shape:
+            return False
+        spread = float(alone.std())
+        rough = torch.finfo(self.model.dtype).eps ** 0.5
+        return bool(torch.allclose(branched, alone, rtol=rough, atol=max(rough * spread, 1e-6)))
 
     def answer(self, rows: list[list[int]], prefix: Cache | None = None, prefix_length: int = 0) -> list[list[int]]:
         """
@@ -116,7 +141,7 @@ class GreedyReader:
             `ValueError`: if a logit is NaN or infinite where the answer is decided.
         """
         branches = None
-        if prefix is not None and len(rows) > 1 and can_branch(self.model, prefix):
+        if prefix is not None and len(rows) > 1 and self._branches(prefix):
             branches = Branches(prefix, prefix_length, self.model.dtype, self.model.device)
         cache = None if prefix is None or branches else fork_cache(prefix, len(rows))
         ids = torch.tensor(rows)
@@ -187,7 +212,7 @@ class GreedyReader:
         rows, tokens = ids.shape
         positions, mask = branches.extend(rows, tokens)
         last = torch.arange(tokens - 1, rows * tokens, tokens, device=self.model.device)
-        keep = {"logits_to_keep": last} if self._knows_logits_to_keep else {}
+        keep = {"logits_to_keep": last} if "logits_to_keep" in self._accepted else {}
         output = self.model(
             input_ids=ids.reshape(1, -1).to(self.model.device),
             position_ids=positions,
@@ -196,12 +221,12 @@ class GreedyReader:
             use_cache=True,
             **keep,
         )
-        logits = output.logits if self._knows_logits_to_keep else output.logits[:, last]
+        logits = output.logits if "logits_to_keep" in self._accepted else output.logits[:, last]
         return logits[0, :, None].float()
 
     def _keep(self, positions: int) -> dict[str, int]:
         """The argument that spares the head all other positions, where the model knows it."""
-        return {"logits_to_keep": positions} if self._knows_logits_to_keep else {}
+        return {"logits_to_keep": positions} if "logits_to_keep" in self._accepted else {}
 
 
 def _not_finite(tokens: int) -> str:

@@ -1,16 +1,17 @@
 """Haystacks of an exact length: facts at chosen depths among filler sentences, measured in tokens of the prompt."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
+from .filler_stock import FillerStock
 from .needle_task import NeedleFact
-from .prompting import PromptEncoder
+from .prompting import NeedleEncoder
 
 _LAYOUT_ATTEMPTS = 50
-_FITTING_ROUNDS = 12
+_FITTING_ROUNDS = 40
+# Characters on one side of a place that can change how its words are cut into tokens.
+_SURROUNDING = 200
 _CANDIDATES = 8
 
 
@@ -59,8 +60,12 @@ class HaystackPlan:
     max_distractors: int | None = None
 
 
+class CrowdedHaystackError(ValueError):
+    """So many needles that one cannot stand near enough to its depth."""
+
+
 def build_questions(
-    encoder: PromptEncoder, plan: HaystackPlan, generator: np.random.Generator
+    encoder: NeedleEncoder, plan: HaystackPlan, generator: np.random.Generator
 ) -> list[NeedleQuestion]:
     """
     Build one haystack and the questions about its needles.
@@ -70,7 +75,7 @@ def build_questions(
     shorter ones.
 
     Args:
-        encoder ([`PromptEncoder`]): Tokenizer, template and task.
+        encoder ([`NeedleEncoder`]): Tokenizer, template and task.
         plan ([`HaystackPlan`]): Length, depths and density.
         generator (`np.random.Generator`): Source of all randomness.
 
@@ -78,8 +83,9 @@ def build_questions(
         `list[NeedleQuestion]`: One for each needle depth, in the order of `plan.needle_depths`.
 
     Raises:
-        `ValueError`: if prompt and facts alone are longer than `prompt_length` (names the minimum), if a needle cannot
-            stand within the tolerance, or if the filler cannot be cut to the exact length.
+        `ValueError`: if prompt and facts alone are longer than `prompt_length` (names the minimum), if the tokenizer
+            does not know the facts' words, or if the filler cannot be cut to the exact length.
+        [`CrowdedHaystackError`]: if a needle cannot stand within the tolerance.
     """
     builder = _HaystackBuilder(encoder, plan, generator)
     return builder.build()
@@ -88,9 +94,9 @@ def build_questions(
 class _HaystackBuilder:
     """State of one construction: facts, filler drawn so far, and the cut piece that makes the length exact."""
 
-    def __init__(self, encoder: PromptEncoder, plan: HaystackPlan, generator: np.random.Generator) -> None:
+    def __init__(self, encoder: NeedleEncoder, plan: HaystackPlan, generator: np.random.Generator) -> None:
         self.encoder, self.plan, self.generator = encoder, plan, generator
-        self.filler = _Filler(encoder, generator)
+        self.filler = FillerStock(encoder, generator)
 
     def build(self) -> list[NeedleQuestion]:
         facts, room = self._draw_facts()
@@ -99,12 +105,22 @@ class _HaystackBuilder:
         pieces, places = self._lay_out(facts, sizes, room)
         longest = max(needles, key=lambda fact: len(self.encoder.ids(self.encoder.text("", fact))))
         pieces, haystack = self._fit(pieces, longest, set(places))
+        closed = [self._close(haystack, fact) for fact in needles]
+        for _ in needles:
+            if None not in closed:
+                break
+            # Sizes are known to a token only in place: the haystack has to leave room for this question instead.
+            longest = needles[closed.index(None)]
+            pieces, haystack = self._fit(pieces, longest, set(places))
+            closed = [self._close(haystack, fact) for fact in needles]
+        if None in closed:
+            raise ValueError(f"questions of one haystack could not all be brought to {self.plan.prompt_length} tokens")
         depths = self._measure(pieces, haystack, longest, places)
-        questions = []
-        for fact, cell_depth, depth in zip(needles, self.plan.needle_depths, depths, strict=True):
-            prompt, ids = self._close(haystack, fact)
-            questions.append(NeedleQuestion(fact, cell_depth, depth, prompt, ids, self._candidates(fact, facts)))
-        return questions
+        return [
+            NeedleQuestion(fact, cell_depth, depth, *prompt, self._candidates(fact, facts))
+            for fact, cell_depth, depth, prompt in zip(needles, self.plan.needle_depths, depths, closed, strict=True)
+            if prompt is not None
+        ]
 
     def _draw_facts(self) -> tuple[list[NeedleFact], int]:
         """Needles first, then distractors; and the tokens that are left for filler."""
@@ -117,6 +133,7 @@ class _HaystackBuilder:
         if plan.max_distractors is not None:
             distractors = min(distractors, plan.max_distractors)
         facts = task.facts(self.generator, needles + distractors)
+        self._check_known(facts[0])
         overhead = max(len(self.encoder.ids(self.encoder.text("", fact))) for fact in facts[:needles])
         taken = sum(self.encoder.sizes([fact.text for fact in facts]))
         room = plan.prompt_length - overhead - taken
@@ -127,6 +144,16 @@ class _HaystackBuilder:
             )
         return facts, room
 
+    def _check_known(self, fact: NeedleFact) -> None:
+        """A fact of unknown tokens could be neither found nor told from another."""
+        unknown = getattr(self.encoder.tokenizer, "unk_token_id", None)
+        text = f"{fact.text} {fact.question} {fact.answer}"
+        if unknown is not None and unknown in self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]:
+            raise ValueError(
+                f"the tokenizer does not know all words of the task {self.encoder.task.name!r}, as in {text!r}: "
+                "choose a task in the words of this model"
+            )
+
     def _lay_out(self, facts: list[NeedleFact], sizes: list[int], room: int) -> tuple[list[str], list[int]]:
         """Pieces of the haystack in order, and for each fact its index among them; retried until the needles fit."""
         filler = self.filler.take(room)
@@ -134,8 +161,9 @@ class _HaystackBuilder:
         fillers = ([(self.filler.of_size(cut), cut)] if cut else []) + filler
         haystack = room + sum(sizes)
         worst = 0.0
-        for _ in range(_LAYOUT_ATTEMPTS):
-            targets = self._draw_targets(len(facts))
+        for attempt in range(_LAYOUT_ATTEMPTS):
+            # Crowded cells: each failure aims nearer to the middle of the cells.
+            targets = self._draw_targets(len(facts), self.plan.tolerance * (1 - attempt / (_LAYOUT_ATTEMPTS - 1)))
             order = np.argsort(targets, kind="stable").tolist()
             starts = [targets[index] * (haystack - sizes[index]) for index in order]
             sequence = _interleave([sizes[index] for index in order], starts, [size for _, size in fillers])
@@ -155,13 +183,12 @@ class _HaystackBuilder:
             if self.plan.tolerance == 0 or max(gaps) <= self.plan.tolerance:
                 return pieces, places
             worst = max(gaps)
-        raise ValueError(
+        raise CrowdedHaystackError(
             f"{len(self.plan.needle_depths)} needles do not fit into their depth cells at {self.plan.prompt_length} "
-            f"tokens: one stands {worst:.3f} away, allowed is {self.plan.tolerance:.3f}. Ask fewer questions of a "
-            "haystack (questions_per_haystack), or use longer contexts"
+            f"tokens: one stands {worst:.3f} away, allowed is {self.plan.tolerance:.3f}"
         )
 
-    def _draw_targets(self, count: int) -> list[float]:
+    def _draw_targets(self, count: int, reach: float) -> list[float]:
         """
         Depth aimed at by each fact: needles in their cells, distractors evenly over the haystack (jittered strata).
         """
@@ -169,7 +196,7 @@ class _HaystackBuilder:
         strata = [(index + float(self.generator.random())) / count for index in range(count)]
         targets = []
         for cell in plan.needle_depths:
-            low, high = max(cell - plan.tolerance, 0.0), min(cell + plan.tolerance, 1.0)
+            low, high = max(cell - reach, 0.0), min(cell + reach, 1.0)
             target = low + (high - low) * float(self.generator.random())
             # The needle takes the place of the nearest distractor, so that the density stays even.
             strata.pop(min(range(len(strata)), key=lambda index: abs(strata[index] - target)))
@@ -177,23 +204,25 @@ class _HaystackBuilder:
         return targets + [strata[index] for index in self.generator.permutation(len(strata)).tolist()]
 
     def _fit(self, pieces: list[str], longest: NeedleFact, facts: set[int]) -> tuple[list[str], str]:
-        """Change the first filler pieces until the longest prompt has exactly the wanted number of tokens."""
-        join = self.encoder.task.separator.join
-        for _ in range(_FITTING_ROUNDS):
-            haystack = join(piece for piece in pieces if piece)
-            missing = self.plan.prompt_length - len(self.encoder.ids(self.encoder.text(haystack, longest)))
-            if missing == 0:
+        """Change single pieces of filler until the longest prompt has exactly the wanted number of tokens."""
+        separator = self.encoder.task.separator
+        pieces = pieces if len(pieces) > len(facts) else [*pieces, ""]
+        places = [index for index in range(len(pieces)) if index not in facts]
+        for attempt in range(_FITTING_ROUNDS):
+            haystack = separator.join(piece for piece in pieces if piece)
+            prompt = self.encoder.text(haystack, longest)
+            change = self.plan.prompt_length - len(self.encoder.ids(prompt))
+            if change == 0:
                 return pieces, haystack
-            change = missing
-            for index, piece in enumerate(pieces):
-                if index in facts:
-                    continue
-                size = (self.encoder.sizes([piece])[0] if piece else 0) + change
-                pieces = [*pieces]
-                pieces[index] = self.filler.of_size(size) if size > 0 else ""
-                change = min(size, 0)
-                if change == 0:
+            pieces = [*pieces]
+            # Where one place does not take the right number of tokens, the next round tries another.
+            for index in places[attempt // 4 :] + places[: attempt // 4]:
+                size = (self.encoder.sizes([pieces[index]])[0] if pieces[index] else 0) + change
+                if size > 0:
+                    head = prompt[: prompt.index(haystack)][-_SURROUNDING:]
+                    pieces[index] = self._refill(head, pieces, index, size, change, attempt)
                     break
+                pieces[index], change = "", size
             else:
                 raise ValueError(
                     f"a context_length of {self.plan.prompt_length} tokens is too short for its prompt and facts "
@@ -204,6 +233,16 @@ class _HaystackBuilder:
             f"{_FITTING_ROUNDS} rounds: this tokenizer counts the same sentence differently in different places"
         )
 
+    def _refill(self, head: str, pieces: list[str], index: int, size: int, change: int, attempt: int) -> str:
+        """Words for the place `index` that change the length by `change` tokens between its neighbours."""
+
+        def stretch(words: str) -> str:
+            before, after = pieces[:index], [piece for piece in pieces[index + 1 : index + 4] if piece]
+            joined = self.encoder.task.separator.join(filter(None, [*before[-3:], words, *after]))
+            return joined if any(before) else head + joined
+
+        return self.filler.fitting(stretch(pieces[index]), stretch, size, change, attempt)
+
     def _candidates(self, fact: NeedleFact, facts: list[NeedleFact]) -> tuple[str, ...]:
         """The answer of `fact` and of other facts; a haystack with few of them borrows from facts it does not hold."""
         others = [other.answer for other in facts if other is not fact]
@@ -212,23 +251,28 @@ class _HaystackBuilder:
             others += [other.answer for other in spare]
         return (fact.answer, *(answer for answer in dict.fromkeys(others) if answer != fact.answer))[:_CANDIDATES]
 
-    def _close(self, haystack: str, fact: NeedleFact) -> tuple[str, list[int]]:
+    def _close(self, haystack: str, fact: NeedleFact) -> tuple[str, list[int]] | None:
         """
-        The prompt about `fact`; where its question is shorter than the longest, words of filler end the haystack.
+        The prompt about `fact` and its ids. Where its question is shorter than the longest, words of filler end the
+        haystack; `None` if it is too long.
         """
         task, target = self.encoder.task, self.plan.prompt_length
         prompt = self.encoder.text(haystack, fact)
         ids = self.encoder.ids(prompt)
-        size = missing = target - len(ids)
-        for _ in range(_FITTING_ROUNDS):
-            if missing == 0:
-                return prompt, ids
-            if size <= 0:
-                break
-            prompt = self.encoder.text(haystack + task.separator + self.filler.of_size(size), fact)
-            ids = self.encoder.ids(prompt)
-            missing = target - len(ids)
-            size += missing
+        missing = target - len(ids)
+        end, tail = haystack[-_SURROUNDING:], prompt[prompt.index(haystack) + len(haystack) :]
+
+        def stretch(words: str) -> str:
+            return task.separator.join(filter(None, [end, words])) + tail
+
+        if missing <= 0:
+            return (prompt, ids) if missing == 0 else None
+        for attempt in range(_FITTING_ROUNDS):
+            closing = self.filler.fitting(stretch(""), stretch, missing, missing, attempt)
+            closed = self.encoder.text(haystack + task.separator + closing, fact)
+            ids = self.encoder.ids(closed)
+            if len(ids) == target:
+                return closed, ids
         raise ValueError(
             f"a question could not be filled up to a prompt of exactly {target} tokens: {fact.question!r}"
         )
@@ -258,59 +302,6 @@ class _HaystackBuilder:
             free = (last - first) - (end - begin)
             depths.append(min(max((begin - first) / free, 0.0), 1.0) if free > 0 else 0.0)
         return depths
-
-
-class _Filler:
-    """Filler sentences with their sizes in tokens, and pieces of them of any size."""
-
-    def __init__(self, encoder: PromptEncoder, generator: np.random.Generator) -> None:
-        self.encoder = encoder
-        self.sentences: Iterator[str] = encoder.task.sentences(generator)
-        self._pieces: dict[int, str] = {}
-
-    def take(self, tokens: int) -> list[tuple[str, int]]:
-        """Whole sentences of at most `tokens` tokens together; the rest is smaller than one sentence."""
-        taken: list[tuple[str, int]] = []
-        while tokens > 0:
-            sentences = list(islice(self.sentences, 64 + tokens // 8))
-            if not sentences:
-                raise ValueError(f"the task {self.encoder.task.name!r} ran out of filler sentences")
-            for sentence, size in zip(sentences, self.encoder.sizes(sentences), strict=True):
-                if size > tokens:
-                    return taken
-                taken.append((sentence, size))
-                tokens -= size
-        return taken
-
-    def of_size(self, tokens: int) -> str:
-        """Words of filler that add exactly `tokens` tokens when they follow a sentence."""
-        if not self._pieces:
-            self._cut_sentences()
-        parts: list[str] = []
-        while tokens > 0:
-            fitting = [
-                size for size in self._pieces if size <= tokens and (size == tokens or tokens - size in self._pieces)
-            ]
-            size = max(fitting) if fitting else max((size for size in self._pieces if size < tokens), default=0)
-            if size == 0:
-                raise ValueError(f"no words of filler have exactly {tokens} tokens with this tokenizer")
-            parts.append(self._pieces[size])
-            tokens -= size
-        return self.encoder.task.separator.join(parts)
-
-    def _cut_sentences(self) -> None:
-        """
-        Ends of sentences by their size in tokens; the longest that starts at a word, so that they read naturally.
-        """
-        for sentence in islice(self.sentences, 64):
-            words: Sequence[str] = sentence.split(" ")
-            glue = " "
-            if len(words) == 1:
-                words, glue = list(sentence), ""
-            ends = [glue.join(words[index:]) for index in range(len(words))]
-            for end, size in zip(ends, self.encoder.sizes(ends), strict=True):
-                if size > 0:
-                    self._pieces.setdefault(size, end)
 
 
 def _interleave(sizes: list[int], starts: list[float], fillers: list[int]) -> list[tuple[str, int]]:

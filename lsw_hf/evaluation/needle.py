@@ -4,7 +4,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -14,9 +14,9 @@ from tqdm.auto import tqdm
 
 from .asking import Examiner, Verdict
 from .decoding import GreedyReader
-from .haystack import HaystackPlan, NeedleQuestion, build_questions
+from .haystack import CrowdedHaystackError, HaystackPlan, NeedleQuestion, build_questions
 from .needle_task import NeedleTask, ProseNeedleTask
-from .prompting import PromptEncoder, PromptStyle
+from .prompting import NeedleEncoder, PromptStyle
 from .report import NeedleReport, NeedleSample
 from .scoring import SCORING_MODES, ScoringMode
 
@@ -40,7 +40,7 @@ class NeedleGrid:
             (at the nearest sentence border). With more, one computation of a haystack serves several needles, each
             within 0.1 (or half the distance between two depths) of its cell's depth; a question never sees another
             one. That is a different test: the haystack holds the other needles too. Where the density of facts is
-            set, the number is lowered at lengths that have fewer facts.
+            set, the number is lowered at lengths that have fewer facts; crowded needles are divided among haystacks.
         distractors_per_64_tokens (`float`, *optional*, defaults to 0.0):
             Facts of the same form in every 64 tokens, needles included.
         max_distractors (`int`, *optional*): Upper bound on the distractor facts of one haystack.
@@ -121,10 +121,27 @@ class NeedleGrid:
         ]
 
 
-def iterate_haystacks(encoder: PromptEncoder, grid: NeedleGrid, context_length: int) -> Iterator[list[NeedleQuestion]]:
-    """Build the haystacks of one length, one after the other; each item holds the questions about one haystack."""
+def iterate_haystacks(encoder: NeedleEncoder, grid: NeedleGrid, context_length: int) -> Iterator[list[NeedleQuestion]]:
+    """
+    Build the haystacks of one length, one after the other; each item holds the questions about one haystack.
+
+    Where the needles of one haystack crowd each other out of their depth cells, they are divided among more haystacks.
+    """
     for index, plan in enumerate(grid.plans(context_length)):
-        yield build_questions(encoder, plan, np.random.default_rng([grid.seed, context_length, index]))
+        yield from _divided(encoder, plan, [grid.seed, context_length, index])
+
+
+def _divided(encoder: NeedleEncoder, plan: HaystackPlan, seed: list[int]) -> Iterator[list[NeedleQuestion]]:
+    try:
+        yield build_questions(encoder, plan, np.random.default_rng(seed))
+    except CrowdedHaystackError:
+        half = len(plan.needle_depths) // 2
+        if half == 0:
+            # Alone it stands at the sentence border nearest to its depth, as near as this text allows.
+            yield build_questions(encoder, replace(plan, tolerance=0.0), np.random.default_rng(seed))
+            return
+        for part, depths in enumerate((plan.needle_depths[:half], plan.needle_depths[half:])):
+            yield from _divided(encoder, replace(plan, needle_depths=depths), [*seed, part])
 
 
 def evaluate_needle(
@@ -164,7 +181,7 @@ def evaluate_needle(
             and the prompt style do not go together.
     """
     task = ProseNeedleTask() if task is None else task
-    encoder = PromptEncoder(tokenizer, task, prompt_style)
+    encoder = NeedleEncoder(tokenizer, task, prompt_style)
     window = _window(model)
     beyond = [length for length in grid.context_lengths if window is not None and length > window]
     if beyond:

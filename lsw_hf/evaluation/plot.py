@@ -80,27 +80,42 @@ def _draw(
     windows: list[int | None],
 ) -> None:
     """The figure of one or two reports: panels, shared labels, one colour bar."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'lsw-hf[plot]'") from error
     rows = max(len({cell.depth for cell in report.cells}) for report in reports)
     height = 1.75 + 0.36 * max(rows, 3) + (0.3 if title else 0.0)
     width = _WIDTH if len(reports) == 2 else 0.62 * _WIDTH
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(reports), squeeze=False)[0]
+    figure, *panels = new_figure(width, height, panels=len(reports))
     images = [_draw_panel(*parts) for parts in zip(panels, reports, labels, strict=True)]
     marks = [_mark_window(*parts) for parts in zip(panels, reports, windows, strict=True)]
     note = " (dashed: end of the model's window)" if any(marks) else ""
     panels[0].set_ylabel("depth of the needle\n(0 = beginning)", fontsize=10)
     figure.supxlabel(f"context length in tokens{note}", fontsize=10)
-    bar = figure.colorbar(images[0], ax=list(panels), fraction=0.03, pad=0.02, ticks=[0, 25, 50, 75, 100])
+    bar = figure.colorbar(images[0], ax=panels, fraction=0.03, pad=0.02, ticks=[0, 25, 50, 75, 100])
     bar.set_label("accuracy (%)", fontsize=10)
     bar.ax.tick_params(labelsize=9)
     if title:
         figure.suptitle(title, fontsize=12, fontweight="bold")
+    save_figure(figure, path)
+
+
+def new_figure(width: float, height: float, panels: int = 1) -> tuple[Any, ...]:
+    """
+    A figure of `width` x `height` inches and its panels side by side, without touching matplotlib's global state.
+
+    Raises:
+        `ImportError`: if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'lsw-hf[plot]'") from error
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, *figure.subplots(1, panels, squeeze=False)[0]
+
+
+def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a figure under a temporary name, then rename; the ending of `path` decides the format."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")

@@ -10,12 +10,11 @@ PromptStyle = Literal["auto", "plain", "chat"]
 
 class PromptEncoder:
     """
-    Turns haystacks and facts into prompts of one tokenizer, and counts them. Text decides, the tokenizer counts: the
-    ids of a prompt are always the tokenizer's ids of its whole text.
+    Turns prompts into the ids that a model sees. Text decides, the tokenizer counts: the ids of a prompt are always
+    the tokenizer's ids of its whole text.
 
     Args:
         tokenizer ([`PreTrainedTokenizerBase`]): The model's tokenizer.
-        task ([`NeedleTask`]): Gives the words around the haystack.
         style (`str`, *optional*, defaults to `"auto"`):
             `"plain"` encodes the prompt with the tokenizer's special tokens, `"chat"` wraps it as one user turn of the
             chat template, `"auto"` is chat if the tokenizer has a template.
@@ -24,7 +23,7 @@ class PromptEncoder:
         `ValueError`: for an unknown style, or `"chat"` without a chat template.
     """
 
-    def __init__(self, tokenizer: Any, task: NeedleTask, style: PromptStyle = "auto") -> None:
+    def __init__(self, tokenizer: Any, style: PromptStyle = "auto") -> None:
         if style not in ("auto", "plain", "chat"):
             raise ValueError(f"prompt_style must be 'auto', 'plain' or 'chat'; got {style!r}")
         has_template = getattr(tokenizer, "chat_template", None) is not None
@@ -34,21 +33,18 @@ class PromptEncoder:
                 "Set tokenizer.chat_template, or use prompt_style='plain' for a base model"
             )
         self.tokenizer = tokenizer
-        self.task = task
         self.style = ("chat" if has_template else "plain") if style == "auto" else style
-        self._sizes: dict[str, int] = {}
 
-    def text(self, haystack: str, fact: NeedleFact) -> str:
-        """The whole prompt as text, up to where the model continues."""
-        prompt = self.task.prompt(haystack, fact.question)
+    def wrap(self, prompt: str, answer_prefix: str = "", separator: str = " ") -> str:
+        """The text that the model sees: the prompt in its template, then the given beginning of the answer."""
         if self.style == "chat":
             turns = [{"role": "user", "content": prompt}]
-            prompt = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            return prompt + fact.answer_prefix
-        return f"{prompt} {fact.answer_prefix}" if fact.answer_prefix else prompt
+            text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            return str(text) + answer_prefix
+        return f"{prompt}{separator}{answer_prefix}" if answer_prefix else prompt
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of a whole prompt, as the model sees them. A closing EOS that the tokenizer adds is dropped."""
+        """Token ids of a wrapped prompt. A closing end-of-sequence token that the tokenizer adds is dropped."""
         ids = self.tokenizer(text, add_special_tokens=self.style == "plain", verbose=False)["input_ids"]
         return list(ids[: len(ids) - self._added_eos(ids, text)])
 
@@ -61,13 +57,34 @@ class PromptEncoder:
         """Index of the first token at or after each character position; `None` if the tokenizer has no offsets."""
         if not self.tokenizer.is_fast:
             return None
-        encoded = self.tokenizer(text, add_special_tokens=self.style == "plain", return_offsets_mapping=True)
+        special = self.style == "plain"
+        encoded = self.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
         # The end of a token is above the position of every character before it, also where a token owns the space
         # in front of its word; special tokens have the empty span (0, 0).
         ends = [end for _, end in encoded["offset_mapping"]]
         for index in range(1, len(ends)):
             ends[index] = max(ends[index], ends[index - 1])
         return [bisect_left(ends, position + 1) for position in positions]
+
+
+class NeedleEncoder(PromptEncoder):
+    """
+    Turns haystacks and facts of one task into prompts, and counts their parts.
+
+    Args:
+        tokenizer ([`PreTrainedTokenizerBase`]): The model's tokenizer.
+        task ([`NeedleTask`]): Gives the words around the haystack.
+        style (`str`, *optional*, defaults to `"auto"`): As in [`PromptEncoder`].
+    """
+
+    def __init__(self, tokenizer: Any, task: NeedleTask, style: PromptStyle = "auto") -> None:
+        super().__init__(tokenizer, style)
+        self.task = task
+        self._sizes: dict[str, int] = {}
+
+    def text(self, haystack: str, fact: NeedleFact) -> str:
+        """The whole prompt as text, up to where the model continues."""
+        return self.wrap(self.task.prompt(haystack, fact.question), fact.answer_prefix, self.task.separator)
 
     def sizes(self, pieces: list[str]) -> list[int]:
         """Tokens that each piece adds when it follows another sentence of the haystack."""
@@ -76,6 +93,6 @@ class PromptEncoder:
             anchor = unknown[0]
             alone = len(self.tokenizer(anchor, add_special_tokens=False)["input_ids"])
             joined = [anchor + self.task.separator + piece for piece in unknown]
-            for piece, ids in zip(unknown, self.tokenizer(joined, add_special_tokens=False)["input_ids"], strict=True):
-                self._sizes[piece] = len(ids) - alone
+            encoded = self.tokenizer(joined, add_special_tokens=False)["input_ids"]
+            self._sizes.update({piece: len(ids) - alone for piece, ids in zip(unknown, encoded, strict=True)})
         return [self._sizes[piece] for piece in pieces]

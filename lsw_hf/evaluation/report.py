@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .files import write_text
 from .statistics import wilson_interval
 
 SCHEMA_VERSION = 1
@@ -154,11 +155,7 @@ class NeedleReport:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report as JSON; an existing file is replaced in one step."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        draft.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(draft, target)
+        write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "NeedleReport":

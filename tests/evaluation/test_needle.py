@@ -9,7 +9,7 @@ import torch
 
 from lsw_hf.evaluation import NeedleGrid, NeedleReport, ProseNeedleTask, evaluate_needle
 from lsw_hf.evaluation.needle import iterate_haystacks
-from lsw_hf.evaluation.prompting import PromptEncoder
+from lsw_hf.evaluation.prompting import NeedleEncoder
 
 SHARED = NeedleGrid((131, 257), num_samples=2, questions_per_haystack=5, distractors_per_64_tokens=2.0, seed=3)
 SINGLE = NeedleGrid((97, 130), depths=(0.0, 0.5, 1.0), num_samples=2)
@@ -17,7 +17,7 @@ SINGLE = NeedleGrid((97, 130), depths=(0.0, 0.5, 1.0), num_samples=2)
 
 def naive_answers(model, tokenizer, grid, task, max_new_tokens):
     """Every prompt on its own through `generate`."""
-    encoder = PromptEncoder(tokenizer, task)
+    encoder = NeedleEncoder(tokenizer, task)
     answers = []
     for length in grid.context_lengths:
         for questions in iterate_haystacks(encoder, grid, length):
@@ -79,7 +79,7 @@ def test_prompts_have_exactly_the_length_on_the_axis(tokenizers, word_task, name
     tokenizer = tokenizers[name]
     task = word_task if name.startswith("words") else ProseNeedleTask()
     grid = NeedleGrid((331, 1024), num_samples=2, questions_per_haystack=shared, seed=5)
-    encoder = PromptEncoder(tokenizer, task)
+    encoder = NeedleEncoder(tokenizer, task)
     for length in grid.context_lengths:
         for questions in iterate_haystacks(encoder, grid, length):
             for question in questions:
@@ -96,7 +96,7 @@ def test_prompts_have_exactly_the_length_on_the_axis(tokenizers, word_task, name
 def test_needles_stand_where_the_report_says(words, word_task, density):
     grid = NeedleGrid((300, 701), num_samples=4, questions_per_haystack=10, distractors_per_64_tokens=density, seed=1)
     for length in grid.context_lengths:
-        for questions in iterate_haystacks(PromptEncoder(words, word_task), grid, length):
+        for questions in iterate_haystacks(NeedleEncoder(words, word_task), grid, length):
             for question in questions:
                 tokens = question.prompt.split()  # one token a word; the model sees a BOS before them
                 start = next(
@@ -111,7 +111,7 @@ def test_needles_stand_where_the_report_says(words, word_task, density):
 
 def test_one_needle_stands_at_the_border_nearest_to_its_depth(words, word_task):
     grid = NeedleGrid((403,), depths=(0.0, 0.25, 0.5, 1.0), num_samples=3)
-    for (question,) in iterate_haystacks(PromptEncoder(words, word_task), grid, 403):
+    for (question,) in iterate_haystacks(NeedleEncoder(words, word_task), grid, 403):
         half_a_sentence = 2 / (403 - 3 - 4)
         assert abs(question.depth - question.cell_depth) <= half_a_sentence + 1e-9
         if question.cell_depth in (0.0, 1.0):
@@ -120,10 +120,10 @@ def test_one_needle_stands_at_the_border_nearest_to_its_depth(words, word_task):
 
 def test_density_counts_every_fact(words, word_task):
     grid = NeedleGrid((644,), num_samples=2, questions_per_haystack=5, distractors_per_64_tokens=1.5)
-    for questions in iterate_haystacks(PromptEncoder(words, word_task), grid, 644):
+    for questions in iterate_haystacks(NeedleEncoder(words, word_task), grid, 644):
         assert questions[0].prompt.split().count("Yesterday") == round(1.5 * (644 - 3) / 64)
     few = dataclasses.replace(grid, max_distractors=2)
-    for questions in iterate_haystacks(PromptEncoder(words, word_task), few, 644):
+    for questions in iterate_haystacks(NeedleEncoder(words, word_task), few, 644):
         assert questions[0].prompt.split().count("Yesterday") == 5 + 2
 
 
@@ -134,7 +134,7 @@ def test_short_lengths_share_fewer_questions(word_task):
 
 
 def test_haystacks_depend_on_seed_length_and_number_only(words, word_task):
-    encoder = PromptEncoder(words, word_task)
+    encoder = NeedleEncoder(words, word_task)
     both = NeedleGrid((131, 257), num_samples=3, seed=9)
     alone = NeedleGrid((257,), num_samples=3, seed=9)
     first = [q.prompt for qs in iterate_haystacks(encoder, both, 257) for q in qs]

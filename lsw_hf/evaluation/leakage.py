@@ -1,0 +1,203 @@
+"""Did the model see the test set? The loss differences of Skywork-13B (2310.19341, section 5), with intervals."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .files import write_text
+from .report import SCHEMA_VERSION
+from .token_losses import TokenLosses
+
+# The paper's table on GSM8K: model, Delta1, Delta2. It sets no threshold; clean models stay within 0.06, and those it
+# highlights begin at -0.1 and 0.2: our reading.
+PAPER_TABLE: tuple[tuple[str, float, float], ...] = (
+    ("ChatGLM3-6B", 0.0, 0.21),
+    ("MOSS-7B", 0.02, -0.01),
+    ("InternLM-7B", -0.06, 0.09),
+    ("Qwen-7B", -0.03, 0.43),
+    ("Baichuan2-7B", 0.05, -0.01),
+    ("LLaMA2-13B", 0.03, -0.01),
+    ("Xverse-13B", 0.03, -0.01),
+    ("Baichuan-13B", 0.04, -0.01),
+    ("Baichuan2-13B", -0.03, 0.37),
+    ("Qwen-14B", -0.11, 0.61),
+    ("InternLM-20B", 0.01, 0.11),
+    ("Aquila2-34B", -0.51, 0.39),
+    ("Skywork-13B", 0.01, 0.04),
+)
+LEAK_DELTA1, OVERFIT_DELTA2 = -0.1, 0.2
+
+
+@dataclass(frozen=True)
+class LeakageReport:
+    """
+    The result of [`leakage_test`]. Losses are in nats per token, pooled over a set.
+
+    Args:
+        train_loss, test_loss, reference_loss (`float`): Losses of the three sets.
+        delta1 (`float`): Test minus reference: clearly negative if the model knows the test set.
+        delta2 (`float`): Test minus train: clearly positive if the model knows the training split by heart.
+        delta1_interval, delta2_interval (`tuple[float, float]`): 95 % bootstrap intervals over samples.
+        samples (`tuple[int, int, int]`): Size of train, test and reference set.
+    """
+
+    train_loss: float
+    test_loss: float
+    reference_loss: float
+    delta1: float
+    delta2: float
+    delta1_interval: tuple[float, float]
+    delta2_interval: tuple[float, float]
+    samples: tuple[int, int, int]
+
+    @property
+    def test_leaked(self) -> bool:
+        """Delta1 at most -0.1, and the interval below zero."""
+        return self.delta1 <= LEAK_DELTA1 and self.delta1_interval[1] < 0
+
+    @property
+    def train_overfitted(self) -> bool:
+        """Delta2 at least 0.2, and the interval above zero."""
+        return self.delta2 >= OVERFIT_DELTA2 and self.delta2_interval[0] > 0
+
+    @property
+    def verdict(self) -> str:
+        """The numbers in words."""
+        findings = []
+        if self.test_leaked:
+            findings.append(
+                "the model finds the test set easier than fresh text of its kind: test data may have leaked"
+            )
+        if self.train_overfitted:
+            findings.append("it finds the training split easier than the test split: it was trained on that split")
+        if not findings:
+            findings.append("no sign that the model saw the test set or learnt the training split by heart")
+        return "; ".join(findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data, with the paper's table for comparison."""
+        return {
+            "kind": "leakage",
+            "schema_version": SCHEMA_VERSION,
+            **asdict(self),
+            "test_leaked": self.test_leaked,
+            "train_overfitted": self.train_overfitted,
+            "verdict": self.verdict,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON; an existing file is replaced in one step."""
+        write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+
+    def to_markdown(self) -> str:
+        """The verdict, the numbers, and the paper's table to compare with."""
+        rows = [
+            f"{self.verdict[0].upper()}{self.verdict[1:]}.",
+            "",
+            "| model | Delta1 (test - reference) | Delta2 (test - train) |",
+            "| :--- | ---: | ---: |",
+            f"| **this model** | {_number(self.delta1, self.delta1_interval)} "
+            f"| {_number(self.delta2, self.delta2_interval)} |",
+        ]
+        rows += [f"| {name} (paper, GSM8K) | {first:.2f} | {second:.2f} |" for name, first, second in PAPER_TABLE]
+        return "\n".join(rows)
+
+
+def leakage_test(
+    model: Any,
+    tokenizer: Any,
+    *,
+    train: Sequence[str],
+    test: Sequence[str],
+    reference: Sequence[str],
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> LeakageReport:
+    """
+    Compare the model's loss on a training split, its test split, and fresh text of the same distribution.
+
+    Args:
+        model ([`PreTrainedModel`]): A causal LM.
+        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
+        train (`Sequence[str]`): Samples of the training split, question and answer together.
+        test (`Sequence[str]`): Samples of the test split.
+        reference (`Sequence[str]`): Samples written after them in their style; check them with [`find_overlap`] first.
+        num_resamples (`int`, *optional*, defaults to 2000): Bootstrap resamples of the samples of each set.
+        seed (`int`, *optional*, defaults to 0): Seed of the resampling.
+
+    Returns:
+        [`LeakageReport`]
+
+    Raises:
+        `ValueError`: for a set of fewer than 2 samples, or samples of fewer than 2 tokens.
+    """
+    sets = {"train": train, "test": test, "reference": reference}
+    losses, pooled, resampled = TokenLosses(model), {}, {}
+    generator = np.random.default_rng(seed)
+    for name, samples in sets.items():
+        if len(samples) < 2:
+            raise ValueError(f"the {name} set has {len(samples)} samples; a comparison needs at least 2")
+        rows = [tokenizer(text, verbose=False)["input_ids"] for text in samples]
+        totals = np.array([(float(values.double().sum()), len(values)) for values in losses.of(rows)])
+        pooled[name] = totals[:, 0].sum() / totals[:, 1].sum()
+        draws = generator.integers(len(totals), size=(num_resamples, len(totals)))
+        resampled[name] = totals[:, 0][draws].sum(axis=1) / totals[:, 1][draws].sum(axis=1)
+    first, second = resampled["test"] - resampled["reference"], resampled["test"] - resampled["train"]
+    return LeakageReport(
+        train_loss=float(pooled["train"]),
+        test_loss=float(pooled["test"]),
+        reference_loss=float(pooled["reference"]),
+        delta1=float(pooled["test"] - pooled["reference"]),
+        delta2=float(pooled["test"] - pooled["train"]),
+        delta1_interval=_interval(first),
+        delta2_interval=_interval(second),
+        samples=(len(train), len(test), len(reference)),
+    )
+
+
+def find_overlap(reference: Iterable[str], others: Iterable[str], ngram: int = 8) -> list[tuple[int, str]]:
+    """
+    Samples of a reference set that share a run of words with other texts, and the run: such a set is not fresh.
+
+    Args:
+        reference (`Iterable[str]`): The set to check.
+        others (`Iterable[str]`): Texts it must not repeat: the train and test split.
+        ngram (`int`, *optional*, defaults to 8):
+            Words in a row that count as a copy. Each character of a script without spaces counts as a word.
+
+    Returns:
+        `list[tuple[int, str]]`: Index of the sample, and the first run found.
+    """
+    if ngram < 1:
+        raise ValueError(f"ngram must be at least 1; got {ngram}")
+    seen = {run for text in others for run in _runs(text, ngram)}
+    found = []
+    for index, text in enumerate(reference):
+        run = next((run for run in _runs(text, ngram) if run in seen), None)
+        if run is not None:
+            found.append((index, " ".join(run)))
+    return found
+
+
+def _runs(text: str, ngram: int) -> list[tuple[str, ...]]:
+    words: list[str] = []
+    for word in text.casefold().split():
+        # Chinese, Japanese and Korean characters stand for themselves.
+        if any(ord(char) >= 0x2E80 for char in word):
+            words += list(word)
+        else:
+            words.append(word.strip(".,;:!?\"'()"))
+    return [tuple(words[start : start + ngram]) for start in range(len(words) - ngram + 1)]
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _number(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"

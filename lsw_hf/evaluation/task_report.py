@@ -1,0 +1,142 @@
+"""What a task evaluation found: scores by task and length, and the length up to which they hold."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .files import write_text
+from .report import SCHEMA_VERSION
+from .statistics import mean, wilson_interval
+
+# RULER (2404.06654, section 4): the score of Llama2-7B at its own 4K, in percent.
+RULER_THRESHOLD = 85.6
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """
+    One question and its score.
+
+    Args:
+        task (`str`): Name of the family.
+        context_length (`int`): Most tokens of prompt and answer.
+        prompt_tokens (`int`): Tokens of the prompt, exact.
+        question (`str`): The end of the prompt.
+        expected (`tuple[str, ...]`): The answers.
+        answered (`str`): What the model said.
+        score (`float`): Share of the answers that were given, or 0 or 1; in [0, 1].
+        detail (`dict`, *optional*): Where the evidence stood, and the like.
+    """
+
+    task: str
+    context_length: int
+    prompt_tokens: int
+    question: str
+    expected: tuple[str, ...]
+    answered: str
+    score: float
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """
+    The result of [`evaluate_tasks`].
+
+    Args:
+        suite (`dict`): Fields of the [`TaskSuite`] and the names of the tasks.
+        outcomes (`tuple[TaskOutcome, ...]`): Every question with its answer.
+        settings (`dict`): Circumstances: `prompt_style`, `max_position_embeddings`, `model`, `seconds`.
+    """
+
+    suite: dict[str, Any]
+    outcomes: tuple[TaskOutcome, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def scores(self, task: str, context_length: int) -> list[float]:
+        """Scores of one task at one length, in [0, 1]."""
+        return [
+            outcome.score
+            for outcome in self.outcomes
+            if outcome.task == task and outcome.context_length == context_length
+        ]
+
+    def average(self, context_length: int) -> float:
+        """Mean of the task means at one length, in percent, as RULER averages."""
+        means = [mean(self.scores(task, context_length)) for task in self.suite["tasks"]]
+        return 100 * mean(means)
+
+    def effective_length(self, threshold: float | None = None) -> int | None:
+        """
+        The longest length whose average reaches the threshold, `None` if none does.
+
+        Args:
+            threshold (`float`, *optional*):
+                Percent; defaults to RULER's 85.6. To hold a model against itself, as NoLiMa (2502.05167) does, give
+                85 % of its average at the shortest length.
+        """
+        limit = RULER_THRESHOLD if threshold is None else threshold
+        passed = [length for length in self.suite["context_lengths"] if self.average(length) >= limit]
+        return max(passed, default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data."""
+        lengths = self.suite["context_lengths"]
+        cells = []
+        for task in self.suite["tasks"]:
+            for length in lengths:
+                scores = self.scores(task, length)
+                cell = {"task": task, "context_length": length, "samples": len(scores), "score": mean(scores)}
+                cells.append(cell | {"interval": list(wilson_interval(sum(scores), len(scores)))})
+        return {
+            "kind": "tasks",
+            "schema_version": SCHEMA_VERSION,
+            "averages": {str(length): self.average(length) for length in lengths},
+            "effective_length": self.effective_length(),
+            "cells": cells,
+            "suite": self.suite,
+            "settings": self.settings,
+            "samples": [asdict(outcome) | {"expected": list(outcome.expected)} for outcome in self.outcomes],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "TaskReport":
+        """The inverse of [`~TaskReport.to_dict`]."""
+        if data.get("kind") != "tasks" or data.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"this is not a task report of schema version {SCHEMA_VERSION}: kind {data.get('kind')!r}, "
+                f"schema_version {data.get('schema_version')!r}"
+            )
+        outcomes = tuple(TaskOutcome(**sample | {"expected": tuple(sample["expected"])}) for sample in data["samples"])
+        return cls(suite=data["suite"], outcomes=outcomes, settings=data["settings"])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON; an existing file is replaced in one step."""
+        write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "TaskReport":
+        """Read a report that [`~TaskReport.save`] wrote."""
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+    def to_markdown(self) -> str:
+        """A table task x length of scores in percent with half their 95 % interval, averages below."""
+        lengths = self.suite["context_lengths"]
+        rows = [["task", *(f"{length:,}" for length in lengths)], [":---", *(["---:"] * len(lengths))]]
+        for task in self.suite["tasks"]:
+            row = [task]
+            for length in lengths:
+                scores = self.scores(task, length)
+                low, high = wilson_interval(sum(scores), len(scores))
+                row.append(f"{100 * mean(scores):.1f} ± {50 * (high - low):.1f}")
+            rows.append(row)
+        rows.append(["average", *(f"{self.average(length):.1f}" for length in lengths)])
+        table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        effective = self.effective_length()
+        verdict = f"{effective:,} tokens" if effective else "none of these lengths"
+        return (
+            f"{table}\n\nPercent of the expected answers, {len(self.outcomes):,} questions; ± half a 95 % interval. "
+            f"Effective length by RULER's threshold of {RULER_THRESHOLD}: {verdict}."
+        )

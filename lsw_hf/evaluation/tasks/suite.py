@@ -1,0 +1,172 @@
+"""Running task families at several lengths, and the table that comes out."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..decoding import GreedyReader
+from ..fillers import FillerSource
+from ..prompting import PromptEncoder, PromptStyle
+from ..scoring import match_all, match_any
+from ..task_report import TaskOutcome, TaskReport
+from .aggregation import CommonWordsTask, FrequentWordsTask
+from .paraphrase import ParaphraseTask
+from .retrieval import NeedleRetrievalTask
+from .sample import LongContextTask, TaskSample
+from .tables import TableLookupTask
+from .tracing import VariableTrackingTask
+
+
+@dataclass(frozen=True)
+class TaskSuite:
+    """
+    Lengths and sample counts of a task evaluation.
+
+    Args:
+        context_lengths (`tuple[int, ...]`):
+            Most tokens of prompt and generated answer together, as RULER counts; a prompt stays below by less than
+            one piece of its context.
+        num_samples (`int`, *optional*, defaults to 20): Questions for each task and length.
+        seed (`int`, *optional*, defaults to 0): Question i of a task and length depends on (seed, task name, length,
+        i).
+
+    Raises:
+        `ValueError`: for empty or repeated lengths, lengths or counts below 1.
+    """
+
+    context_lengths: tuple[int, ...]
+    num_samples: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "context_lengths", tuple(int(length) for length in self.context_lengths))
+        if not self.context_lengths:
+            raise ValueError("context_lengths is empty: a suite needs at least one length")
+        if len(set(self.context_lengths)) < len(self.context_lengths) or min(self.context_lengths) < 1:
+            raise ValueError(f"context_lengths are different token counts of at least 1; got {self.context_lengths}")
+        if self.num_samples < 1 or self.seed < 0:
+            raise ValueError(
+                f"num_samples must be at least 1 and seed at least 0; got {self.num_samples}, {self.seed}"
+            )
+
+
+def default_tasks(filler: FillerSource | None = None) -> list[LongContextTask]:
+    """
+    The families that need no data of the user: eight of needles, tracking, two of aggregation, a table, a paraphrase.
+
+    Args:
+        filler ([`FillerSource`], *optional*): Text instead of the built-in prose.
+    """
+    needle = NeedleRetrievalTask
+    return [
+        needle("single_1", haystack="noise"),
+        needle("single_2", filler=filler),
+        needle("single_3", form="codes", filler=filler),
+        needle("multikey_1", num_keys=4, filler=filler),
+        needle("multikey_2", haystack="needles"),
+        needle("multikey_3", haystack="needles", form="codes"),
+        needle("multivalue", num_values=4, filler=filler),
+        needle("multiquery", num_keys=4, num_queries=4, filler=filler),
+        VariableTrackingTask(),
+        CommonWordsTask(),
+        FrequentWordsTask(),
+        TableLookupTask(),
+        ParaphraseTask(filler=filler),
+    ]
+
+
+def iterate_samples(
+    task: LongContextTask, encoder: PromptEncoder, suite: TaskSuite, context_length: int
+) -> Iterator[TaskSample]:
+    """The questions of one task at one length, one after the other."""
+    for index in range(suite.num_samples):
+        # A checksum and not hash(): strings hash differently in every process.
+        seed = [suite.seed, crc32(task.name.encode()), context_length, index]
+        yield task.sample(encoder, context_length, np.random.default_rng(seed))
+
+
+def evaluate_tasks(
+    model: Any,
+    tokenizer: Any,
+    suite: TaskSuite,
+    tasks: Sequence[LongContextTask] | None = None,
+    *,
+    prompt_style: PromptStyle = "auto",
+    progress: bool = True,
+) -> TaskReport:
+    """
+    Put the questions of several task families to a model and score its greedy answers.
+
+    Args:
+        model ([`PreTrainedModel`]): A causal LM; evaluated in eval mode, and returned to its mode.
+        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
+        suite ([`TaskSuite`]): Lengths and counts.
+        tasks (`Sequence[LongContextTask]`, *optional*): Families; defaults to [`default_tasks`].
+        prompt_style (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"chat"`, or chat if there is a template.
+        progress (`bool`, *optional*, defaults to `True`): Show a bar on a terminal.
+
+    Returns:
+        [`TaskReport`]: Scores are shares of the expected answers that were given (RULER's `string_match_all`), or
+        whether one of the accepted answers was given (`string_match_part`).
+
+    Raises:
+        `ValueError`: for two tasks of one name, a length that a task does not fit into, or logits that are not finite.
+    """
+    tasks = default_tasks() if tasks is None else list(tasks)
+    names = [task.name for task in tasks]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"tasks need different names, and at least one task; got {names}")
+    encoder, started = PromptEncoder(tokenizer, prompt_style), time.perf_counter()
+    was_training = model.training
+    model.eval()
+    outcomes: list[TaskOutcome] = []
+    total = len(tasks) * suite.num_samples * sum(suite.context_lengths)
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {postfix}"
+    try:
+        with tqdm(total=total, desc="tasks", bar_format=layout, disable=None if progress else True) as bar:
+            for task in tasks:
+                reader = GreedyReader(model, max_new_tokens=task.max_new_tokens)
+                for length in suite.context_lengths:
+                    bar.set_postfix_str(f"{task.name}, {length:,} tokens")
+                    for sample in iterate_samples(task, encoder, suite, length):
+                        outcomes.append(_answer(reader, tokenizer, task.name, length, sample))
+                        bar.update(length)
+    finally:
+        model.train(was_training)
+    window = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    settings = {
+        "prompt_style": encoder.style,
+        "max_position_embeddings": window,
+        "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    fields = asdict(suite) | {"context_lengths": list(suite.context_lengths), "tasks": names}
+    return TaskReport(suite=fields, outcomes=tuple(outcomes), settings=settings)
+
+
+def _answer(reader: GreedyReader, tokenizer: Any, name: str, length: int, sample: TaskSample) -> TaskOutcome:
+    """One question put and scored."""
+    (answer,) = reader.answer([sample.input_ids])
+    text = tokenizer.decode(answer, skip_special_tokens=True)
+    score = match_all(sample.expected, text) if sample.match == "all" else match_any(sample.expected, text)
+    return TaskOutcome(
+        task=name,
+        context_length=length,
+        prompt_tokens=len(sample.input_ids),
+        question=_closing(sample.text),
+        expected=sample.expected,
+        answered=text,
+        score=score,
+        detail=sample.detail,
+    )
+
+
+def _closing(text: str, characters: int = 300) -> str:
+    """The end of a prompt, where the question stands."""
+    question = text.rfind("Question:")
+    return text[question:] if question >= 0 and len(text) - question <= characters else text[-characters:]
