@@ -1,4 +1,12 @@
-"""Legacy Skywork-13B folders as stock Llama checkpoints, or as ours: streamed, checked, reported."""
+"""Legacy Skywork-13B folders as stock Llama checkpoints, or as ours: streamed, checked, reported.
+
+What is known of the real files comes from the published architecture and from converters of others, and is what the
+tests' generated folders look like. On first contact with the real ones, look at the report for: fields of the config
+that were left out (one of them could change the network), the frequencies stored with the weights (they are compared
+with the base, and a disagreement stops the conversion), rows beyond the tokenizer's pieces (chat checkpoints may have
+trained rows for the chat tokens already, in the order [USER], [BOT], [SEP]), and compare a greedy answer of the result
+with a published one.
+"""
 
 from __future__ import annotations
 

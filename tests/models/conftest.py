@@ -141,7 +141,9 @@ def forward_oracle():
 def make_model():
     def make(**changes) -> LongSkyworkForCausalLM:
         torch.manual_seed(11)
-        return LongSkyworkForCausalLM(LongSkyworkConfig(**SHAPE | changes)).eval()
+        model = LongSkyworkForCausalLM(LongSkyworkConfig(**SHAPE | changes)).eval()
+        model.generation_config.eos_token_id = None  # a random model may say it at any time
+        return model
 
     return make
 

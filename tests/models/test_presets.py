@@ -62,7 +62,8 @@ def test_each_layer_more_keeps_one_layer_input_more(make_model, checkpoint_layer
 
     config = make_model().config
     per_layer = estimate_memory(config, 501, batch_size=2, dtype=torch.float32).checkpoints / config.num_hidden_layers
-    assert (kept(5) - kept(2)) / 3 == pytest.approx(per_layer, rel=0.02)
+    # and the state of the random generator, for dropout to be the same when the layer runs again
+    assert (kept(5) - kept(2)) / 3 == per_layer + torch.get_rng_state().nbytes
 
 
 def test_a_preset_takes_changes_and_is_not_changed_by_them():

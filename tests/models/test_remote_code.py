@@ -45,7 +45,6 @@ def folders(make_model, ropes, word_tokenizer, tmp_path):
         for name in names:
             extra = {"attention_temperature_slope": 0.3} if name == names[-1] else {}
             model, folder = make_model(rope_parameters=ropes[name], **extra), tmp_path / name
-            model.generation_config.eos_token_id = None
             model.save_pretrained(folder)
             word_tokenizer.save_pretrained(folder)
             # transformers 4.57 does not know the class name that later ones write for the very same tokenizer
