@@ -55,8 +55,8 @@ class TinySettings:
 
     pretraining_steps: int = 150
     interleaved_steps: int = 40
-    dialogue_steps: int = 150
-    table_steps: int = 20
+    dialogue_steps: int = 200
+    table_steps: int = 30
     row_length: int = _ROW
     table_length: int = _TABLE
     num_samples: int = 100

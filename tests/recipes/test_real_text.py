@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from lsw_hf.cli import main
 from lsw_hf.data.documents import load_documents
+from lsw_hf.recipes.tiny_model import initialize_for_induction
 from lsw_hf.training.continual_pretraining import ContinualPretrainingConfig, ContinualPretrainingTrainer
 
 WINDOW, TARGET = 256, 2_048
@@ -42,13 +43,15 @@ def train_tokenizer(folder):
 def train_base(tokenizer, folder, output):
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=96, intermediate_size=192, num_hidden_layers=2, num_attention_heads=3,
-        num_key_value_heads=3, max_position_embeddings=WINDOW, tie_word_embeddings=True, initializer_range=0.05,
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=4, max_position_embeddings=WINDOW, tie_word_embeddings=True, initializer_range=0.05,
         bos_token_id=0, eos_token_id=0, pad_token_id=0,
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
+    # From this start a model learns within a minute to copy from its context, as code repeats its names; without that
+    # its loss hardly depends on what lies far back, and nothing could be lost or won there.
+    model = initialize_for_induction(LlamaForCausalLM(config), seed=0)
     args = ContinualPretrainingConfig(
-        str(output / "trainer"), max_length=WINDOW, max_steps=200, per_device_train_batch_size=8, learning_rate=3e-3,
+        str(output / "trainer"), max_length=WINDOW, max_steps=120, per_device_train_batch_size=16, learning_rate=2e-3,
         documents_per_window=1, chunks_per_document=1, lr_scheduler_type="cosine", warmup_steps=10, bf16=False,
         report_to="none", save_strategy="no", logging_steps=50, dataloader_pin_memory=False, disable_tqdm=True,
     )  # fmt: skip
@@ -85,18 +88,18 @@ def test_extension_lowers_the_loss_beyond_the_window(tmp_path, capsys):
     words = [
         "--model", str(tmp_path / "base"), "--documents", str(corpus), "--output-dir", str(tmp_path / "run"),
         "--context-length", str(TARGET), "--stages", "continual_pretraining", "--needle", "false",
-        "--continual_pretraining.max_steps", "40", "--continual_pretraining.per_device_train_batch_size", "2",
+        "--continual_pretraining.max_steps", "30", "--continual_pretraining.per_device_train_batch_size", "2",
         "--continual_pretraining.learning_rate", "1e-3", "--continual_pretraining.warmup_steps", "4",
         "--continual_pretraining.dataloader_pin_memory", "false",
     ]  # fmt: skip
-    assert main([*words, "--plan"]) == 0
+    assert main(["train", *words, "--plan"]) == 0
     assert not (tmp_path / "run").exists()
-    assert main(words) == 0
+    assert main(["train", *words]) == 0
     extended = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
     assert type(extended) is LlamaForCausalLM
     after = loss_beyond_the_window(extended, tokenizer, texts)
     with capsys.disabled():
         print(f"\nloss at positions {WINDOW} to {TARGET}: {before:.3f} before, {after:.3f} after")
-    assert after < before - 0.5
+    assert after < before - 0.4
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert report["stages"][0]["tokens"] == 40 * 2 * TARGET
+    assert report["stages"][0]["tokens"] == 30 * 2 * TARGET
