@@ -10,6 +10,7 @@ import torch
 from ..context.verification import verify_context
 from .checkpoints import last_complete_checkpoint, make_resumable
 from .losses import labelled_columns, labelled_cross_entropy
+from .skipped_positions import probe_first_batch
 
 # Above this size the logits of the labelled positions are left to TRL's tiled head, which is slower on a CPU but
 # bounded.
@@ -29,12 +30,16 @@ class LongContextTrainerMixin:
     * On a CPU the loss asks the model for logits at the labelled positions only (`logits_to_keep`) instead of TRL's
       fused head, a GPU kernel whose CPU fallback scores every position in large tiles. Value and gradient are the
       same. On other devices TRL's head is used as it is.
+    * With skipped positions, a token before a skip must change the model's output behind it, on the user's own model,
+      backend and rows ([`assert_cross_skip_attention`]).
     * Training stops at the first loss that is NaN or infinite, naming the step.
     """
 
     def _check_before_training(self) -> None:
         model = self.accelerator.unwrap_model(self.model)
         verify_context(model=model)
+        if getattr(self.args, "strategy", "none") != "none":
+            probe_first_batch(self)
         self._labelled_correct, self._labelled_count = 0, 0
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:

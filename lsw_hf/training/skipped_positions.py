@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
+from ..data.attention import assert_cross_skip_attention, check_attention_backend
 from ..data.collators import DataCollatorForSkipAlign
 
 
@@ -69,7 +71,27 @@ def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> N
         packed=trainer.padding_free,
         pad_to_multiple_of=args.pad_to_multiple_of,
     )
+    check_attention_backend(trainer.model, packed=trainer.padding_free and args.strategy != "none")
     trainer.add_callback(EpochOfPositions(trainer.data_collator))
+
+
+def probe_first_batch(trainer: Any) -> None:
+    """Proves on a real batch of the run that attention crosses skips, see [`assert_cross_skip_attention`].
+
+    The batch is collated from the first rows of the prepared dataset, not drawn from the training data loader, so that
+    neither its order nor its random state moves.
+
+    Args:
+        trainer ([`~trl.SFTTrainer`]):
+            A trainer with the collator of [`install_skip_collator`].
+
+    Raises:
+        `ValueError`: with the remedy, if the model, its backend or the batch would train with the method off.
+    """
+    rows = list(islice(iter(trainer.train_dataset), 2))
+    columns = ("input_ids", "labels", "seq_lengths")
+    batch = trainer.data_collator([{key: row[key] for key in columns if key in row} for row in rows])
+    assert_cross_skip_attention(trainer.accelerator.unwrap_model(trainer.model), batch)
 
 
 def token_ids(tokens: list[str] | None, tokenizer: PreTrainedTokenizerBase) -> list[int] | None:

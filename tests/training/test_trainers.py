@@ -93,12 +93,13 @@ def test_skipped_rows_reach_the_model(tiny_llama, tiny_tokenizer, rows, argument
 def test_each_epoch_draws_other_positions(tiny_llama, tiny_tokenizer, rows, arguments):
     extend_context(tiny_llama, context_length=512)
     seen = {}
-    tiny_llama.model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.setdefault(kwargs["input_ids"].sum().item(), []).append(
-            kwargs["position_ids"].clone()
-        ),
-        with_kwargs=True,
-    )
+
+    def record(module, args, kwargs):
+        if module.training:  # not the probe before training
+            key = kwargs["input_ids"].sum().item()
+            seen.setdefault(key, []).append(kwargs["position_ids"].clone())
+
+    tiny_llama.model.register_forward_pre_hook(record, with_kwargs=True)
     args = arguments(SkipAlignConfig, skip_probability=1.0, per_device_train_batch_size=1, max_steps=12, max_length=64)
     SkipAlignTrainer(tiny_llama, args, train_dataset=rows, processing_class=tiny_tokenizer).train()
     assert all(len(positions) == 2 for positions in seen.values())
@@ -218,3 +219,44 @@ def test_an_extended_model_resumes(tiny_llama, tiny_tokenizer, rows, arguments, 
     trainer(stopped).train(resume_from_checkpoint=True if resume is True else str(checkpoint))
     for expected, found in zip(whole.parameters(), stopped.parameters(), strict=True):
         assert torch.equal(expected, found)
+
+
+def test_training_does_not_start_with_attention_cut_at_skips(tiny_llama, tiny_tokenizer, rows, arguments, monkeypatch):
+    """A collator that forgets its mask leaves the loss healthy and the method off; the probe before training sees
+    it."""
+    extend_context(tiny_llama, context_length=512)
+    args = arguments(SkipAlignConfig, skip_probability=1.0, max_length=64)
+    trainer = SkipAlignTrainer(tiny_llama, args, train_dataset=rows, processing_class=tiny_tokenizer)
+    collate = trainer.data_collator
+
+    def without_mask(examples):
+        return {key: value for key, value in collate(examples).items() if key != "attention_mask"}
+
+    trainer.data_collator = without_mask
+    with pytest.raises(ValueError, match="Attention is cut at skipped positions"):
+        trainer.train()
+
+
+def test_packed_skips_are_refused_on_stock_attention(tiny_llama, tiny_tokenizer, rows, arguments):
+    extend_context(tiny_llama, context_length=512)
+    args = arguments(SkipAlignConfig, packing=True, max_length=64)
+    with pytest.raises(ValueError, match=r"cannot carry packed dialogues.*set_attn_implementation"):
+        SkipAlignTrainer(tiny_llama, args, train_dataset=rows, processing_class=tiny_tokenizer)
+
+
+def test_packed_skips_train_on_our_attention(tiny_llama, tiny_tokenizer, rows, arguments):
+    """Packed and unpacked rows give the same first loss: each dialogue keeps its own positions and its own context."""
+    extend_context(tiny_llama, context_length=512)
+    losses = []
+    for packing in (False, True):
+        model = copy.deepcopy(tiny_llama)
+        if packing:
+            model.set_attn_implementation("lsw_sdpa")
+        args = arguments(
+            SkipAlignConfig, packing=packing, max_length=64, max_steps=1, skip_probability=1.0,
+            per_device_train_batch_size=6,
+        )  # fmt: skip
+        trainer = SkipAlignTrainer(model, args, train_dataset=rows, processing_class=tiny_tokenizer)
+        trainer.train()
+        losses.append(trainer.state.log_history[0]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
