@@ -10,7 +10,7 @@ things help:
 - [`assert_cross_skip_attention`], which changes tokens and looks at what changes with them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -154,14 +154,14 @@ AttentionInterface.register(PACKED_ATTENTION, lsw_sdpa_attention)
 AttentionMaskInterface.register(PACKED_ATTENTION, lsw_sdpa_mask)
 
 
-def attention_backend(model: nn.Module) -> str:
+def attention_backend(model: PreTrainedModel) -> str:
     """Returns the name of the attention implementation that the text layers of `model` run."""
     config = model.config
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     return text._attn_implementation or "eager"
 
 
-def check_attention_backend(model: nn.Module, *, packed: bool) -> None:
+def check_attention_backend(model: PreTrainedModel, *, packed: bool) -> None:
     """Refuses an attention backend that would cut attention at skips.
 
     Args:
@@ -191,7 +191,7 @@ class CrossSkipAttention(NamedTuple):
     across_documents: float | None
 
 
-def assert_cross_skip_attention(model: nn.Module, batch: Mapping[str, Any]) -> CrossSkipAttention:
+def assert_cross_skip_attention(model: PreTrainedModel, batch: Mapping[str, Any]) -> CrossSkipAttention:
     """Proves on the user's own model, backend and batch that attention crosses skips and stays within documents.
 
     The tokens in front of a skip are replaced; final hidden states behind it must change, those of all other
@@ -245,7 +245,7 @@ def assert_cross_skip_attention(model: nn.Module, batch: Mapping[str, Any]) -> C
     return CrossSkipAttention(across_skip, max(leaks) if leaks else None)
 
 
-def _probe_inputs(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
+def _probe_inputs(model: PreTrainedModel, batch: Mapping[str, Any]) -> dict[str, Any]:
     if batch.get("position_ids") is None:
         raise ValueError("The batch has no position_ids; it must come from DataCollatorForSkipAlign.")
     device = model.get_input_embeddings().weight.device
@@ -278,22 +278,21 @@ def _choose_skip(position_ids: torch.Tensor, documents: list[tuple[int, int, int
     return row, start, end, skip
 
 
-def _perturbed(model: nn.Module, inputs: dict[str, Any], row: int, start: int, end: int) -> dict[str, Any]:
+def _perturbed(model: PreTrainedModel, inputs: dict[str, Any], row: int, start: int, end: int) -> dict[str, Any]:
     """Returns the inputs with other tokens in [start, end) of `row`."""
     ids = inputs["input_ids"].clone()
     ids[row, start:end] = (ids[row, start:end] + 1) % model.get_input_embeddings().weight.shape[0]
     return {**inputs, "input_ids": ids}
 
 
-def _hidden_states(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+def _hidden_states(model: PreTrainedModel, inputs: dict[str, Any]) -> torch.Tensor:
     # Not the logits: over a long batch they can be a hundred times larger than the hidden states they come from.
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
-    backbone: Callable[..., Any] = getattr(model, "base_model", model)
-    return backbone(**inputs, use_cache=False).last_hidden_state
+    return model.base_model(**inputs, use_cache=False).last_hidden_state
 
 
 @contextmanager
-def _quiet(model: nn.Module) -> Iterator[None]:
+def _quiet(model: PreTrainedModel) -> Iterator[None]:
     """Evaluation mode inside; the modes of all modules and the random state come back afterwards."""
     modes = {module: module.training for module in model.modules()}
     device = model.get_input_embeddings().weight.device

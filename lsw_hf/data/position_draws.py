@@ -76,23 +76,36 @@ def keyed_subsets(
         `tuple` of two int64 arrays of shape `(sizes.sum(),)`: the row, and the value; sorted by row, then by value.
     """
     sizes, highs = np.asarray(sizes, dtype=np.int64), np.asarray(highs, dtype=np.int64)
+    # Redrawing what is taken already would go on for long where most values are wanted: there, rank them all.
+    dense = 2 * sizes > highs
     rows = np.repeat(np.arange(len(sizes)), sizes)
     values = np.empty(len(rows), dtype=np.int64)
-    ends = np.cumsum(sizes)
-    dense = 2 * sizes > highs
-    for row in np.flatnonzero(dense):
-        # More than half of the values: rank them all, since redrawing what is taken already would go on for long.
-        priority = keyed_uniform(keys[row : row + 1], counter + np.arange(highs[row]))
-        values[ends[row] - sizes[row] : ends[row]] = np.sort(np.argsort(priority)[: sizes[row]])
-
-    order = np.arange(len(rows)) - np.repeat(ends - sizes, sizes)
-    redrawn = ~dense[rows]
-    while redrawn.any():
-        values[redrawn] = keyed_integers(keys[rows[redrawn]], counter + order[redrawn], highs[rows[redrawn]] - 1)
-        # Keep one of equal values and draw the others again. No value is treated unlike another, so neither is a
-        # subset.
-        values = values[np.lexsort((values, rows))]
-        redrawn = np.zeros(len(rows), dtype=bool)
-        redrawn[1:] = (values[1:] == values[:-1]) & (rows[1:] == rows[:-1])
-        counter += int(sizes.max())
+    values[dense[rows]] = _ranked_subsets(keys[dense], counter, sizes[dense], highs[dense])
+    sparse = np.flatnonzero(~dense)
+    values[~dense[rows]] = _redrawn_subsets(keys[sparse], counter, sizes[sparse], highs[sparse])
     return rows, values
+
+
+def _ranked_subsets(keys: np.ndarray, counter: int, sizes: np.ndarray, highs: np.ndarray) -> np.ndarray:
+    """Gives each value of each row a random priority and keeps the best `size` of a row."""
+    rows = np.repeat(np.arange(len(highs)), highs)
+    values = np.arange(len(rows)) - np.repeat(np.cumsum(highs) - highs, highs)
+    chosen = np.zeros(len(rows), dtype=bool)
+    # Sorted by row first, so `values` counts ranks as well.
+    chosen[np.lexsort((keyed_uniform(keys[rows], counter + values), rows))] = values < np.repeat(sizes, highs)
+    return values[chosen]
+
+
+def _redrawn_subsets(keys: np.ndarray, counter: int, sizes: np.ndarray, highs: np.ndarray) -> np.ndarray:
+    """Draws values, keeps one of equal ones and draws the others again; no value is treated unlike another."""
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    values = np.empty(len(rows), dtype=np.int64)
+    again = np.ones(len(rows), dtype=bool)
+    while again.any():
+        values[again] = keyed_integers(keys[rows[again]], counter + order[again], highs[rows[again]] - 1)
+        values = values[np.lexsort((values, rows))]
+        again[1:] = (values[1:] == values[:-1]) & (rows[1:] == rows[:-1])
+        again[:1] = False
+        counter += int(sizes.max())
+    return values

@@ -37,7 +37,7 @@ from .position_borders import (
     index_in_row,
     jumps_of,
 )
-from .position_draws import keyed_integers, keyed_uniform, row_keys
+from .position_draws import keyed_integers, keyed_subsets, keyed_uniform, row_keys
 
 Strategy = Literal["skip_all", "skip_inner", "skip_outer", "none", "pose", "cream", "long_recipe", "random"]
 Split = Literal["cuts", "equal", "independent"]
@@ -52,8 +52,8 @@ ALLOWED_BORDERS: dict[str, tuple[int, ...]] = {
 }
 DEFAULT_MAX_SKIPS = 16
 
-# Counters of the keyed draws: the first few are one per row, the rest two per border.
-_USE_SKIPS, _NUM_SKIPS, _TOTAL, _PER_BORDER = 0, 1, 2, 16
+# Counters of the keyed draws: the first three are one per row, then one per jump, and an open number for the choice.
+_USE_SKIPS, _NUM_SKIPS, _TOTAL, _PER_JUMP, _CHOICE = 0, 1, 2, 16, 1 << 32
 
 
 @dataclass(frozen=True)
@@ -143,13 +143,13 @@ class PositionSampler:
         order = index_in_row(chosen.row)
         if self.split == "independent":
             high = room[chosen.row] // num_skips[chosen.row]
-            return chosen.token, keyed_integers(keys[chosen.row], _PER_BORDER + 2 * order + 1, high)
+            return chosen.token, keyed_integers(keys[chosen.row], _PER_JUMP + order, high)
 
         total = keyed_integers(keys, _TOTAL, room)[chosen.row]
         if self.split == "equal":
             bias = total * (order + 1) // num_skips[chosen.row]
         else:
-            cuts = keyed_integers(keys[chosen.row], _PER_BORDER + 2 * order + 1, total)
+            cuts = keyed_integers(keys[chosen.row], _PER_JUMP + order, total)
             # The last border of a row carries the whole sum, so it takes the largest value of its row.
             cuts[order == num_skips[chosen.row] - 1] = self.context_length
             bias = np.minimum(cuts[np.lexsort((cuts, chosen.row))], total)
@@ -160,11 +160,8 @@ class PositionSampler:
         available = np.bincount(borders.row, minlength=len(keys))
         limit = np.minimum(self.max_skips or DEFAULT_MAX_SKIPS, available)
         wanted = np.where(limit > 0, 1 + keyed_integers(keys, _NUM_SKIPS, np.maximum(limit - 1, 0)), 0)
-        order = index_in_row(borders.row)
-        by_priority = np.lexsort((keyed_uniform(keys[borders.row], _PER_BORDER + 2 * order), borders.row))
-        rank = np.empty_like(by_priority)
-        rank[by_priority] = order
-        return borders.select(rank < wanted[borders.row]), wanted
+        rows, chosen = keyed_subsets(keys, _CHOICE, wanted, available)
+        return borders.select(np.cumsum(available)[rows] - available[rows] + chosen), wanted
 
 
 def skipped_position_ids(

@@ -57,8 +57,8 @@ class DataCollatorForSkipAlignPreference(DataCollatorForSkipAlign):
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         pairs = [self._sequences(row, index) for index, row in enumerate(rows)]
-        prompts = np.array([prompt for prompt, *_ in pairs])
-        longest = [max(sequences, key=len) for _, *sequences in pairs]
+        prompts = np.array([prompt for prompt, _, _ in pairs])
+        longest = [max(chosen, rejected, key=len) for _, chosen, rejected in pairs]
         lengths = np.array([len(sequence) for sequence in longest])
         tokens = np.concatenate(longest)
 
@@ -71,7 +71,7 @@ class DataCollatorForSkipAlignPreference(DataCollatorForSkipAlign):
 
         # The shorter answer stands where the longer one stands, as far as it goes.
         drawn = np.split(positions, np.cumsum(lengths)[:-1])
-        sequences = [pair[side] for side in (1, 2) for pair in pairs]
+        sequences = [chosen for _, chosen, _ in pairs] + [rejected for _, _, rejected in pairs]
         sizes = np.array([len(sequence) for sequence in sequences])
         flat_positions = [own[:size] for own, size in zip([*drawn, *drawn], sizes, strict=True)]
         labels = [sequence.copy() for sequence in sequences]

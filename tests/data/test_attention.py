@@ -37,6 +37,14 @@ def test_stock_backends_would_train_packed_dialogues_wrongly(backend):
     check_attention_backend(model, packed=False)
 
 
+def test_flex_attention_is_refused():
+    """It takes documents from positions as the others do, and has no backward pass on a CPU to show the loss with."""
+    model = make_model("llama")
+    model.config._attn_implementation_internal = "flex_attention"
+    with pytest.raises(ValueError, match="attn_implementation='flex_attention' cannot carry packed"):
+        check_attention_backend(model, packed=True)
+
+
 @pytest.mark.parametrize("backend", ["lsw_sdpa", "flash_attention_2", "kernels-community/vllm-flash-attn3"])
 def test_backends_that_carry_packed_dialogues(backend):
     model = make_model("llama")
