@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .position_loss import PositionLossReport
 from .report import NeedleReport
@@ -28,6 +29,11 @@ class EvaluationResults:
     tasks: TaskReport | None = None
     loss: PositionLossReport | None = None
     short_context: ShortContextMeasure | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All reports as plain data, by name."""
+        parts = {"needle": self.needle, "tasks": self.tasks, "loss": self.loss, "short_context": self.short_context}
+        return {name: report.to_dict() for name, report in parts.items() if report is not None}
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write one JSON file a report into `folder`."""
