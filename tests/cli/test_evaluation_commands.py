@@ -1,0 +1,97 @@
+"""`lsw-hf needle`, `eval` and `compare` on tiny models: files written, words printed, bad input refused."""
+
+import json
+
+import pytest
+import torch
+
+from lsw_hf import cli
+from lsw_hf.evaluation import NeedleReport
+from lsw_hf.recipes.tiny_model import build_tiny_model
+from lsw_hf.recipes.tiny_world import build_tokenizer
+
+GRID = ["--context-lengths", "64,96", "--depths", "0.2,0.8", "--num-samples", "2", "--task", "tiny"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two tiny models of the demo's world, of which the second is trained no better than the first."""
+    tokenizer = build_tokenizer(64)
+    paths = []
+    for seed in (0, 1):
+        path = tmp_path_factory.mktemp(f"model{seed}")
+        with torch.random.fork_rng():
+            build_tiny_model(len(tokenizer), 64, seed=seed).save_pretrained(path)
+        tokenizer.save_pretrained(path)
+        paths.append(str(path))
+    return paths
+
+
+def test_needle_writes_prints_and_draws(folders, tmp_path, capsys):
+    words = ["--model", folders[0], *GRID, "--output", str(tmp_path / "n.json"), "--plot", str(tmp_path / "n.png")]
+    assert cli.main(["needle", *words]) == 0
+    assert "| depth | 64 | 96* |" in capsys.readouterr().out
+    report = NeedleReport.load(tmp_path / "n.json")
+    assert report.grid["context_lengths"] == [64, 96]
+    assert len(report.samples) == 8
+    assert (tmp_path / "n.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_eval_writes_one_page(folders, tmp_path, capsys):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("Yesterday Marlow sang . " * 60, encoding="utf-8")
+    words = ["--model", folders[1], "--baseline", folders[0], *GRID, "--output-dir", str(tmp_path / "out")]
+    assert cli.main(["eval", *words, "--texts", str(texts)]) == 0
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["after", "before", "index.html"]
+    assert sorted(path.name for path in (out / "after").iterdir()) == [
+        "loss.json",
+        "needle.json",
+        "short_context.json",
+    ]
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "Retrieval over 64 to 96 tokens" in page
+    assert "Loss by position" in page
+    # The baseline's window is the original one.
+    assert json.loads((out / "after" / "short_context.json").read_text())["window"] == 64
+    assert f"Open {out / 'index.html'}." in capsys.readouterr().out
+
+
+def test_compare_prints_and_refuses(folders, tmp_path, capsys):
+    files = []
+    for index, extra in enumerate(([], [], ["--seed", "5"])):
+        files.append(str(tmp_path / f"{index}.json"))
+        cli.main(["needle", "--model", folders[min(index, 1)], *GRID, *extra, "--output", files[-1]])
+    capsys.readouterr()
+    picture, page = tmp_path / "pair.png", tmp_path / "pair.html"
+    assert cli.main(["compare", *files[:2], "--plot", str(picture), "--page", str(page)]) == 0
+    assert "| length | before | after | change | gained | lost |" in capsys.readouterr().out
+    assert picture.exists()
+    assert "data:image/png" in page.read_text()
+    assert cli.main(["compare", files[0], files[2]]) == 1
+    assert "the reports are of different grids: seed: 0 and 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (
+            ["--task", "colour"],
+            "--task must be one of number, word, uuid, sentence, tiny or MODULE:CLASS; got 'colour'",
+        ),
+        (["--task", "no_such_module:Task"], "No module named 'no_such_module'"),
+        (["--task", "collections:OrderedDict"], "is no NeedleTask"),
+        (["--depths", "2"], "depths lie between 0 (beginning) and 1 (end)"),
+        (["--task", "number", "--haystack", "missing.txt"], "haystack file not found: missing.txt"),
+        (["--task", "number"], "the tokenizer does not know all words of the task 'number-en'"),
+    ],
+)
+def test_bad_options_are_refused(folders, extra, message, capsys):
+    assert cli.main(["needle", "--model", folders[0], *GRID, *extra]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_lengths_are_numbers(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["needle", "--model", "x", "--context-lengths", "4k"])
+    assert "expected numbers separated by commas, got '4k'" in capsys.readouterr().err
