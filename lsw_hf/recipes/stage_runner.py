@@ -90,6 +90,7 @@ class StageRunner:
             "final_loss": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1],
             "learning_rate": trainer.args.learning_rate,
             "max_length": trainer.args.max_length,
+            "windows": getattr(trainer, "window_counts", None),
             "log_history": trainer.state.log_history,
         }
         self._keep(stage, trainer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -61,7 +61,10 @@ class ContinualPretrainingConfig(SFTConfig):
 
 
 def interleaved_windows(
-    documents: Iterable[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, args: ContinualPretrainingConfig
+    documents: Iterable[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    args: ContinualPretrainingConfig,
+    counts: dict[str, int] | None = None,
 ) -> Iterator[dict[str, list[int]]]:
     """Yields full windows of chunk-interleaved documents.
 
@@ -72,6 +75,9 @@ def interleaved_windows(
             Its end-of-sequence token, where it has one, ends each document.
         args ([`ContinualPretrainingConfig`]):
             Window length and interleaving.
+        counts (`dict[str, int]`, *optional*):
+            Filled with what went in and out so far, see [`~lsw_hf.data.chunk_interleave_config.InterleaveCounts`]:
+            documents shorter than a window are joined, what does not fill the last one is dropped, both are counted.
 
     Yields:
         `dict`: `input_ids` and `labels` of `args.max_length` tokens.
@@ -92,6 +98,8 @@ def interleaved_windows(
     empty = True
     for window in windows:
         empty = False
+        if counts is not None:
+            counts.update(asdict(windows.counts))
         yield {"input_ids": list(window["input_ids"]), "labels": list(window["labels"])}
     if empty:
         raise ValueError(
@@ -149,6 +157,9 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
         trainer_kwargs (`dict`):
             Other arguments of [`~trl.SFTTrainer`].
 
+    Attributes:
+        window_counts (`dict[str, int]`): documents, windows and tokens of the present pass over the documents.
+
     Example:
 
     ```python
@@ -171,8 +182,16 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
         **trainer_kwargs: Any,
     ) -> None:
         args.dataset_kwargs = {**(args.dataset_kwargs or {}), "skip_prepare_dataset": True}
+        # Windows are built where the data loader runs: in worker processes these counts stay empty.
+        self.window_counts: dict[str, int] = {}
         windows = datasets.IterableDataset.from_generator(
-            partial(interleaved_windows, documents=train_dataset, tokenizer=processing_class, args=args)
+            partial(
+                interleaved_windows,
+                documents=train_dataset,
+                tokenizer=processing_class,
+                args=args,
+                counts=self.window_counts,
+            )
         )
         super().__init__(
             model=model, args=args, train_dataset=windows, processing_class=processing_class, **trainer_kwargs

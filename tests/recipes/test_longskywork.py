@@ -3,18 +3,25 @@
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from lsw_hf.context.verification import verify_context
 from lsw_hf.recipes.longskywork import LongSkyworkRecipe
+from lsw_hf.recipes.stage_runner import StageRunner
 from lsw_hf.recipes.tiny import TinySettings, tiny_data, tiny_recipe
+from lsw_hf.training.checkpoints import last_complete_checkpoint
+from lsw_hf.training.long_context_trainer import NonFiniteLossError
 
 MINIATURE = TinySettings(
     pretraining_steps=3, interleaved_steps=2, dialogue_steps=2, table_steps=2, row_length=512, num_samples=2
@@ -114,10 +121,73 @@ def test_refusals_before_any_work(tmp_path, tiny_llama, tiny_tokenizer):
     assert not (tmp_path / "run").exists()
 
 
+def with_callback(callback):
+    """A `StageRunner._trainer` whose trainers have one more callback."""
+    build = StageRunner._trainer
+
+    def make(self, *args):
+        trainer = build(self, *args)
+        trainer.add_callback(callback)
+        return trainer
+
+    return make
+
+
+def test_a_loss_that_is_not_a_number_names_the_stage(tmp_path, monkeypatch):
+    """Finished stages and the last checkpoint stay; the message says where to look."""
+
+    class Poison(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            if "continual" in args.output_dir and state.global_step == 1:
+                with torch.no_grad():
+                    model.model.norm.weight[0] = float("nan")
+
+    monkeypatch.setattr(StageRunner, "_trainer", with_callback(Poison()))
+    recipe = tiny_recipe(output_dir=tmp_path / "run", context_length=1024, settings=MINIATURE)
+    options = {name: {**given, "save_steps": 1} for name, given in recipe.options.items()}
+    recipe = replace(recipe, options=options, needle_grid=None)
+    with pytest.raises(NonFiniteLossError, match=r"Stage continual_pretraining: The loss became nan at step 2 of"):
+        recipe.run(**tiny_data(recipe, MINIATURE))
+    assert (tmp_path / "run" / "1_pretraining" / "metrics.json").exists()
+    kept = last_complete_checkpoint(tmp_path / "run" / "2_continual_pretraining")
+    assert kept is not None
+    assert kept.name == "checkpoint-1"
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
+    """Files may not grow beyond 100 KB from step 3 on; the next run goes on from the checkpoint before that."""
+    settings = replace(MINIATURE, pretraining_steps=4)
+
+    def recipe():
+        made = tiny_recipe(output_dir=tmp_path / "run", context_length=1024, settings=settings)
+        options = {"pretraining": {**made.options["pretraining"], "save_steps": 2}}
+        return replace(made, options=options, stages=("pretraining",), needle_grid=None)
+
+    class Fill(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    full = recipe()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StageRunner, "_trainer", with_callback(Fill()))
+        try:
+            with pytest.raises((OSError, RuntimeError, SafetensorError)):
+                full.run(**tiny_data(full, settings))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert last_complete_checkpoint(tmp_path / "run" / "1_pretraining").name == "checkpoint-2"
+    again = recipe()
+    results = again.run(**tiny_data(again, settings))
+    assert results.report["stages"][0]["resumed_from_step"] == 2
+
+
 KILLED = """
 import os, signal, sys
 from transformers import TrainerCallback
 from lsw_hf.recipes import stage_runner
+from lsw_hf.recipes.stage_runner import StageRunner
 from lsw_hf.recipes.tiny import TinySettings, tiny_data, tiny_recipe
 import torch
 torch.set_num_threads(1)

@@ -126,6 +126,8 @@ def test_continual_pretraining_attends_across_documents(tiny_llama, tiny_tokeniz
     args = arguments(ContinualPretrainingConfig, max_length=37, documents_per_window=3)
     trainer = ContinualPretrainingTrainer(tiny_llama, args, documents(tiny_tokenizer), tiny_tokenizer)
     trainer.train()
+    assert trainer.window_counts["windows"] >= 4
+    assert trainer.window_counts["tokens_emitted"] == 37 * trainer.window_counts["windows"]
     batch = seen[0]
     changed = {key: value.clone() if torch.is_tensor(value) else value for key, value in batch.items()}
     changed["input_ids"][:, 0] = 30
