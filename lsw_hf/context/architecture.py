@@ -34,7 +34,11 @@ SCALING_KEYS = frozenset(
 
 KNOWN_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
 LOCAL_LAYER_TYPES = ("sliding_attention", "chunked_attention")
-STATIC_ONLY = {"phi3": ("default", "longrope"), "phi4_multimodal": ("default", "longrope")}
+LIMITED_ROPE_TYPES = {
+    "phi3": ("default", "longrope"),
+    "phi4_multimodal": ("default", "longrope"),
+    "phimoe": ("default",),  # its longrope has two more numbers, which no formula gives
+}
 """Architectures whose configuration class accepts only some rope types."""
 
 
@@ -71,7 +75,7 @@ class RopeLayout:
     @property
     def rope_types(self) -> tuple[str, ...]:
         """`tuple[str, ...]`: rope types that this configuration class can hold."""
-        return STATIC_ONLY.get(self.config.model_type, KNOWN_ROPE_TYPES)
+        return LIMITED_ROPE_TYPES.get(self.config.model_type, KNOWN_ROPE_TYPES)
 
 
 def rope_entry(config: PreTrainedConfig, layer_type: str | None) -> dict[str, Any]:
@@ -157,6 +161,16 @@ def _global_layer_type(config: PreTrainedConfig) -> str | None:
 
 def _refuse_unusual(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
     rope_type = entry.get("rope_type", "default")
+    if not isinstance(getattr(config, "max_position_embeddings", None), int):
+        raise ValueError(
+            f"{config.model_type!r} has no max_position_embeddings, the window to extend; its attention is local or "
+            "recurrent. Choose a model that has one."
+        )
+    if getattr(config, "layer_rope_theta", None):
+        raise ValueError(
+            f"{config.model_type!r} has a base for each layer (layer_rope_theta), which one change cannot serve. "
+            "Extend it by hand."
+        )
     if rope_type not in KNOWN_ROPE_TYPES:
         raise ValueError(
             f"{config.model_type!r} uses rope type {rope_type!r}, which has no extension rule here; "

@@ -14,7 +14,7 @@ from transformers import AutoConfig
 
 from .architecture import RECORD_KEY
 from .extension import extend_config
-from .legacy import LEGACY_KEYS, legacy_rope_fields
+from .legacy import LEGACY_KEYS, compare_spellings, legacy_rope_fields
 from .verification import ContextReport, verify_context
 
 REWRITTEN = ("config.json", "generation_config.json", "tokenizer_config.json")
@@ -63,6 +63,10 @@ def extend_checkpoint(
         source = Path(snapshot_download(str(path_or_id)))
     if not (source / "config.json").is_file():
         raise ValueError(f"{source} has no config.json. Give the folder of a saved model.")
+    raw = _read_json(source / "config.json")
+    contradictions, _ = compare_spellings(raw.get("text_config", raw))
+    if contradictions:
+        raise ValueError("\n- ".join([f"{source} cannot be read without doubt:", *contradictions]))
     config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
     extended = extend_config(config, context_length=context_length, method=method, **(options or {}))
     text, before = extended.get_text_config(decoder=True), config.get_text_config(decoder=True)
@@ -70,7 +74,7 @@ def extend_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         _link_tree(source, partial)
-        _write_json(partial / "config.json", _with_extension(_read_json(source / "config.json"), text))
+        _write_json(partial / "config.json", _with_extension(raw, text))
         _replace_value(source, partial, "tokenizer_config.json", "model_max_length", context_length)
         length = before.max_position_embeddings
         _replace_value(source, partial, "generation_config.json", "max_length", context_length, only_if=length)

@@ -152,3 +152,53 @@ def write_legacy_rope(folder: str | os.PathLike[str]) -> bool:
     temporary.write_text(json.dumps(raw, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(temporary, path)
     return True
+
+
+def compare_spellings(raw: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """
+    Compares the legacy fields of a `config.json` with what its `rope_parameters` means.
+
+    Args:
+        raw (`dict`):
+            Contents of the file (of the text part, for a multimodal model).
+
+    Returns:
+        `tuple[list[str], list[str]]`: contradictions, and notes on who will not read the file as it is meant.
+    """
+    parameters = raw.get("rope_parameters")
+    if not parameters:
+        return [], ["config.json has only the spelling of transformers 4 (rope_theta, rope_scaling)"]
+    expected = legacy_rope_fields(raw)
+    contradictions = [
+        f"config.json contradicts itself: {key}={raw[key]} but rope_parameters means {value}"
+        for key, value in expected.items()
+        if key in raw and not _same(raw[key], value)
+    ]
+    notes = [] if expected else ["this architecture has no spelling that transformers 4 reads"]
+    missing = [key for key in expected if key not in raw]
+    if missing:
+        notes.append(
+            f"config.json lacks {', '.join(missing)}: transformers 4 will read it as another model. "
+            "`write_legacy_rope(folder)` adds them"
+        )
+    unread = {
+        "dynamic": "frequencies follow the input length; llama.cpp drops it",
+        "longrope": "llama.cpp answers nonsense with it",
+    }
+    rope_type = parameters.get("rope_type")
+    if rope_type in unread:
+        notes.append(f"rope type {rope_type!r}: {unread[rope_type]}")
+    return contradictions, notes
+
+
+def _same(given: Any, expected: Any) -> bool:
+    if isinstance(given, dict) and isinstance(expected, dict):
+        # old files spell the type `type`, and a base inside the dictionary is harmless
+        given, expected = (
+            {("rope_type" if key == "type" else key): value for key, value in spelled.items()}
+            for spelled in (given, expected)
+        )
+        return all(_same(given.get(key), value) for key, value in expected.items())
+    if isinstance(given, (int, float)) and isinstance(expected, (int, float)):
+        return math.isclose(given, expected, rel_tol=1e-12)
+    return bool(given == expected)

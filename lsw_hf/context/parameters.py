@@ -155,6 +155,11 @@ def extended_parameters(layout: RopeLayout, request: ExtensionRequest) -> dict[s
     parameters = {"rope_theta": theta, **carried, **_scaled(layout, request, factor)}
     if parameters["rope_type"] in layout.rope_types:
         return parameters
+    if "longrope" not in layout.rope_types:
+        raise ValueError(
+            f"{layout.config.model_type!r} configurations hold only the rope types {', '.join(layout.rope_types)}; "
+            f"method {request.method!r} needs {parameters['rope_type']!r}. Use 'ntk' or 'abf'."
+        )
     return _as_longrope(layout, parameters, factor)
 
 

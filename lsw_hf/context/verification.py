@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from .architecture import find_layout, rope_entry
-from .legacy import legacy_rope_fields
+from .legacy import compare_spellings
 from .record import read_record, record_problems
 from .rotary import RotaryState, rebuild, rebuilt, rotary_modules, rotary_states, unwrapped
 
@@ -113,7 +113,9 @@ def verify_context(
     elif path_or_id is not None:
         saved = AutoConfig.from_pretrained(path_or_id, trust_remote_code=trust_remote_code)
         raw, _ = PreTrainedConfig.get_config_dict(path_or_id)
-        _check_spellings(raw.get("text_config", raw), problems, notes)
+        contradictions, unread = compare_spellings(raw.get("text_config", raw))
+        problems += contradictions
+        notes += unread
     live = unwrapped(model) if model is not None else None
     config = (live if live is not None else _skeleton(saved)).config
     text = config.get_text_config(decoder=True)
@@ -212,42 +214,6 @@ def _check_length(live: PreTrainedConfig, saved: PreTrainedConfig, problems: lis
         problems.append(
             f"max_position_embeddings is {live.max_position_embeddings} live and {saved.max_position_embeddings} saved"
         )
-
-
-def _check_spellings(raw: dict[str, Any], problems: list[str], notes: list[str]) -> None:
-    """Compares the legacy fields of a `config.json` with the ones its `rope_parameters` would give."""
-    expected = legacy_rope_fields(raw)
-    if not raw.get("rope_parameters"):
-        notes.append("config.json has only the spelling of transformers 4 (rope_theta, rope_scaling)")
-        return
-    if not expected:
-        notes.append("this architecture has no spelling that transformers 4 reads")
-    missing = []
-    for key, value in expected.items():
-        if key not in raw:
-            missing.append(key)
-        elif not _same(raw[key], value):
-            problems.append(f"config.json contradicts itself: {key}={raw[key]} but rope_parameters means {value}")
-    if missing:
-        notes.append(
-            f"config.json lacks {', '.join(missing)}: transformers 4 will read it as another model. "
-            "`write_legacy_rope(folder)` adds them"
-        )
-    if raw["rope_parameters"].get("rope_type") == "dynamic":
-        notes.append("rope type 'dynamic': frequencies follow the input length; llama.cpp drops it")
-    if raw["rope_parameters"].get("rope_type") == "longrope":
-        notes.append("rope type 'longrope': llama.cpp answers nonsense with it")
-
-
-def _same(given: Any, expected: Any) -> bool:
-    if isinstance(given, dict) and isinstance(expected, dict):
-        # the type is spelled `type` in old files, and a base inside the dictionary is harmless where it is the same
-        given = {("rope_type" if key == "type" else key): value for key, value in given.items()}
-        expected = {("rope_type" if key == "type" else key): value for key, value in expected.items()}
-        return all(_same(given.get(key), value) for key, value in expected.items())
-    if isinstance(given, (int, float)) and isinstance(expected, (int, float)):
-        return math.isclose(given, expected, rel_tol=1e-12)
-    return bool(given == expected)
 
 
 def _report(

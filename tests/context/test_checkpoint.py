@@ -126,6 +126,15 @@ def test_bad_sources_and_targets_are_refused_and_nothing_is_left(source, tmp_pat
     assert (tmp_path / "empty" / "config.json").is_file()
 
 
+def test_a_source_that_contradicts_itself_is_refused(source, tmp_path):
+    raw = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**raw, "rope_theta": 77.0}))
+    with pytest.raises(
+        ValueError, match=r"cannot be read without doubt:\n- config\.json contradicts itself: rope_theta=77"
+    ):
+        extend_checkpoint(source, tmp_path / "long", context_length=TARGET)
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_weights(source, tmp_path):
     """A sparse file of 20 GB stands for the shards of a 13B model; the process may use a tenth of that."""

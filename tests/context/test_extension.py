@@ -355,3 +355,15 @@ def test_unknown_rope_types_layer_types_and_odd_heads_are_refused():
     odd.rope_parameters["partial_rotary_factor"] = 0.2
     with pytest.raises(ValueError, match="rotates 3 of 16 head dimensions; an even number"):
         extend_config(odd, context_length=TARGET)
+
+
+def test_models_with_more_than_one_window_or_base_are_refused_by_name():
+    from transformers import GraniteSWAConfig, PhimoeConfig, RecurrentGemmaConfig
+
+    with pytest.raises(ValueError, match="'recurrent_gemma' has no max_position_embeddings"):
+        extend_config(RecurrentGemmaConfig(), context_length=1 << 20)
+    with pytest.raises(ValueError, match="'granite_swa' has a base for each layer"):
+        extend_config(GraniteSWAConfig(), context_length=1 << 20)
+    with pytest.raises(ValueError, match="'phimoe' configurations hold only the rope types default; method 'yarn'"):
+        extend_config(PhimoeConfig(), context_length=1 << 20)
+    assert extend_config(PhimoeConfig(), context_length=1 << 20, method="ntk").max_position_embeddings == 1 << 20
