@@ -1,6 +1,8 @@
 """Run by `test_remote_code.py` with some Python: loads saved folders as a stranger would and prints JSON findings.
 
-Usage: python fresh_process.py trust|package|refuse FOLDER [FOLDER ...]
+Usage: python fresh_process.py trust|package FOLDER [FOLDER ...]
+
+With `trust` the package is shut out, and the first folder is also asked for without trust.
 
 Each folder holds a saved model, a tokenizer, and `expected.json` with prompt ids, logits and a generated text.
 """
@@ -28,17 +30,16 @@ from transformers import (
     pipeline,
 )
 
-trust = {"package": {}, "refuse": {"trust_remote_code": False}, "trust": {"trust_remote_code": True}}[how]
+trust = {"trust_remote_code": True} if how == "trust" else {}
 findings = {"transformers": transformers.__version__, "folders": []}
+if how == "trust":
+    try:
+        AutoModelForCausalLM.from_pretrained(folders[0], trust_remote_code=False)
+    except ValueError as error:
+        findings["refused"] = str(error)
 for folder in folders:
     with open(f"{folder}/expected.json") as file:
         expected = json.load(file)
-    if how == "refuse":
-        try:
-            AutoModelForCausalLM.from_pretrained(folder, **trust)
-        except ValueError as error:
-            findings["refused"] = str(error)
-        continue
     ids, truth = torch.tensor(expected["ids"]), torch.tensor(expected["logits"])
 
     # One Auto class at a time, each as the first thing that is loaded from the folder.

@@ -119,22 +119,19 @@ def test_a_saved_folder_holds_the_code_word_for_word(folders):
         assert Path(folder, name).read_text() == (CODE / name).read_text()
 
 
-def test_a_saved_folder_loads_in_a_fresh_process_without_the_package(folders, tmp_path):
+def test_a_saved_folder_loads_in_a_fresh_process_without_the_package_and_not_without_trust(folders, tmp_path):
     saved = folders(["yarn"])
-    check_findings(run_fresh(sys.executable, "trust", saved, tmp_path), saved, tolerance=0.0)
-
-
-def test_without_trust_the_folder_is_refused_with_the_way_out(folders, tmp_path):
-    refused = run_fresh(sys.executable, "refuse", folders(["default"]), tmp_path)["refused"]
-    assert "contains custom code" in refused
-    assert "trust_remote_code=True" in refused
+    findings = run_fresh(sys.executable, "trust", saved, tmp_path)
+    check_findings(findings, saved, tolerance=0.0)
+    assert "contains custom code" in findings["refused"]
+    assert "trust_remote_code=True" in findings["refused"]
 
 
 RELEASES = {"this": None, "5.17": "LSW_HF_PYTHON_OLDEST", "4.57": "LSW_HF_PYTHON_457"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["trust", "package", "refuse"])
+@pytest.mark.parametrize("how", ["trust", "package"])
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_rope_type_loads_under_every_release(folders, ropes, tmp_path, release, how):
     if release == "4.57" and how == "package":
@@ -145,8 +142,7 @@ def test_every_rope_type_loads_under_every_release(folders, ropes, tmp_path, rel
     saved = folders(list(ropes))
     findings = run_fresh(os.environ[variable] if variable else sys.executable, how, saved, tmp_path)
     assert variable is None or findings["transformers"].startswith(release)
-    if how == "refuse":
+    if how == "trust":
         assert "trust_remote_code=True" in findings["refused"]
-    else:
-        # another release may sum the same numbers in another order
-        check_findings(findings, saved, tolerance=0.0 if variable is None else 1e-5)
+    # another release may sum the same numbers in another order
+    check_findings(findings, saved, tolerance=0.0 if variable is None else 1e-5)
