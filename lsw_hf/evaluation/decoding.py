@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -53,6 +54,32 @@ def fork_cache(cache: Cache, batch_size: int) -> Cache:
     return fork
 
 
+@dataclass(frozen=True)
+class ReadingOptions:
+    """
+    How a model reads long prompts. None of it changes an answer.
+
+    Args:
+        memory_budget_gb (`float`, *optional*, defaults to 2.0):
+            Memory, in GB beside the model and one prefix, that asking several questions at once may take.
+        prefill_chunk_length (`int`, *optional*):
+            Tokens per piece of a prefix: less memory, but on CPU about 5x the time, because every piece needs an
+            explicit mask. Defaults to one piece.
+
+    Raises:
+        `ValueError`: for a budget that is not positive, or pieces of less than one token.
+    """
+
+    memory_budget_gb: float = 2.0
+    prefill_chunk_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.memory_budget_gb > 0:
+            raise ValueError(f"memory_budget_gb must be above 0; got {self.memory_budget_gb}")
+        if self.prefill_chunk_length is not None and self.prefill_chunk_length < 1:
+            raise ValueError(f"prefill_chunk_length must be at least 1 token; got {self.prefill_chunk_length}")
+
+
 class GreedyReader:
     """
     Reads prompts with a causal LM and continues them greedily, as `model.generate(do_sample=False)` does.
@@ -60,19 +87,13 @@ class GreedyReader:
     Args:
         model ([`PreTrainedModel`]): The model, on any device.
         max_new_tokens (`int`): Most tokens that are generated, at least 1.
-        chunk_length (`int`, *optional*):
-            Compute a prefix in pieces of that many tokens: less memory, but on CPU about 5x the time, because every
-            piece needs an explicit mask. Defaults to one piece.
-        memory_budget (`float`, *optional*, defaults to 2e9): Bytes that widening a prefix to a batch may take.
+        options ([`ReadingOptions`], *optional*): Memory and pieces.
     """
 
-    def __init__(
-        self, model: Any, *, max_new_tokens: int, chunk_length: int | None = None, memory_budget: float = 2e9
-    ) -> None:
+    def __init__(self, model: Any, *, max_new_tokens: int, options: ReadingOptions | None = None) -> None:
         self.model = model
         self.max_new_tokens = max_new_tokens
-        self.chunk_length = chunk_length
-        self.memory_budget = memory_budget
+        self.options = ReadingOptions() if options is None else options
         self._accepted = set(inspect.signature(model.forward).parameters)
         eos = getattr(model, "generation_config", None)
         eos_ids = eos.eos_token_id if eos is not None else model.config.eos_token_id
@@ -82,7 +103,7 @@ class GreedyReader:
     def prefill(self, ids: list[int]) -> Cache:
         """Compute the common prefix of several prompts once."""
         cache = None
-        step = self.chunk_length or len(ids)
+        step = self.options.prefill_chunk_length or len(ids)
         for start in range(0, len(ids), step):
             _, cache = self._forward(torch.tensor([ids[start : start + step]]), cache, start)
         return cache
@@ -92,14 +113,14 @@ class GreedyReader:
         if self._branches(prefix):
             # A question's few tokens each need one row of a mask over the prefix, and attention a few copies of it.
             mask_row = 4 * 16 * prefix.get_seq_length()
-            return max(1, min(questions, int(self.memory_budget // max(4 * mask_row, 1))))
+            return max(1, min(questions, int(1e9 * self.options.memory_budget_gb // max(4 * mask_row, 1))))
         row = 0
         for layer in prefix.layers:
             if getattr(layer, "keys", None) is not None:
                 stored = layer.keys.nbytes + layer.values.nbytes
                 # Shared layers are widened one at a time, into a copy and its input; copied layers stay.
                 row = max(row, 2 * stored) if type(layer) is DynamicLayer else row + 2 * stored
-        return max(1, min(questions, int(self.memory_budget // max(row, 1))))
+        return max(1, min(questions, int(1e9 * self.options.memory_budget_gb // max(row, 1))))
 
     def _branches(self, prefix: Cache) -> bool:
         """Whether questions can stand in one row: the cache allows it, and the model was seen to do it right."""

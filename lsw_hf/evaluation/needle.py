@@ -1,7 +1,7 @@
 """The needle grid: can the model say what stood at a given depth of a text of a given length?"""
 
 import logging
-import time
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +13,8 @@ import torch
 from tqdm.auto import tqdm
 
 from .asking import Examiner, Verdict
-from .decoding import GreedyReader
+from .decoding import GreedyReader, ReadingOptions
+from .draft import NeedleDraft
 from .haystack import CrowdedHaystackError, HaystackPlan, NeedleQuestion, build_questions
 from .needle_task import NeedleTask, ProseNeedleTask
 from .prompting import NeedleEncoder, PromptStyle
@@ -151,8 +152,8 @@ def evaluate_needle(
     task: NeedleTask | None = None,
     *,
     prompt_style: PromptStyle = "auto",
-    memory_budget_gb: float = 2.0,
-    prefill_chunk_length: int | None = None,
+    reading: ReadingOptions | None = None,
+    resume_from: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> NeedleReport:
     """
@@ -168,17 +169,18 @@ def evaluate_needle(
         grid ([`NeedleGrid`]): What to measure.
         task ([`NeedleTask`], *optional*): Where filler and facts come from; defaults to [`ProseNeedleTask`].
         prompt_style (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"chat"`, or chat if there is a template.
-        memory_budget_gb (`float`, *optional*, defaults to 2.0):
-            Memory, in GB beside model and one prefix, that asking several questions at once may take.
-        prefill_chunk_length (`int`, *optional*): Tokens per piece of a prefix; defaults to all at once.
+        reading ([`ReadingOptions`], *optional*): Memory for questions, and reading in pieces.
+        resume_from (`str` or `os.PathLike`, *optional*):
+            File for the report so far: written at least every minute while evaluating. If it exists, what it holds is
+            not asked again.
         progress (`bool`, *optional*, defaults to `True`): Show a bar with the remaining time on a terminal.
 
     Returns:
         [`NeedleReport`]
 
     Raises:
-        `ValueError`: if a length has no room for prompt and facts, the model's logits are not finite, or the tokenizer
-            and the prompt style do not go together.
+        `ValueError`: if a length has no room for prompt and facts, the model's logits are not finite, the tokenizer
+            and the prompt style do not go together, or the file to resume from is of another grid, task or model.
     """
     task = ProseNeedleTask() if task is None else task
     encoder = NeedleEncoder(tokenizer, task, prompt_style)
@@ -188,23 +190,12 @@ def evaluate_needle(
         logger.warning(
             "lengths %s exceed the model's max_position_embeddings of %s; their cells are marked", beyond, window
         )
-    reader = GreedyReader(
-        model,
-        max_new_tokens=grid.max_new_tokens or task.max_new_tokens,
-        chunk_length=prefill_chunk_length,
-        memory_budget=memory_budget_gb * 1e9,
-    )
-    examiner = Examiner(reader, encoder, grid.scoring)
-    started = time.perf_counter()
-    was_training = model.training
-    model.eval()
-    try:
-        samples = _examine_grid(examiner, grid, progress)
-    finally:
-        model.train(was_training)
+    reader = GreedyReader(model, max_new_tokens=grid.max_new_tokens or task.max_new_tokens, options=reading)
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(grid).items()}
     settings = {
         "task": task.name,
         "filler": getattr(getattr(task, "filler", None), "name", None),
+        "filler_repeats_at": _repeating_lengths(encoder, grid),
         "chance": task.chance if grid.scoring != "likelihood" else None,
         "prompt_style": encoder.style,
         "questions_per_haystack": {str(length): grid.questions_at(length) for length in grid.context_lengths},
@@ -212,27 +203,43 @@ def evaluate_needle(
         "max_position_embeddings": window,
         "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
         "versions": _versions(),
-        "seconds": round(time.perf_counter() - started, 3),
     }
-    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(grid).items()}
-    return NeedleReport(grid=fields, samples=tuple(samples), settings=settings)
+    draft = NeedleDraft(NeedleReport(fields, (), settings), resume_from)
+    was_training = model.training
+    model.eval()
+    try:
+        _examine_grid(Examiner(reader, encoder, grid.scoring), grid, draft, progress)
+    finally:
+        model.train(was_training)
+    return draft.finished()
 
 
-def _examine_grid(examiner: Examiner, grid: NeedleGrid, progress: bool) -> list[NeedleSample]:
-    """Samples of all cells, length by length, haystack by haystack."""
-    samples: list[NeedleSample] = []
+def _examine_grid(examiner: Examiner, grid: NeedleGrid, draft: NeedleDraft, progress: bool) -> None:
+    """Samples of all cells, length by length, haystack by haystack, without those that the draft holds."""
     with _progress_bar(grid, progress) as bar:
         for length in grid.context_lengths:
             size = examiner.batches(length) if grid.questions_at(length) == 1 else 1
             haystacks = enumerate(iterate_haystacks(examiner.encoder, grid, length))
             while batch := list(islice(haystacks, size)):
-                verdicts = examiner.examine([questions for _, questions in batch])
-                for (index, questions), found in zip(batch, verdicts, strict=True):
-                    samples += [_sample(length, index, *pair) for pair in zip(questions, found, strict=True)]
-                    bar.update(_cost(length, len(questions)))
-                share = sum(sample.correct for sample in samples) / len(samples)
-                bar.set_postfix_str(f"{length:,} tokens, accuracy {share:.3f}")
-    return samples
+                new = [(index, questions) for index, questions in batch if not draft.holds(length, index)]
+                verdicts = examiner.examine([questions for _, questions in new]) if new else []
+                for (index, questions), found in zip(new, verdicts, strict=True):
+                    draft.add([_sample(length, index, *pair) for pair in zip(questions, found, strict=True)])
+                bar.set_postfix_str(f"{length:,} tokens, accuracy {draft.accuracy:.3f}", refresh=False)
+                bar.update(sum(_cost(length, len(questions)) for _, questions in batch))
+
+
+def _repeating_lengths(encoder: NeedleEncoder, grid: NeedleGrid) -> list[int]:
+    """Lengths that the user's texts do not fill once."""
+    sentences = getattr(getattr(encoder.task, "filler", None), "all_sentences", None)
+    if sentences is None:
+        return []
+    tokens, longest = 0, max(grid.context_lengths)
+    for start in range(0, len(sentences), 1024):
+        tokens += sum(encoder.sizes(sentences[start : start + 1024]))
+        if tokens >= longest:
+            return []
+    return [length for length in grid.context_lengths if length > tokens]
 
 
 def _sample(length: int, haystack: int, question: NeedleQuestion, verdict: Verdict) -> NeedleSample:

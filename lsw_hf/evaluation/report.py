@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import write_text
-from .statistics import wilson_interval
+from .statistics import mean, wilson_interval
 
 SCHEMA_VERSION = 1
 
@@ -90,9 +90,8 @@ class NeedleReport:
 
     @property
     def accuracy(self) -> float:
-        """Mean accuracy of all cells, each cell weighing the same."""
-        cells = self.cells
-        return sum(cell.accuracy for cell in cells) / len(cells)
+        """Mean accuracy of all cells, each cell weighing the same; NaN without samples."""
+        return mean([cell.accuracy for cell in self.cells])
 
     @property
     def cells(self) -> tuple[NeedleCell, ...]:
@@ -196,5 +195,8 @@ class NeedleReport:
             yield f"Up to {shared} independent questions share one haystack; none sees another."
         if self.settings.get("chance") is not None:
             yield f"Guessing gives {100 * self.settings['chance']:.1f}."
+        repeating = self.settings.get("filler_repeats_at") or []
+        if repeating:
+            yield f"The haystack texts are shorter than {min(repeating):,} tokens and start over there."
         if beyond:
             yield f"* longer than the model's window of {self.settings['max_position_embeddings']:,} tokens."

@@ -1,5 +1,6 @@
 """The grid against scripted models and against the slow truth: one generate call for every prompt alone."""
 
+import copy
 import dataclasses
 import re
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lsw_hf.evaluation import NeedleGrid, NeedleReport, ProseNeedleTask, evaluate_needle
+from lsw_hf.evaluation import NeedleGrid, NeedleReport, ProseNeedleTask, TextFiller, evaluate_needle
+from lsw_hf.evaluation.decoding import ReadingOptions
 from lsw_hf.evaluation.needle import iterate_haystacks
 from lsw_hf.evaluation.prompting import NeedleEncoder
 
@@ -34,9 +36,7 @@ def naive_answers(model, tokenizer, grid, task, max_new_tokens):
 @pytest.mark.parametrize("chunk", [None, 50])
 def test_answers_equal_generate(tiny_model, words, word_task, grid, chunk):
     grid = dataclasses.replace(grid, max_new_tokens=5)
-    report = evaluate_needle(
-        tiny_model, words, grid, word_task, progress=False, prefill_chunk_length=chunk, memory_budget_gb=1e-4
-    )
+    report = evaluate_needle(tiny_model, words, grid, word_task, progress=False, reading=ReadingOptions(1e-4, chunk))
     expected = naive_answers(tiny_model, words, grid, word_task, 5)
     assert [sample.answered for sample in report.samples] == expected
     # The model must not be trivial: constant answers would hide a mixed-up cache.
@@ -215,3 +215,58 @@ def test_number_task_runs_out_of_people():
         ProseNeedleTask().facts(np.random.default_rng(0), 2305)
     facts = ProseNeedleTask().facts(np.random.default_rng(0), 2304)
     assert len({fact.question for fact in facts}) == 2304
+
+
+def test_a_killed_evaluation_goes_on(lookup_model, words, word_task, tmp_path, monkeypatch):
+    whole = evaluate_needle(lookup_model, words, SHARED, word_task, progress=False)
+    monkeypatch.setattr("lsw_hf.evaluation.draft._SECONDS_BETWEEN_SAVES", 0.0)
+    file, calls = tmp_path / "needle.json", []
+
+    def count(length, depth):
+        calls.append(length)
+        if len(calls) == 14:
+            raise KeyboardInterrupt
+        return False
+
+    lookup_model.fails = count
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_needle(lookup_model, words, SHARED, word_task, progress=False, resume_from=file)
+    assert len(NeedleReport.load(file).samples) == 10
+    calls[:] = [0] * 20
+    report = evaluate_needle(lookup_model, words, SHARED, word_task, progress=False, resume_from=file)
+    assert len(calls) == 20 + 2 + 10  # the probe and the prefix of a haystack ask too; ten questions were left
+    assert report.samples == whole.samples
+    assert NeedleReport.load(file) == report
+
+
+def test_a_report_of_another_grid_is_not_continued(lookup_model, words, word_task, tmp_path):
+    file = tmp_path / "needle.json"
+    evaluate_needle(lookup_model, words, SINGLE, word_task, progress=False, resume_from=file)
+    other = dataclasses.replace(SINGLE, seed=8)
+    with pytest.raises(ValueError, match=r"holds a report of another evaluation: seed was 0 and is 8\. Give another"):
+        evaluate_needle(lookup_model, words, other, word_task, progress=False, resume_from=file)
+
+
+def test_short_haystack_texts_are_said_to_repeat(tiny_model, tokenizers):
+    task = ProseNeedleTask(filler=TextFiller(["The sea was calm. " * 30]))
+    tokenizer = tokenizers["byte bpe"]
+    grid = NeedleGrid((200, 600), depths=(0.5,), num_samples=1, max_new_tokens=1)
+    with torch.no_grad():
+        tiny_model.resize_token_embeddings(len(tokenizer))
+    report = evaluate_needle(tiny_model, tokenizer, grid, task, progress=False)
+    assert report.settings["filler_repeats_at"] == [600]
+    assert "The haystack texts are shorter than 600 tokens and start over there." in report.to_markdown()
+
+
+def test_reading_options_are_checked():
+    with pytest.raises(ValueError, match="memory_budget_gb must be above 0; got 0"):
+        ReadingOptions(memory_budget_gb=0)
+    with pytest.raises(ValueError, match="prefill_chunk_length must be at least 1 token; got 0"):
+        ReadingOptions(prefill_chunk_length=0)
+
+
+def test_unknown_words_are_refused(tiny_model, words):
+    tokenizer = copy.deepcopy(words)
+    tokenizer.unk_token = "<pad>"
+    with pytest.raises(ValueError, match="does not know all words of the task 'number-en', as in 'The locker number"):
+        evaluate_needle(tiny_model, tokenizer, SINGLE, progress=False)
