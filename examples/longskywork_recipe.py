@@ -14,7 +14,6 @@ import argparse
 from transformers import AutoTokenizer
 
 from lsw_hf import LongSkyworkRecipe, load_documents, load_instructions
-from lsw_hf.recipes.arguments import synthetic_tables
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", required=True)
@@ -37,6 +36,5 @@ print(recipe.plan())
 results = recipe.run(
     documents=load_documents(options.documents),
     instructions=load_instructions(options.instructions),
-    tables=synthetic_tables(recipe, recipe.tokenizer),
 )
 print(results.model_path)

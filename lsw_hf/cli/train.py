@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         recipe.tokenizer = AutoTokenizer.from_pretrained(
             options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
         )
-        results = recipe.run(**data_from_arguments(options, recipe, recipe.tokenizer))
+        results = recipe.run(**data_from_arguments(options))
     for title, report in (("Before", results.before), ("After", results.after)):
         if report is not None:
             print(f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}")

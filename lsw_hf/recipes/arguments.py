@@ -12,10 +12,9 @@ from trl import TrlParser
 
 from ..data.documents import load_documents
 from ..data.instructions import load_instructions
-from ..data.tables import TableConfig, TableGenerator
 from ..evaluation.needle import NeedleGrid
 from .longskywork import LongSkyworkRecipe
-from .stages import STAGES, check_stage_names
+from .stages import DEFAULT_STAGES, STAGES, check_stage_names
 
 
 @dataclass
@@ -103,7 +102,6 @@ def recipe_from_arguments(arguments: RecipeArguments) -> LongSkyworkRecipe:
         "trust_remote_code": arguments.trust_remote_code,
     }
     rope = {"method": arguments.rope_method, "factor": arguments.rope_factor, "rope_theta": arguments.rope_theta}
-    stages = {} if arguments.stages is None else {"stages": tuple(arguments.stages)}
     recipe = LongSkyworkRecipe(
         model=arguments.model_name_or_path,
         context_length=arguments.context_length,
@@ -113,7 +111,7 @@ def recipe_from_arguments(arguments: RecipeArguments) -> LongSkyworkRecipe:
         table_length=arguments.table_length,
         seed=arguments.seed,
         model_kwargs=model_kwargs,
-        **stages,
+        stages=DEFAULT_STAGES if arguments.stages is None else tuple(arguments.stages),
     )
     if arguments.needle:
         recipe.needle_grid = user_needle_grid(recipe, arguments.needle_samples)
@@ -132,9 +130,8 @@ def user_needle_grid(recipe: LongSkyworkRecipe, num_samples: int) -> NeedleGrid:
     )
 
 
-def data_from_arguments(arguments: RecipeArguments, recipe: LongSkyworkRecipe, tokenizer: Any) -> dict[str, Any]:
-    """The data of the stages that run, as arguments of [`LongSkyworkRecipe.run`]; files are opened and checked
-    here."""
+def data_from_arguments(arguments: RecipeArguments) -> dict[str, Any]:
+    """The user's data as arguments of [`LongSkyworkRecipe.run`]; files are opened and checked here."""
     data: dict[str, Any] = {}
     documents = None
     if arguments.documents:
@@ -142,33 +139,7 @@ def data_from_arguments(arguments: RecipeArguments, recipe: LongSkyworkRecipe, t
     data["documents"] = documents
     data["pretraining_documents"] = documents
     data["instructions"] = load_instructions(arguments.instructions) if arguments.instructions else None
-    if "long_sft" in recipe.stages:
-        data["tables"] = synthetic_tables(recipe, tokenizer)
     return data
-
-
-def synthetic_tables(recipe: LongSkyworkRecipe, tokenizer: Any) -> Any:
-    """A function that makes one SynL row of `table_length` tokens at most for every sample of the long SFT stage."""
-    import datasets
-
-    options = recipe.stage_options("long_sft")
-    batch = options.get("per_device_train_batch_size", 8) * options.get("gradient_accumulation_steps", 1)
-    config = TableConfig(
-        length=(min(2_048, recipe.table_length), recipe.table_length),
-        row_format="messages" if tokenizer.chat_template else "prompt_completion",
-    )
-    generator = TableGenerator(tokenizer, config, seed=recipe.seed)
-    columns = ("messages",) if tokenizer.chat_template else ("prompt", "completion")
-
-    def rows() -> Any:
-        return datasets.Dataset.from_list(
-            [
-                {name: row[name] for name in columns}
-                for row in (generator.sample(index) for index in range(options["max_steps"] * batch))
-            ]
-        )
-
-    return rows
 
 
 def _split_stage_options(words: list[str]) -> tuple[list[str], dict[str, dict[str, str]]]:

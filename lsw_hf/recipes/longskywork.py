@@ -21,6 +21,7 @@ from .plan import PlannedStage, RecipePlan
 from .run_directory import RunDirectory
 from .stage_runner import StageRunner
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
+from .synthetic_tables import synthetic_tables
 
 logger = logging.getLogger(__name__)
 # What each stage trains on: the argument of `run` that holds it.
@@ -126,8 +127,7 @@ class LongSkyworkRecipe:
                 f"context_length={self.context_length} is not larger than the model's window of "
                 f"{self.original_length} tokens. Give a longer target."
             )
-        if self.table_length is None:
-            self.table_length = min(self.context_length, 100_000)
+        self.longest_table = self.table_length or min(self.context_length, 100_000)
         self._options = {
             name: stage_options(name, self.options.get(name, {}), self.context_length, self.original_length)
             for name in self.stages
@@ -163,7 +163,7 @@ class LongSkyworkRecipe:
             instructions (same, *optional*):
                 Rows for SFT, in TRL's prompt/completion or `messages` form.
             tables (same, *optional*):
-                Rows for long SFT. Defaults to [`TableGenerator`]'s rows of `table_length` tokens.
+                Rows for long SFT. Defaults to [`TableGenerator`]'s rows of up to `table_length` tokens.
             pretraining_documents (same, *optional*):
                 Rows with `text` for pretraining.
 
@@ -186,6 +186,8 @@ class LongSkyworkRecipe:
         directory.write_text("plan.md", plan.to_markdown() + "\n")
         directory.write_json("plan.json", plan.to_dict())
         tokenizer = self.tokenizer or AutoTokenizer.from_pretrained(self.model, **self._hub_kwargs())
+        if tables is None and "long_sft" in self.stages:
+            data["tables"] = self._synthetic_tables(tokenizer)
         runner = StageRunner(
             directory, tokenizer, self.context_length, dict(self.rope), self.seed, dict(self.model_kwargs)
         )
@@ -201,7 +203,7 @@ class LongSkyworkRecipe:
 
     def _planned(self, name: str) -> PlannedStage:
         options = self._options[name]
-        length = options.get("max_length") or self.table_length
+        length = int(options.get("max_length") or self.longest_table)
         batch = options.get("per_device_train_batch_size", 8) * options.get("gradient_accumulation_steps", 1)
         skips = options.get("strategy", "skip_all" if name == "sft" else "none") != "none"
         defaults = default_options(name, self.context_length, self.original_length)
@@ -212,7 +214,7 @@ class LongSkyworkRecipe:
             stage=name,
             data=STAGES[name].data,
             max_length=length,
-            reach=options.get("context_length") or self.context_length if skips else length,
+            reach=int(options.get("context_length") or self.context_length) if skips else length,
             max_steps=options["max_steps"],
             tokens=options["max_steps"] * batch * length,
             learning_rate=options["learning_rate"],
@@ -227,7 +229,7 @@ class LongSkyworkRecipe:
             "context_length": self.context_length,
             "original_length": self.original_length,
             "rope": dict(self.rope),
-            "table_length": self.table_length,
+            "table_length": self.longest_table,
             "seed": self.seed,
             "stages": self._options,
             "needle_grid": self.needle_grid and asdict(self.needle_grid),
@@ -235,19 +237,26 @@ class LongSkyworkRecipe:
 
     def _check_data(self, data: Mapping[str, Any]) -> None:
         for name in self.stages:
-            if data[_DATA_OF[name]] is None:
+            if data[_DATA_OF[name]] is None and name != "long_sft":
                 raise ValueError(
                     f"Stage {name} has nothing to train on: give {_DATA_OF[name]}=..., or leave the stage out of "
                     f"stages={self.stages}."
                 )
 
+    def _synthetic_tables(self, tokenizer: PreTrainedTokenizerBase) -> Any:
+        options = self._options["long_sft"]
+        batch = options.get("per_device_train_batch_size", 8) * options.get("gradient_accumulation_steps", 1)
+        return synthetic_tables(
+            tokenizer, num_rows=options["max_steps"] * batch, longest=self.longest_table, seed=self.seed
+        )
+
     def _start(self, directory: RunDirectory, tokenizer: PreTrainedTokenizerBase) -> str | Path:
         """Folder or id that the first stage loads; a live model is saved first, so that a resume finds the same."""
         if not isinstance(self.model, PreTrainedModel):
             return self.model
-        folder = directory.path / "0_start"
+        folder, model = directory.path / "0_start", self.model
         if not folder.is_dir():
-            directory.replace("0_start", lambda target: self.model.save_pretrained(target))
+            directory.replace("0_start", lambda target: model.save_pretrained(target))
         return folder
 
     def _needle(self, runner: StageRunner, source: str | Path, name: str) -> NeedleReport | None:
@@ -288,7 +297,7 @@ class LongSkyworkRecipe:
             model.save_pretrained(folder)
             runner.tokenizer.save_pretrained(folder)
             card = build_model_card(
-                model.config, report=after and after.to_dict(), training=report, base_model=self._base_model()
+                model.config, report=after.to_dict() if after else None, training=report, base_model=self._base_model()
             )
             card.save(folder / "README.md")
             if before and after:

@@ -172,11 +172,11 @@ def tiny_data(recipe: LongSkyworkRecipe, settings: TinySettings | None = None) -
 
 def table_generator(world: TinyWorld, recipe: LongSkyworkRecipe, seed: int) -> TableGenerator:
     """SynL tables of the world: who did what, between paragraphs of scenery; many questions about each."""
-    columns = [Column(name, "words", values=TABLE_COLUMNS[name]) for name in ("name", "deed")]
+    columns = [Column(name, "words", values=tuple(TABLE_COLUMNS[name])) for name in ("name", "deed")]
     config = TableConfig(
-        length=recipe.table_length,
+        length=recipe.longest_table,
         question_types=("cell",),
-        questions_per_table=min(256, recipe.table_length // 32),
+        questions_per_table=min(256, recipe.longest_table // 32),
         formats=("tsv",),
         schema=TableSchema(columns=tuple(columns), key=("name",)),
         templates={"cell": [("Recall {key}", f"{{value}} {STOP_WORD}")]},
@@ -252,6 +252,7 @@ def run_demo(*, seed: int = 0, output_dir: str | Path = "demo", context_length: 
     with quiet_libraries():
         results = recipe.run(**tiny_data(recipe))
     for title, report in (("Before", results.before), ("After", results.after)):
-        print(f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}")
+        if report is not None:
+            print(f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}")
     print(f"\nOpen {Path(output_dir) / 'needle.png'}; the model is in {results.model_path}.")
     return results

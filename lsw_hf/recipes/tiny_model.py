@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -82,7 +83,8 @@ def initialize_for_induction(model: LongSkyworkForCausalLM, seed: int) -> LongSk
     content = torch.randn(embedding.shape, generator=generator) @ beside_shared
     embedding.copy_(std * content + std * math.sqrt(hidden) * shared)
     memory = _orthogonal(hidden, generator)
-    for index, layer in enumerate(model.model.layers):
+    layers: Any = model.model.layers
+    for index, layer in enumerate(layers):
         layer.mlp.down_proj.weight.mul_(_MLP_GAIN)
         values = _orthogonal(max(hidden, config.num_attention_heads * config.head_dim), generator)
         values = values[: config.num_attention_heads * config.head_dim, :hidden] @ beside_shared

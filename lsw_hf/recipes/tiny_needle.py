@@ -21,7 +21,7 @@ class TinyNeedleTask:
     name = "tiny world"
     separator = " "
     max_new_tokens = 1
-    chance = 1 / len(DEEDS)
+    chance: float | None = 1 / len(DEEDS)
 
     def __init__(self) -> None:
         self.world = TinyWorld(evaluation=True)

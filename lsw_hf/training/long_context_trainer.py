@@ -3,7 +3,7 @@ number."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,6 +11,11 @@ from ..context.verification import verify_context
 from .checkpoints import last_complete_checkpoint, make_resumable
 from .losses import labelled_columns, labelled_cross_entropy
 from .skipped_positions import probe_first_batch
+
+if TYPE_CHECKING:
+    from trl import SFTTrainer as _Trainer
+else:
+    _Trainer = object
 
 # Above this size the logits of the labelled positions are left to TRL's tiled head, which is slower on a CPU but
 # bounded.
@@ -21,7 +26,7 @@ class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite; the last checkpoint is untouched."""
 
 
-class LongContextTrainerMixin:
+class LongContextTrainerMixin(_Trainer):
     """Placed in front of [`~trl.SFTTrainer`] by [`ContinualPretrainingTrainer`], [`SkipAlignTrainer`],
     [`LongSFTTrainer`].
 

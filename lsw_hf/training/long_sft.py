@@ -63,6 +63,8 @@ class LongSFTTrainer(LongContextTrainerMixin, SFTTrainer):
         reached.
     """
 
+    train_dataset: Any
+
     def __init__(
         self,
         model: Any,

@@ -1,0 +1,43 @@
+"""SynL rows for the long SFT stage of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import datasets
+from transformers import PreTrainedTokenizerBase
+
+from ..data.tables import TableConfig, TableGenerator
+
+
+def synthetic_tables(
+    tokenizer: PreTrainedTokenizerBase, *, num_rows: int, longest: int, seed: int
+) -> datasets.IterableDataset:
+    """A stream of tables with questions, of 2,048 to `longest` tokens as in the paper, log-uniformly.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Lengths are counted with it. With a chat template prompt and completion are messages, otherwise text.
+        num_rows (`int`):
+            How many rows before the stream repeats.
+        longest (`int`):
+            Tokens of the longest row, at least 16; below 2,048 all rows are that long.
+        seed (`int`):
+            Seed of the rows.
+
+    Returns:
+        [`~datasets.IterableDataset`]: each row is made when it is asked for.
+    """
+    chat = tokenizer.chat_template is not None
+    config = TableConfig(
+        length=(min(2_048, longest), longest), row_format="conversational" if chat else "prompt_completion"
+    )
+    generator = TableGenerator(tokenizer, config, seed=seed)
+    return datasets.IterableDataset.from_generator(_rows, gen_kwargs={"generator": generator, "num_rows": num_rows})
+
+
+def _rows(generator: TableGenerator, num_rows: int) -> Iterator[dict[str, Any]]:
+    for index in range(num_rows):
+        row = generator.sample(index)
+        yield {"prompt": row["prompt"], "completion": row["completion"]}
