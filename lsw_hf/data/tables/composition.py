@@ -100,14 +100,9 @@ class Composition:
         self.words = words
         paragraphs = [*section.before, *section.between, *section.after]
         blocks = 1 + sum(1 for text in section.between if text)
-        ends = [section.layout.head, section.layout.foot]
         counted = sum(map(len, costs.encode([_stack([preamble, *paragraphs, *section.titles, "."])])))
-        self.fixed = (
-            counted
-            + blocks * sum(costs.added([text for text in ends if text]))
-            + 3 * blocks
-            + self._overhead(num_questions)
-        )
+        ends = sum(costs.added([text for text in (section.layout.head, section.layout.foot) if text]))
+        self.fixed = counted + blocks * (ends + 3) + section.linked_tokens + self._overhead(num_questions)
 
     def _overhead(self, num_questions: int) -> int:
         if self.row_format == "prompt_completion":

@@ -26,7 +26,8 @@ class TableConfig:
         question_types (`tuple[str, ...]`, *optional*):
             Which questions are asked; all of `QUESTION_TYPES` by default.
         questions_per_table (`int` or `tuple[int, int]`, *optional*, defaults to 1):
-            Questions about one table, as a dialogue of that many turns.
+            Questions about one table, as a dialogue of that many turns (fewer when the table has no more to ask: no
+            question is asked twice).
         formats (`tuple[str, ...]`, *optional*):
             Ways to write a table; all of `FORMATS` by default.
         languages (`tuple[str, ...]`, *optional*, defaults to `("en",)`):

@@ -113,10 +113,7 @@ def resize(
         if missing < 0:
             units = units[: max(0, len(units) + missing)] if units else units
         else:
-            added = [cheap[(step + place) % len(cheap)] for place in range(missing)]
-            while added and sum(prices[word] for word in added) > missing:
-                added.pop()
-            units = units + (added or [cheap[0]])
+            units = units + _words_within(missing, cheap, prices, step)
         candidate = joiner.join(units)
         reached = costs.count(before + candidate + behind) - start
         if best[1] > change or best[1] < reached <= change:
@@ -124,3 +121,13 @@ def resize(
         if not units and reached > change:
             break
     return best
+
+
+def _words_within(room: int, words: Sequence[str], prices: dict[str, int], start: int) -> list[str]:
+    """At least one word; further ones as long as their prices stay within `room`."""
+    chosen = [words[start % len(words)]]
+    room -= prices[chosen[0]]
+    while room >= (price := prices[words[(start + len(chosen)) % len(words)]]) > 0:
+        chosen.append(words[(start + len(chosen)) % len(words)])
+        room -= price
+    return chosen

@@ -82,7 +82,7 @@ def table_layout(schema: TableSchema, table_format: TableFormat, header: bool = 
         line = " & ".join(name.translate(_LATEX) for name in names)
         head = f"\\begin{{tabular}}{{{'l' * len(names)}}}\n{line} \\\\\n\\hline\n"
         affixes = ("", *[" & "] * (len(names) - 1), " \\\\\n")
-        return Layout(head, affixes, "\\end{tabular}\n", (lambda cell: cell.translate(_LATEX),) * len(names))
+        return Layout(head, affixes, "\\end{tabular}\n", (_latex_cell,) * len(names))
     colon, semicolon, stop = ("：", "；", "。\n") if schema.language == "zh" else (": ", "; ", ".\n")
     affixes = (names[0] + colon, *[semicolon + name + colon for name in names[1:]], stop)
     return Layout("", affixes, "", (None,) * len(names))
@@ -112,6 +112,10 @@ def _quoted(table_format: TableFormat, names: list[str], numbers: list[bool]) ->
 
 def _csv_cell(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if '"' in cell or "," in cell else cell
+
+
+def _latex_cell(cell: str) -> str:
+    return cell.translate(_LATEX)
 
 
 def _json_text(cell: str) -> str:

@@ -82,13 +82,13 @@ class TableGenerator:
         plan, linked, composition = self._surroundings(plan, text_draws)
         table, costs = self._oversized(plan, row_draws, plan.length - composition.fixed, linked)
         question_seed = int(question_draws.integers(1 << 62))
-        excess = 0
+        excess = 0.0
         for _ in range(4):
-            chosen, questions = self._fit(plan, composition, table, costs, question_seed, excess)
+            chosen, questions, estimate = self._fit(plan, composition, table, costs, question_seed, excess)
             row = composition.compose(chosen, questions, plan.length)
             if row.num_tokens <= plan.length:
                 break
-            excess += row.num_tokens - plan.length
+            excess = row.num_tokens - estimate
         else:
             raise ValueError(
                 f"Row {index} could not be brought down to {plan.length} tokens; it has {row.num_tokens}."
@@ -167,9 +167,9 @@ class TableGenerator:
         return (crc32(key.encode()) % 8 == 0) == (self.config.split == "eval")
 
     def _fit(
-        self, plan: Plan, composition: Composition, table: Table, costs: np.ndarray, question_seed: int, excess: int
-    ) -> tuple[Table, list[Question]]:
-        """As many rows as fit beside their own questions."""
+        self, plan: Plan, composition: Composition, table: Table, costs: np.ndarray, question_seed: int, excess: float
+    ) -> tuple[Table, list[Question], float]:
+        """As many rows as fit beside their own questions, and the tokens that all of it should take."""
         price = costs[-1] / table.num_rows
         asked = 0.0
         num_rows = 0
@@ -193,7 +193,7 @@ class TableGenerator:
                 f"different keys {plan.schema.key} exist: give the key more values, add columns, or raise "
                 f"distractor_share."
             )
-        return table.first_rows(num_rows), questions
+        return table.first_rows(num_rows), questions, composition.fixed + costs[num_rows] + asked
 
     def _questions(self, plan: Plan, table: Table, seed: int) -> list[Question]:
         draws = np.random.default_rng(seed)
@@ -208,13 +208,15 @@ class TableGenerator:
                 if question is not None and question.text not in seen:
                     break
             else:
-                raise ValueError(
-                    f"Only {len(questions)} different questions of the types {', '.join(self.config.question_types)} "
-                    f"were found for a table of {table.num_rows} rows and columns "
-                    f"{[column.name for column in plan.schema.columns]}; {len(plan.turn_types)} were asked for."
-                )
+                continue
             seen.add(question.text)
             questions.append(question)
+        if not questions:
+            raise ValueError(
+                f"No question of the types {', '.join(self.config.question_types)} fits a table of {table.num_rows} "
+                f"rows and columns {[column.name for column in plan.schema.columns]}: add columns of other kinds or "
+                f"other types."
+            )
         return questions
 
     def _check_unknown(self, share: float, text: str) -> None:
@@ -238,6 +240,7 @@ class TableGenerator:
             "depths": [question.depths(table.num_rows) for question in questions],
             "format": plan.table_format,
             "language": plan.schema.language,
+            "length": plan.length,
             "num_rows": table.num_rows,
             "num_columns": len(plan.schema.columns),
         }

@@ -10,16 +10,16 @@ from .schema import Column
 from .table import Table
 
 _LISTED_DOMAIN = 4096
-_PROBES = 64
-_CONTEXT = 3
+_PROBES = 32
+_CONTEXT = 2
 
 
 class TokenCosts:
     """
     Token counts of texts, and estimates for tables that are not written yet.
 
-    A cell costs what it adds between the three characters before and behind it, so that tokens which reach across its
-    borders are counted where they belong. Domains of at most 4,096 cells are tokenised whole, larger ones by 64 probes
+    A cell costs what it adds between the two characters before and behind it, so that tokens which reach across its
+    borders are counted where they belong. Domains of at most 4,096 cells are tokenised whole, larger ones by 32 probes
     for every length of their cells. Estimates depend on the tokenizer and the column only, never on earlier tables.
 
     Args:
@@ -29,13 +29,14 @@ class TokenCosts:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self._texts: dict[str, int] = {}
+        self._texts: dict[tuple[str, str], int] = {}
         self._columns: dict[tuple, Callable[[np.ndarray], np.ndarray]] = {}
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, no special tokens added."""
         # verbose=False: texts longer than model_max_length are the purpose here, not an accident.
-        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+        return self.tokenizer(list(texts), **options)["input_ids"] if texts else []
 
     def count(self, text: str) -> int:
         """Tokens of one text."""
@@ -43,11 +44,11 @@ class TokenCosts:
 
     def added(self, texts: Sequence[str], before: str = "\n") -> list[int]:
         """Tokens each text adds behind `before`; remembered, so meant for texts that come again."""
-        missing = list(dict.fromkeys(text for text in texts if before + text not in self._texts))
+        missing = list(dict.fromkeys(text for text in texts if (before, text) not in self._texts))
         if missing:
             base, *counts = map(len, self.encode([before, *(before + text for text in missing)]))
-            self._texts.update({before + text: count - base for text, count in zip(missing, counts, strict=True)})
-        return [self._texts[before + text] for text in texts]
+            self._texts.update({(before, text): count - base for text, count in zip(missing, counts, strict=True)})
+        return [self._texts[before, text] for text in texts]
 
     def rows(self, table: Table, layout: Layout) -> np.ndarray:
         """Estimated tokens of every row of a table, as floats."""

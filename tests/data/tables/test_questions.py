@@ -1,0 +1,98 @@
+"""Every answer is derived again from the text a model would see, by a parser and a solver that know nothing of the
+generator."""
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lsw_hf.data.tables import FORMATS, TableConfig, TableGenerator
+from lsw_hf.data.tables.questions import QUESTION_TYPES
+from lsw_hf.data.tables.templates import TEMPLATES
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"tables_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+parse, Solver = load("parsing").parse, load("solving").Solver
+TITLES = {"en": ("Table A", "Table B"), "zh": ("表A", "表B")}
+
+
+def split_text(row):
+    """The table (and the second one) inside the first message, between its blank lines."""
+    content = row["messages"][0]["content"]
+    if "join" not in row["types"]:
+        _, table, _, _ = content.split("\n\n")
+        return table, None
+    _, *parts, _, _ = content.split("\n\n")
+    first, second = TITLES[row["language"]]
+    named = dict(zip(parts[0::2], parts[1::2], strict=True))
+    return named[first], named[second]
+
+
+def check(row):
+    """Asserts that every answer of a row is right and that its evidence stands in the table exactly once."""
+    table, second = split_text(row)
+    linked = None if second is None else Solver(*parse(second, row["format"]), row["language"])
+    solver = Solver(*parse(table, row["format"]), row["language"], linked)
+    assert len(solver.rows) == row["num_rows"]
+    assert len(set(solver.column(solver.key))) == row["num_rows"]
+    for turn, (kind, template) in enumerate(zip(row["types"], row["templates"], strict=True)):
+        question = row["messages"][2 * turn]["content"].split("\n\n")[-1]
+        answer = row["messages"][2 * turn + 1]["content"]
+        right, given = solver.answer(kind, template, question, answer)
+        assert right == given, (kind, question, answer)
+        for place, depth in zip(row["evidence"][turn], row["depths"][turn], strict=True):
+            assert depth == place / (row["num_rows"] - 1)
+            assert 0 <= place < row["num_rows"]
+    return row
+
+
+def sampled(tokenizer, count, **settings):
+    settings = {"length": (1_400, 4_000), "languages": ("en", "zh"), "questions_per_table": 3} | settings
+    return TableGenerator(tokenizer, TableConfig(**settings), seed=17).generate(count)
+
+
+def test_answers_are_derived_again(tokenizer):
+    rows = [check(row) for row in sampled(tokenizer, 60)]
+    kinds = Counter(kind for row in rows for kind in row["types"])
+    assert set(kinds) == set(QUESTION_TYPES)
+    assert {row["format"] for row in rows} == set(FORMATS)
+    assert {row["language"] for row in rows} == {"en", "zh"}
+
+
+@pytest.mark.parametrize("kind", sorted(QUESTION_TYPES))
+def test_each_type_uses_all_its_paraphrases(byte_tokenizer, kind):
+    rows = [check(row) for row in sampled(byte_tokenizer, 6, question_types=(kind,), length=1_800)]
+    assert {name for row in rows for name in row["types"]} == {kind}
+    assert {family for row in rows for family in row["families"]} == {QUESTION_TYPES[kind][0]}
+    for language in ("en", "zh"):
+        used = {t for row in rows if row["language"] == language for t in row["templates"]}
+        assert used <= set(range(len(TEMPLATES[language][kind])))
+    assert len({(row["language"], t) for row in rows for t in row["templates"]}) > 2
+
+
+def test_sorted_tables_are_asked_about_in_both_directions(byte_tokenizer):
+    rows = sampled(
+        byte_tokenizer, 16, question_types=("monotone",), questions_per_table=1, length=1_500, languages=("en",)
+    )
+    answers = Counter(check(row)["messages"][1]["content"] for row in rows)
+    assert set(answers) == {"ascending", "descending", "neither"}
+
+
+@pytest.mark.slow
+def test_ten_thousand_answers_are_derived_again(tokenizer):
+    generator = TableGenerator(
+        tokenizer, TableConfig(length=(1_200, 6_000), languages=("en", "zh"), questions_per_table=(1, 3)), seed=2
+    )
+    for index in range(5_000):
+        row = check(generator.sample(index))
+        text = tokenizer.apply_chat_template(row["messages"], tokenize=False)
+        tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        assert 0.995 * row["length"] <= tokens <= row["length"]
+        assert tokens == row["num_tokens"]
