@@ -7,6 +7,7 @@ import numpy as np
 from .filler_stock import FillerStock
 from .needle_task import NeedleFact
 from .prompting import NeedleEncoder
+from .shared_head import SharedHead
 
 _LAYOUT_ATTEMPTS = 50
 _FITTING_ROUNDS = 40
@@ -105,14 +106,14 @@ class _HaystackBuilder:
         pieces, places = self._lay_out(facts, sizes, room)
         longest = max(needles, key=lambda fact: len(self.encoder.ids(self.encoder.text("", fact))))
         pieces, haystack = self._fit(pieces, longest, set(places))
-        closed = [self._close(haystack, fact) for fact in needles]
+        closed = self._close_all(haystack, needles)
         for _ in needles:
             if None not in closed:
                 break
             # Sizes are known to a token only in place: the haystack has to leave room for this question instead.
             longest = needles[closed.index(None)]
             pieces, haystack = self._fit(pieces, longest, set(places))
-            closed = [self._close(haystack, fact) for fact in needles]
+            closed = self._close_all(haystack, needles)
         if None in closed:
             raise ValueError(f"questions of one haystack could not all be brought to {self.plan.prompt_length} tokens")
         depths = self._measure(pieces, haystack, longest, places)
@@ -251,14 +252,20 @@ class _HaystackBuilder:
             others += [other.answer for other in spare]
         return (fact.answer, *(answer for answer in dict.fromkeys(others) if answer != fact.answer))[:_CANDIDATES]
 
-    def _close(self, haystack: str, fact: NeedleFact) -> tuple[str, list[int]] | None:
+    def _close_all(self, haystack: str, needles: list[NeedleFact]) -> list[tuple[str, list[int]] | None]:
+        """Prompt and ids of every question about one haystack, `None` where the question is too long."""
+        prompt = self.encoder.text(haystack, needles[0])
+        head = SharedHead(self.encoder, prompt[: prompt.index(haystack) + len(haystack)])
+        return [self._close(haystack, head, fact) for fact in needles]
+
+    def _close(self, haystack: str, head: SharedHead, fact: NeedleFact) -> tuple[str, list[int]] | None:
         """
         The prompt about `fact` and its ids. Where its question is shorter than the longest, words of filler end the
         haystack; `None` if it is too long.
         """
         task, target = self.encoder.task, self.plan.prompt_length
         prompt = self.encoder.text(haystack, fact)
-        ids = self.encoder.ids(prompt)
+        ids = self._ids(prompt, head)
         missing = target - len(ids)
         end, tail = haystack[-_SURROUNDING:], prompt[prompt.index(haystack) + len(haystack) :]
 
@@ -270,12 +277,17 @@ class _HaystackBuilder:
         for attempt in range(_FITTING_ROUNDS):
             closing = self.filler.fitting(stretch(""), stretch, missing, missing, attempt)
             closed = self.encoder.text(haystack + task.separator + closing, fact)
-            ids = self.encoder.ids(closed)
+            ids = self._ids(closed, head)
             if len(ids) == target:
                 return closed, ids
         raise ValueError(
             f"a question could not be filled up to a prompt of exactly {target} tokens: {fact.question!r}"
         )
+
+    def _ids(self, prompt: str, head: SharedHead) -> list[int]:
+        """Ids of a prompt; templates that put the question in front of the haystack share no head."""
+        shares = prompt.startswith(head.text)
+        return head.ids(prompt[len(head.text) :]) if shares else self.encoder.ids(prompt)
 
     def _measure(self, pieces: list[str], haystack: str, longest: NeedleFact, places: list[int]) -> list[float]:
         """Depth of each needle in tokens, from the tokenizer's own offsets where it has them."""
