@@ -279,7 +279,7 @@ class LongSkyworkRecipe:
     ) -> RecipeResults:
         before, after = grids
         report = {
-            "stages": [{key: value for key, value in stage.items() if key != "log_history"} for stage in finished],
+            "stages": [_reported(stage, planned) for stage, planned in zip(finished, self.plan().stages, strict=True)],
             "total": {key: sum(stage[key] for stage in finished) for key in ("steps", "tokens", "seconds")},
             "needle": {"before": before and before.accuracy, "after": after and after.accuracy},
             "context_length": self.context_length,
@@ -297,7 +297,11 @@ class LongSkyworkRecipe:
             model.save_pretrained(folder)
             runner.tokenizer.save_pretrained(folder)
             card = build_model_card(
-                model.config, report=after.to_dict() if after else None, training=report, base_model=self._base_model()
+                model.config,
+                report=after.to_dict() if after else None,
+                report_before=before.to_dict() if before else None,
+                training=report,
+                base_model=self._base_model(),
             )
             card.save(folder / "README.md")
             if before and after:
@@ -325,6 +329,12 @@ class LongSkyworkRecipe:
 
     def _load_config(self) -> Any:
         return AutoConfig.from_pretrained(self.model, **self._hub_kwargs())
+
+
+def _reported(metrics: Mapping[str, Any], planned: PlannedStage) -> dict[str, Any]:
+    """A stage in `report.json`: what it measured, what it trained on, where its numbers come from."""
+    measured = {key: value for key, value in metrics.items() if key != "log_history"}
+    return {**measured, "data": planned.data, "source": planned.source}
 
 
 def _in_words(sources: Mapping[str, str], **names: str) -> str:

@@ -24,6 +24,8 @@ ORIGINAL_LENGTH = 512
 CONTEXT_LENGTH = 32_768
 _ROW = 2_048
 _TABLE = 8_192
+# Tokens of rows and questions for which 1,024 different names suffice; scenery fills longer tables.
+_LARGEST_TABLE = 3_277
 _PRETRAINING_BATCH = 8
 _TOKENS_A_STEP = 4_096
 # transformers 5.23 renamed the argument.
@@ -50,7 +52,7 @@ class TinySettings:
         num_samples (`int`):
             Questions in a cell of the needle grid.
         max_distractors (`int`):
-            Most facts in one haystack; the world has 1,024 people.
+            Most facts in one haystack beside those that are asked about (250 at most); the world has 1,024 people.
     """
 
     pretraining_steps: int = 150
@@ -60,7 +62,7 @@ class TinySettings:
     row_length: int = _ROW
     table_length: int = _TABLE
     num_samples: int = 100
-    max_distractors: int = 800
+    max_distractors: int = 750
 
 
 def tiny_recipe(
@@ -114,8 +116,10 @@ def rope_change(context_length: int) -> dict[str, Any]:
 
 
 def settings_for(context_length: int) -> TinySettings:
-    """Budgets that hold the demo's bar at a target length; more of everything beyond 32,768 tokens."""
-    return TinySettings()
+    """Budgets for a target length: beyond 32,768 tokens longer rows and more steps, and fewer questions a cell."""
+    if context_length <= CONTEXT_LENGTH:
+        return TinySettings()
+    return TinySettings(dialogue_steps=500, row_length=4_096, table_length=16_384, num_samples=50)
 
 
 def needle_grid(context_length: int, settings: TinySettings, seed: int) -> NeedleGrid:
@@ -183,7 +187,7 @@ def table_generator(world: TinyWorld, recipe: LongSkyworkRecipe, seed: int) -> T
         row_filter=lambda row: world.is_allowed(row["name"], row["deed"]),
         preamble="",
         distractors=tuple(world.filler(512, np.random.default_rng(seed))),
-        distractor_share=0.6,
+        distractor_share=max(0.6, 1.0 - _LARGEST_TABLE / recipe.longest_table),
     )
     return TableGenerator(recipe.tokenizer, config, seed=seed)
 
