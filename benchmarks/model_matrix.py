@@ -38,10 +38,12 @@ ROPES = {
 def save_all(root: Path) -> None:
     """One folder for each row of the table, with its logits."""
     import torch
+    import transformers
 
     from lsw_hf.models import LongSkyworkForCausalLM
     from lsw_hf.models.presets import preset_config
 
+    transformers.utils.logging.disable_progress_bar()
     ids = torch.randint(0, 512, (1, 77), generator=torch.Generator().manual_seed(3))
     for name, rope in ROPES.items():
         shape = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2}
