@@ -234,8 +234,9 @@ def assert_cross_skip_attention(model: PreTrainedModel, batch: Mapping[str, Any]
             "all-ones attention_mask on to the model; for packed dialogues use "
             f"attn_implementation={PACKED_ATTENTION!r} or flash attention together with the collator's cu_seq_lens_q."
         )
-    # Equal inputs give equal outputs in dense layers. Routed experts regroup tokens, which may move the last digits.
-    tolerance = 4 * torch.finfo(before.dtype).eps * before.abs().max().item()
+    # Equal inputs give equal outputs in dense layers. Routed experts regroup tokens, which may move the last digits,
+    # but less than a twentieth of what a dialogue does to itself.
+    tolerance = min(4 * torch.finfo(before.dtype).eps * before.abs().max().item(), 0.05 * across_skip)
     if leaks and not max(leaks) <= tolerance:
         raise ValueError(
             f"Attention leaks between packed dialogues (attn_implementation={backend!r}): changing one dialogue "
@@ -265,8 +266,8 @@ def _documents(inputs: Mapping[str, Any]) -> Iterator[tuple[int, int, int]]:
 
 
 def _choose_skip(position_ids: torch.Tensor, documents: list[tuple[int, int, int]]) -> tuple[int, int, int, int]:
-    """Returns row, start, end and the token behind a skip, if possible of a document that another one follows."""
-    for row, start, end in [*documents[:-1], documents[-1]]:
+    """Returns row, start and end of the first document with a skip, and the token behind that skip."""
+    for row, start, end in documents:
         jumps = (position_ids[row, start:end].diff() > 1).nonzero()
         if len(jumps):
             return row, start, end, start + 1 + int(jumps[0])

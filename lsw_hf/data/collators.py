@@ -25,7 +25,10 @@ class DataCollatorForSkipAlign:
     Positions are drawn here, not stored in a column, because trainers drop or ignore such a column and because each
     epoch should see new ones. They are a function of `seed`, the epoch and the tokens of the row, and of nothing
     else: the same for any number of workers and processes, any batch size and order, and after a resume.
-    [`SkipAlignTrainer`] keeps the epoch up to date; elsewhere call [`~DataCollatorForSkipAlign.set_epoch`].
+    [`SkipAlignTrainer`] keeps the epoch up to date.
+    Another trainer needs `callbacks=[EpochOfPositions(collator)]` (from `lsw_hf.training.skipped_positions`), a loop
+    of your own a call of [`~DataCollatorForSkipAlign.set_epoch`]; without either, every epoch repeats the first
+    one's.
 
     A row is a dictionary with `"input_ids"` and either `"labels"` (-100 on instructions) or the masks
     `"completion_mask"` and `"assistant_masks"`. It is one unpadded dialogue, unless `packed` is set and

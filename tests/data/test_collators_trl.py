@@ -8,6 +8,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from lsw_hf.data.collators import DataCollatorForSkipAlign
 from lsw_hf.data.preference import DataCollatorForSkipAlignPreference
+from lsw_hf.training.skipped_positions import EpochOfPositions
 from tests.data.attention_oracle import TOLERANCE, make_model, oracle, rows
 
 # Old names that transformers 5.23 and TRL 1.16 still use themselves.
@@ -62,6 +63,38 @@ def test_rows_through_the_data_collator_argument(tmp_path, tiny_tokenizer):
     )
     expected, _ = oracle("llama")
     assert abs(loss_of_trainer(trainer) - expected) <= TOLERANCE * expected
+
+
+def positions_by_step(tmp_path, tokenizer, resume_from: str | None) -> list[list]:
+    """Two epochs of two steps; what the base model was given in each step, rows in a fixed order."""
+    model, steps = make_model("llama", "sdpa"), []
+
+    def record(module: torch.nn.Module, positional: tuple, given: dict) -> None:
+        rows = zip(given["input_ids"].tolist(), given["position_ids"].tolist(), strict=True)
+        steps.append(sorted([[token for token in ids if token], positions] for ids, positions in rows))
+
+    model.model.register_forward_pre_hook(record, with_kwargs=True)
+    changes = {"max_steps": -1, "num_train_epochs": 2, "per_device_train_batch_size": 2, "save_strategy": "epoch"}
+    collator = skip_collator(packed=False)
+    trainer = SFTTrainer(
+        model,
+        SFTConfig(str(tmp_path), **{**ARGUMENTS, **changes}, max_length=None, gradient_checkpointing=False),
+        train_dataset=Dataset.from_list(rows()),
+        processing_class=tokenizer,
+        data_collator=collator,
+        callbacks=[EpochOfPositions(collator)],
+    )
+    trainer.train(resume_from_checkpoint=resume_from)
+    return steps
+
+
+def test_epochs_differ_and_a_resumed_one_is_the_same(tmp_path, tiny_tokenizer):
+    whole = positions_by_step(tmp_path, tiny_tokenizer, None)
+    assert len(whole) == 4
+    epochs = [{tuple(ids): row[: len(ids)] for step in half for ids, row in step} for half in (whole[:2], whole[2:])]
+    assert epochs[0].keys() == epochs[1].keys()
+    assert all(epochs[0][ids] != epochs[1][ids] for ids in epochs[0])
+    assert positions_by_step(tmp_path, tiny_tokenizer, str(tmp_path / "checkpoint-2")) == whole[2:]
 
 
 def test_preference_pairs(tmp_path, tiny_tokenizer):
