@@ -22,7 +22,7 @@ p.verdict { font-size: 1.25rem; margin-top: .4rem; } p.note { color: #555; font-
 img { width: 100%; height: auto; } img.narrow { width: 68%; }
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
-th:first-child, td:first-child, td.text { text-align: left; } td.text { overflow-wrap: anywhere; max-width: 22rem; }
+th:first-child, td:first-child, .text { text-align: left; } td.text { overflow-wrap: anywhere; max-width: 22rem; }
 """
 _EXAMPLES = 20
 
@@ -148,7 +148,8 @@ class _Page:
         wrong = [sample for sample in self.after.needle.samples if not sample.correct]
         if not wrong:
             return "<h2>Wrong answers</h2><p>None.</p>"
-        rows = ["<tr><th>length</th><th>depth</th><th>asked</th><th>expected</th><th>answered</th></tr>"]
+        heads = "".join(f'<th class="text">{name}</th>' for name in ("asked", "expected", "answered"))
+        rows = [f"<tr><th>length</th><th>depth</th>{heads}</tr>"]
         for s in sorted(wrong, key=lambda s: (s.context_length, s.depth))[:_EXAMPLES]:
             texts = "".join(f'<td class="text">{html.escape(t)}</td>' for t in (s.question, s.expected, s.answered))
             rows.append(f"<tr><td>{s.context_length:,}</td><td>{s.depth:.2f}</td>{texts}</tr>")
@@ -160,10 +161,11 @@ class _Page:
         """Under which circumstances the numbers were made."""
         if self.after.needle is None:
             return ""
-        settings = self.after.needle.settings | self.after.needle.grid
+        settings = self.after.needle.grid | self.after.needle.settings
         rows = "".join(
             f'<tr><td>{html.escape(str(name))}</td><td class="text">{html.escape(str(value))}</td></tr>'
             for name, value in settings.items()
+            if value not in (None, [])
         )
         return f"<h2>How it was measured</h2><table>{rows}</table>"
 

@@ -1,12 +1,15 @@
 """A small word world, tokenizers of several kinds, a tiny Llama, and a model that answers by looking."""
 
+import importlib.util
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from lsw_hf.evaluation import NeedleFact
@@ -93,6 +96,18 @@ def chat_tokenizer() -> PreTrainedTokenizerFast:
         "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
     )
     return tokenizer
+
+
+@pytest.fixture(scope="session")
+def real_sentencepiece(tmp_path_factory) -> PreTrainedTokenizerFast:
+    """The 32,000 pieces that the package mistral-common brings along; its data only, nothing of it is imported."""
+    found = importlib.util.find_spec("mistral_common")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("mistral-common is not installed")
+    folder = tmp_path_factory.mktemp("sentencepiece")
+    source = Path(found.submodule_search_locations[0]) / "data" / "tokenizer.model.v1"
+    shutil.copy(source, folder / "tokenizer.model")
+    return LlamaTokenizer.from_pretrained(folder)
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,18 @@ def test_prompts_have_exactly_the_length_on_the_axis(tokenizers, word_task, name
                 assert ("<|assistant|>" in question.prompt) == (name == "chat")
 
 
+@pytest.mark.parametrize(("kind", "language"), [("number", "en"), ("word", "zh"), ("uuid", "en"), ("sentence", "zh")])
+def test_exact_lengths_with_a_real_sentencepiece_model(real_sentencepiece, kind, language):
+    grid = NeedleGrid((517, 2048), depths=(0.0, 0.4, 1.0), num_samples=2, questions_per_haystack=3)
+    encoder = NeedleEncoder(real_sentencepiece, ProseNeedleTask(kind, language))
+    for length in grid.context_lengths:
+        for questions in iterate_haystacks(encoder, grid, length):
+            for question in questions:
+                assert len(real_sentencepiece(question.prompt)["input_ids"]) == length == len(question.input_ids)
+                assert question.fact.text in question.prompt
+                assert abs(question.depth - question.cell_depth) <= 0.1
+
+
 @pytest.mark.parametrize("density", [0.0, 1.0])
 def test_needles_stand_where_the_report_says(words, word_task, density):
     grid = NeedleGrid((300, 701), num_samples=4, questions_per_haystack=10, distractors_per_64_tokens=density, seed=1)
@@ -234,7 +246,7 @@ def test_a_killed_evaluation_goes_on(lookup_model, words, word_task, tmp_path, m
     assert len(NeedleReport.load(file).samples) == 10
     calls[:] = [0] * 20
     report = evaluate_needle(lookup_model, words, SHARED, word_task, progress=False, resume_from=file)
-    assert len(calls) == 20 + 2 + 10  # the probe and the prefix of a haystack ask too; ten questions were left
+    assert len(calls) == 20 + 10  # ten questions were left
     assert report.samples == whole.samples
     assert NeedleReport.load(file) == report
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from ..prompting import PromptEncoder
 from ..prose import WORDS
-from .sample import Draft, UnitTask
+from .sample import Draft, TaskSample, UnitTask
 
+_SHORT_CONTEXT = 4096
 _SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "ri", "so", "tu", "va")
 # Two readings of one list of nouns, so that there are enough words for long contexts.
 _VOCABULARY = tuple(f"{first}{second}" for first in WORDS for second in ("", *WORDS))
@@ -17,7 +19,8 @@ class CommonWordsTask(UnitTask):
     Args:
         num_words (`int`, *optional*, defaults to 10): Common words.
         common_count (`int`, *optional*, defaults to 30): How often each common word stands.
-        uncommon_count (`int`, *optional*, defaults to 3): How often each other word stands.
+        uncommon_count (`int`, *optional*, defaults to 3): How often each other word stands. Below 4,096 tokens, where
+            the common words alone would fill the context, a third of both counts is used (our choice).
     """
 
     name = "common_words"
@@ -31,6 +34,15 @@ class CommonWordsTask(UnitTask):
             )
         self.num_words, self.common_count, self.uncommon_count = num_words, common_count, uncommon_count
         self.minimum_units = num_words + 1
+
+    def sample(self, encoder: PromptEncoder, context_length: int, generator: np.random.Generator) -> TaskSample:
+        """As in [`UnitTask`], with a third of the counts in contexts below 4,096 tokens."""
+        counts = (self.common_count // 3, self.uncommon_count // 3)
+        if context_length < _SHORT_CONTEXT and counts[0] > counts[1] >= 1:
+            return super(CommonWordsTask, CommonWordsTask(self.num_words, *counts)).sample(
+                encoder, context_length, generator
+            )
+        return super().sample(encoder, context_length, generator)
 
     def draft(self, units: int, generator: np.random.Generator) -> Draft:
         """A list over `units` different words."""

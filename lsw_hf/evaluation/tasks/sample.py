@@ -129,18 +129,17 @@ class UnitTask(ABC):
         return TaskSample(text, ids, draft.expected, self.match, draft.detail)
 
 
-def _largest(length_of: Callable[[int], int], low: int, low_length: int, room: int) -> int:
-    """The largest count whose length is within `room`; lengths grow about linearly, so the slope leads the search."""
-    step, high = max(8, low), None
+def _largest(length_of: Callable[[int], int], smallest: int, length: int, room: int) -> int:
+    """The largest count whose length is within `room`; lengths grow about linearly, so the mean slope leads."""
+    low, step, high, first = smallest, max(8, smallest), None, length
     while high is None or high - low > 1:
         trial = low + step if high is None else min(low + step, high - 1)
         length = length_of(trial)
         if length <= room:
-            # Aim a little below the line through the last two points: overshooting is the dearer mistake.
-            slope = max((length - low_length) / (trial - low), 1e-9)
-            low, low_length = trial, length
-            step = max(1, int(0.98 * (room - length) / slope))
+            # Aim a little below the line: overshooting is the dearer mistake. Never more than threefold at once, for
+            # counts whose first pieces add next to nothing.
+            slope = max((length - first) / (trial - smallest), 0.01)
+            low, step = trial, max(1, min(int(0.98 * (room - length) / slope), 2 * trial))
         else:
-            high = trial
-            step = max(1, (high - low) // 2)
+            high, step = trial, max(1, (trial - low) // 2)
     return low
