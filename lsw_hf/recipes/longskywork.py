@@ -208,7 +208,8 @@ class LongSkyworkRecipe:
         skips = options.get("strategy", "skip_all" if name == "sft" else "none") != "none"
         defaults = default_options(name, self.context_length, self.original_length)
         sources = {key: source for key, (_, source) in defaults.items()}
-        sources.setdefault("max_length", "the target, at most the paper's 100,000")
+        longest = "the target, at most the paper's 100,000" if self.table_length is None else "set for this run"
+        sources.setdefault("max_length", longest)
         sources.update(dict.fromkeys(self.options.get(name, {}), "set for this run"))
         return PlannedStage(
             stage=name,
@@ -334,7 +335,7 @@ class LongSkyworkRecipe:
 def _reported(metrics: Mapping[str, Any], planned: PlannedStage) -> dict[str, Any]:
     """A stage in `report.json`: what it measured, what it trained on, where its numbers come from."""
     measured = {key: value for key, value in metrics.items() if key != "log_history"}
-    return {**measured, "data": planned.data, "source": planned.source}
+    return {**measured, "max_length": planned.max_length, "data": planned.data, "source": planned.source}
 
 
 def _in_words(sources: Mapping[str, str], **names: str) -> str:
