@@ -124,7 +124,7 @@ def test_best_run_asks_for_a_checkpoint(make_trainer, tmp_path):
     assert (tmp_path / "checkpoint-3").is_dir()
 
 
-def test_a_resumed_run_takes_up_its_history(make_trainer):
+def test_a_resumed_run_takes_up_its_history(make_trainer, tmp_path):
     trainer = make_trainer(save_strategy="steps", save_steps=4)
     trainer.add_callback(NeedleCallback(trainer, GRID, DigitTask(), every_steps=2))
     trainer.train()
@@ -134,7 +134,7 @@ def test_a_resumed_run_takes_up_its_history(make_trainer):
     seen = []
     run = callback._run
     callback._run = lambda args, state, control: seen.append(state.global_step) or run(args, state, control)
-    again.train(resume_from_checkpoint=True)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
     assert sorted(callback.history) == [2, 4, 6]
     assert seen == [6]
 

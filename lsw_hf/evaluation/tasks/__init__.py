@@ -6,7 +6,7 @@ from .passages import PassageQuestionTask
 from .retrieval import NeedleRetrievalTask
 from .sample import Draft, LongContextTask, TaskSample, UnitTask
 from .suite import TaskSuite, default_tasks, evaluate_tasks
-from .tables import TableLookupTask
+from .tables import TableTask
 from .tracing import VariableTrackingTask
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "NeedleRetrievalTask",
     "ParaphraseTask",
     "PassageQuestionTask",
-    "TableLookupTask",
+    "TableTask",
     "TaskSample",
     "TaskSuite",
     "UnitTask",

@@ -18,7 +18,7 @@ from .aggregation import CommonWordsTask, FrequentWordsTask
 from .paraphrase import ParaphraseTask
 from .retrieval import NeedleRetrievalTask
 from .sample import LongContextTask, TaskSample
-from .tables import TableLookupTask
+from .tables import TableTask
 from .tracing import VariableTrackingTask
 
 
@@ -57,7 +57,7 @@ class TaskSuite:
 
 def default_tasks(filler: FillerSource | None = None) -> list[LongContextTask]:
     """
-    The families that need no data of the user: eight of needles, tracking, two of aggregation, a table, a paraphrase.
+    The families that need no data of the user: eight of needles, tracking, two of words, three of tables, a paraphrase.
 
     Args:
         filler ([`FillerSource`], *optional*): Text instead of the built-in prose.
@@ -75,7 +75,9 @@ def default_tasks(filler: FillerSource | None = None) -> list[LongContextTask]:
         VariableTrackingTask(),
         CommonWordsTask(),
         FrequentWordsTask(),
-        TableLookupTask(),
+        TableTask("lookup"),
+        TableTask("join"),
+        TableTask("aggregate"),
         ParaphraseTask(filler=filler),
     ]
 
