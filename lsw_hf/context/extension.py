@@ -177,6 +177,9 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
     if hasattr(config, "original_max_position_embeddings"):
         # Phi-3 keeps it here too, and gives this one priority over the dictionary
         config.original_max_position_embeddings = layout.original_length
+    if getattr(config, "attention_temperature_slope", 0.0) and config.attention_temperature_length is None:
+        # left open it means the window, which has just grown
+        config.attention_temperature_length = layout.original_length
     setattr(config, RECORD_KEY, record)
     keep_legacy_rope(config)
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import transformers
+
 from ..models.rope_longskywork import longrope_attention_factor, rope_frequencies, yarn_attention_factor
 from .architecture import SCALING_KEYS, RopeLayout
 
@@ -153,6 +155,8 @@ def extended_parameters(layout: RopeLayout, request: ExtensionRequest) -> dict[s
     elif request.method == "abf" and request.rope_theta is None:
         theta = abf_rope_theta(theta, factor, layout.rotary_dim)
     parameters = {"rope_theta": theta, **carried, **_scaled(layout, request, factor)}
+    if layout.layer_type is not None and parameters["rope_type"] == "longrope":
+        _check_nested_longrope()
     if parameters["rope_type"] in layout.rope_types:
         return parameters
     if "longrope" not in layout.rope_types:
@@ -161,6 +165,15 @@ def extended_parameters(layout: RopeLayout, request: ExtensionRequest) -> dict[s
             f"method {request.method!r} needs {parameters['rope_type']!r}. Use 'ntk' or 'abf'."
         )
     return _as_longrope(layout, parameters, factor)
+
+
+def _check_nested_longrope() -> None:
+    # transformers up to 5.20 leaves a variable unset there; this check can go when 5.21 is the oldest supported
+    if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (5, 21):
+        raise ValueError(
+            f"transformers {transformers.__version__} fails on the second long input of a model with longrope on one "
+            "of its layer types. Install at least 5.21, or use another method."
+        )
 
 
 def _as_longrope(layout: RopeLayout, parameters: dict[str, Any], factor: float) -> dict[str, Any]:

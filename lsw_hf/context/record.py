@@ -12,10 +12,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from .architecture import RECORD_KEY
 from .legacy import keep_legacy_rope
-from .rotary import rebuild, rotary_modules, rotary_states
+from .rotary import RotaryState, compare_states, rebuild, rotary_modules, rotary_states
 
 RECORD_FILE = "lsw_context.json"
-TOLERANCE = 1e-6
 FORMAT = 1
 
 
@@ -83,33 +82,22 @@ def record_problems(record: dict[str, Any], model: PreTrainedModel) -> list[str]
             f"{record['max_position_embeddings']} in the record"
         )
     live = {
-        (state.module.rpartition(".")[2], state.layer_type): state
-        for name, module in rotary_modules(model).items()
-        for state in rotary_states(module, name)
+        _key(state): state for name, module in rotary_modules(model).items() for state in rotary_states(module, name)
     }
     for table in record["tables"]:
-        key = (table["module"].rpartition(".")[2], table["layer_type"])
-        problems += _table_problems(table, live.get(key))
+        frequencies = torch.tensor(table["inv_freq"])
+        expected = RotaryState(table["module"], table["layer_type"], frequencies, table["attention_factor"])
+        found = live.get(_key(expected))
+        if found is None:
+            problems.append(f"{expected.label} of the record is not in the model")
+        else:
+            problems += compare_states(found, expected, "the record")[1]
     return problems
 
 
-def _table_problems(table: dict[str, Any], state: Any) -> list[str]:
-    label = table["module"] + (f"[{table['layer_type']}]" if table["layer_type"] else "")
-    expected = torch.tensor(table["inv_freq"], dtype=torch.float64)
-    if state is None or state.inv_freq.shape != expected.shape:
-        return [f"{label} of the record has no table of its size in the model"]
-    if state.inv_freq.device.type == "meta":
-        return [f"{label} is on the meta device, its tables hold nothing to compare; load the weights first"]
-    problems = []
-    live = state.inv_freq.double().cpu()
-    difference = ((live - expected).abs() / expected.abs().clamp_min(1e-30)).max().item()
-    if difference > TOLERANCE:
-        problems.append(f"{label}.inv_freq differs from the record by up to {difference:.2e} relative")
-    if abs(state.attention_factor - table["attention_factor"]) > TOLERANCE:
-        problems.append(
-            f"{label}.attention_scaling is {state.attention_factor} live and {table['attention_factor']} in the record"
-        )
-    return problems
+def _key(state: RotaryState) -> tuple[str, str | None]:
+    """What stays the same when a model is wrapped: the last part of the module's name, and the layer type."""
+    return state.module.rpartition(".")[2], state.layer_type
 
 
 def apply_record(record: dict[str, Any], model: PreTrainedModel) -> None:

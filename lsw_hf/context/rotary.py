@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 SUFFIX = "inv_freq"
+TOLERANCE = 1e-6
+"""Largest relative difference of inverse frequencies that counts as equal (float32 rounding is 6e-8)."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class RotaryState:
     layer_type: str | None
     inv_freq: torch.Tensor
     attention_factor: float
+
+    @property
+    def label(self) -> str:
+        """`str`: how messages call the table."""
+        return f"{self.module}[{self.layer_type}]" if self.layer_type else self.module
 
 
 def unwrapped(model: Any) -> PreTrainedModel:
@@ -112,3 +120,35 @@ def rotary_states(module: Any, name: str = "") -> list[RotaryState]:
         scaling = getattr(module, f"{prefix}attention_scaling")
         states.append(RotaryState(name, prefix[:-1] or None, used.detach(), float(scaling)))
     return states
+
+
+def compare_states(live: RotaryState, expected: RotaryState | None, where: str) -> tuple[float, list[str]]:
+    """
+    Compares a live table with the one that `where` (a configuration, a folder, a record) asks for.
+
+    Returns:
+        `tuple[float, list[str]]`: the largest relative difference, and what differs, in words.
+    """
+    if expected is None or expected.inv_freq.shape != live.inv_freq.shape:
+        return math.inf, [f"{live.label} has tables that {where} does not describe"]
+    if live.inv_freq.device.type == "meta":
+        return math.inf, [f"{live.label} is on the meta device, its tables hold nothing to compare; load the weights"]
+    problems = []
+    if live.inv_freq.dtype != torch.float32:
+        problems.append(
+            f"{live.label}.inv_freq is {live.inv_freq.dtype}; rounding moves far positions by whole turns. It must "
+            "stay float32 when a model is cast"
+        )
+    mine, theirs = live.inv_freq.double().cpu(), expected.inv_freq.double().cpu()
+    relative = (mine - theirs).abs() / theirs.abs().clamp_min(1e-30)
+    difference, pair = relative.max().item(), int(relative.argmax())
+    # written so that a table of NaN differs too
+    if not difference <= TOLERANCE:
+        problems.append(
+            f"{live.label}.inv_freq differs from {where} by up to {difference:.2e} relative "
+            f"(pair {pair}: live {mine[pair]:.6e}, expected {theirs[pair]:.6e})"
+        )
+    if not abs(live.attention_factor - expected.attention_factor) <= TOLERANCE:
+        factors = f"{live.attention_factor} live and {expected.attention_factor} in {where}"
+        problems.append(f"{live.label}.attention_scaling is {factors}")
+    return difference, problems

@@ -15,10 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from .architecture import find_layout, rope_entry
 from .legacy import compare_spellings
 from .record import read_record, record_problems
-from .rotary import RotaryState, rebuild, rebuilt, rotary_modules, rotary_states, unwrapped
-
-TOLERANCE = 1e-6
-"""Largest relative difference of inverse frequencies that counts as equal (float32 rounding is 6e-8)."""
+from .rotary import compare_states, rebuild, rebuilt, rotary_modules, rotary_states, unwrapped
 
 
 @dataclass(frozen=True)
@@ -177,36 +174,10 @@ def _compare(modules: dict[str, nn.Module], config: PreTrainedConfig, where: str
     for name, module in modules.items():
         expected = {state.layer_type: state for state in rotary_states(rebuilt(module, config), name)}
         for state in rotary_states(module, name):
-            label = f"{name}[{state.layer_type}]" if state.layer_type else name
-            worst = max(worst, _compare_state(label, state, expected.get(state.layer_type), where, problems))
+            difference, found = compare_states(state, expected.get(state.layer_type), where)
+            worst = max(worst, difference)
+            problems += found
     return worst
-
-
-def _compare_state(label: str, live: RotaryState, other: RotaryState | None, where: str, problems: list[str]) -> float:
-    if other is None or other.inv_freq.shape != live.inv_freq.shape:
-        problems.append(f"{label} has tables that {where} does not describe")
-        return math.inf
-    if live.inv_freq.device.type == "meta":
-        problems.append(f"{label} is on the meta device, its tables hold nothing to compare; load the weights first")
-        return math.inf
-    if live.inv_freq.dtype != torch.float32:
-        problems.append(
-            f"{label}.inv_freq is {live.inv_freq.dtype}; rounding moves far positions by whole turns. It must stay "
-            "float32 when a model is cast"
-        )
-    mine, theirs = live.inv_freq.double().cpu(), other.inv_freq.double()
-    difference = ((mine - theirs).abs() / theirs.abs().clamp_min(1e-30)).max().item()
-    if difference > TOLERANCE:
-        pair = int(((mine - theirs).abs() / theirs.abs().clamp_min(1e-30)).argmax())
-        problems.append(
-            f"{label}.inv_freq differs from {where} by up to {difference:.2e} relative "
-            f"(pair {pair}: live {mine[pair]:.6e}, expected {theirs[pair]:.6e})"
-        )
-    if abs(live.attention_factor - other.attention_factor) > TOLERANCE:
-        problems.append(
-            f"{label}.attention_scaling is {live.attention_factor} live and {other.attention_factor} in {where}"
-        )
-    return difference
 
 
 def _check_length(live: PreTrainedConfig, saved: PreTrainedConfig, problems: list[str]) -> None:

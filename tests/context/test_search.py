@@ -49,7 +49,7 @@ def test_the_result_beats_its_starts_and_extends_the_model(build, batches):
     assert verify_context(model=model).rope_type == "longrope"
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma3", "phi3", "llama31"])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "phi3", "llama31"])
 def test_the_model_is_left_as_it_was(name, build, batches, logits_of):
     model = build(name).train()
     config = copy.deepcopy(model.config)
