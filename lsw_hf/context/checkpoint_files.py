@@ -139,7 +139,7 @@ def check_file_checksums(folder: Path, checksums: Path) -> int:
 
 def tensor_checksum(tensor: torch.Tensor) -> str:
     """SHA-256 of a tensor's bytes, in hexadecimal."""
-    return hashlib.sha256(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy())).hexdigest()
+    return hashlib.sha256(tensor.contiguous().flatten().view(torch.uint8).numpy().data).hexdigest()
 
 
 def _read_index(path: Path) -> dict[str, str]:

@@ -61,8 +61,8 @@ def read_skywork_config(
     rope = _rope(legacy, to, rope_parameters, changes)
     unknown = sorted(set(legacy) - set(_SAME) - set(_READ_ELSEWHERE) - _SAYS_NOTHING)
     if unknown:
-        fields = ", ".join(f"{name}={legacy[name]!r}" for name in unknown)
-        changes.append(f"left out, without meaning for a Llama-shaped network as far as is known: {fields}")
+        left = ", ".join(f"{name}={legacy[name]!r}" for name in unknown)
+        changes.append(f"left out, without meaning for a Llama-shaped network as far as is known: {left}")
     fields = {name: legacy[name] for name in _SAME if legacy.get(name) is not None}
     fields.setdefault("pad_token_id", 0)
     ours = LongSkyworkConfig(**fields, rope_parameters=rope if to == "longskywork" else {})  # refuses sizes that clash

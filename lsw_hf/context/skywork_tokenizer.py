@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ def load_sentencepiece(model_file: Path) -> SentencePieceProcessor:
         ValueError: when the file is missing or is no such model.
     """
     try:
-        import google.protobuf  # noqa: F401 - transformers reads the model with it
+        import_module("google.protobuf")  # transformers reads the model with it
         from sentencepiece import SentencePieceProcessor
     except ImportError as error:
         raise ImportError("Converting a Skywork tokenizer needs: pip install sentencepiece protobuf") from error
