@@ -30,6 +30,7 @@ class NeedleQuestion:
         input_ids (`list[int]`): The tokenizer's ids of the prompt; exactly `prompt_length` of them.
         candidates (`tuple[str, ...]`):
             The right answer, then up to 7 wrong ones: answers of other facts, of this haystack as far as it has them.
+            Empty unless the plan asks for them.
     """
 
     fact: NeedleFact
@@ -52,6 +53,7 @@ class HaystackPlan:
         border.
         facts_per_64_tokens (`float`): Density of facts, needles included; the needles are always there.
         max_distractors (`int`, *optional*): Upper bound on the number of facts that are not needles.
+        candidates (`bool`, *optional*, defaults to `False`): Whether each question brings wrong answers to weigh.
     """
 
     prompt_length: int
@@ -59,6 +61,7 @@ class HaystackPlan:
     tolerance: float
     facts_per_64_tokens: float = 0.0
     max_distractors: int | None = None
+    candidates: bool = False
 
 
 class CrowdedHaystackError(ValueError):
@@ -246,6 +249,8 @@ class _HaystackBuilder:
 
     def _candidates(self, fact: NeedleFact, facts: list[NeedleFact]) -> tuple[str, ...]:
         """The answer of `fact` and of other facts; a haystack with few of them borrows from facts it does not hold."""
+        if not self.plan.candidates:
+            return ()
         others = [other.answer for other in facts if other is not fact]
         if len(others) < _CANDIDATES - 1:
             spare = self.encoder.task.facts(np.random.default_rng(len(facts)), 4 * _CANDIDATES)

@@ -44,7 +44,7 @@ def eval_result_entries(
         source_url (`str`, *optional*): Where the whole report can be read.
 
     Returns:
-        `list[huggingface_hub.EvalResultEntry]`: Task ids are `needle_{length}` and `tasks_{length}`; values in percent.
+            found.append(("tasks", "Long-context tasks", "average", length, results.tasks.average(length)))
 
     Raises:
         `ValueError`: if `dataset_id` is no Hub id of the form `owner/name`.

@@ -117,6 +117,7 @@ class NeedleGrid:
                 tolerance=0.0 if shared == 1 else self.tolerance,
                 facts_per_64_tokens=self.distractors_per_64_tokens,
                 max_distractors=self.max_distractors,
+                candidates=self.scoring == "likelihood",
             )
             for start in range(0, len(needles), shared)
         ]

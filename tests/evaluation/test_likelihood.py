@@ -61,7 +61,7 @@ def test_a_planted_answer_wins(tiny_model, words, word_task):
 def test_prose_answers_after_their_prefix(tokenizers):
     tokenizer = tokenizers["byte bpe"]
     encoder = NeedleEncoder(tokenizer, ProseNeedleTask("word"))
-    grid = NeedleGrid((400,), depths=(0.5,), num_samples=1)
+    grid = NeedleGrid((400,), depths=(0.5,), num_samples=1, scoring="likelihood")
     ((question,),) = iterate_haystacks(encoder, grid, 400)
     for answer in question.candidates:
         ids = encoder.ids(f"{question.prompt} {answer}")

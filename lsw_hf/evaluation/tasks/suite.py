@@ -57,7 +57,7 @@ class TaskSuite:
 
 def default_tasks(filler: FillerSource | None = None) -> list[LongContextTask]:
     """
-    The families that need no data of the user: eight of needles, tracking, two of words, three of tables, a paraphrase.
+    The families that need no data of the user: eight of needles, tracking, two of words, three of tables, paraphrases.
 
     Args:
         filler ([`FillerSource`], *optional*): Text instead of the built-in prose.
