@@ -44,12 +44,15 @@ EXTRAS = {
     "plot": ["matplotlib>=3.8"],
     # Skywork's own checkpoints: their tokenizer is a sentencepiece model.
     "convert": ["protobuf>=4.25", "sentencepiece>=0.2"],
+    # Similar documents by BM25, and near-duplicates by MinHash.
+    "data": ["bm25s>=0.2", "datasketch>=1.6"],
     # No wheels: it compiles on installation, for an hour, and needs a CUDA compiler.
     "flash": ["flash-attn>=2.7; platform_system == 'Linux'"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["plot"],
     *EXTRAS["convert"],
+    *EXTRAS["data"],
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pytest>=8.3",

@@ -45,6 +45,8 @@ MODELS_ALLOWED = {"torch", "transformers"}
 # Optional packages: only these modules, and only inside a function.
 OPTIONAL = {
     "matplotlib": ("lsw_hf.evaluation.plot",),
+    "bm25s": ("lsw_hf.data.similar_documents",),
+    "datasketch": ("lsw_hf.data.deduplication",),
     "accelerate": ("lsw_hf.context.", "lsw_hf.evaluation."),
     "sentencepiece": ("lsw_hf.context.skywork_tokenizer",),
     "google": ("lsw_hf.context.skywork_tokenizer",),

@@ -54,9 +54,9 @@ def test_version_is_the_packages(arguments):
 
 def test_extras_parse_and_add_up(arguments):
     extras = arguments["extras_require"]
-    assert set(extras) == {"plot", "convert", "flash", "dev", "all"}
+    assert set(extras) == {"plot", "convert", "data", "flash", "dev", "all"}
     names = {extra: {Requirement(line).name for line in lines} for extra, lines in extras.items()}
-    assert names["plot"] | names["convert"] <= names["dev"]
+    assert names["plot"] | names["convert"] | names["data"] <= names["dev"]
     assert names["all"] == names["flash"] | names["dev"]
     assert str(Requirement(extras["flash"][0]).marker) == 'platform_system == "Linux"'
 
