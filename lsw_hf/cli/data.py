@@ -1,0 +1,136 @@
+"""`lsw-hf data inspect|interleave|dedup|contamination`: what a corpus holds, and windows made of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from lsw_hf.cli.parser import CommandParser, count, nearest
+
+HELP = "report on documents, remove duplicates, check for test data, write interleaved windows"
+EXAMPLE = "lsw-hf data inspect --documents books/ --tokenizer PATH_OR_ID"
+DETAILS = """
+  inspect        lengths in tokens, how many windows they fill, exact duplicates
+  interleave     write chunk-interleaved windows of --window-length tokens to --output (parquet)
+  dedup          write the documents without duplicates to --output (JSON lines)
+  contamination  how much of --evaluation (JSON lines or text, one item a line) stands in the documents"""
+ACTIONS = ("inspect", "interleave", "dedup", "contamination")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one action with the given options and return the exit status."""
+    parser = CommandParser("data", details=DETAILS, example=EXAMPLE)
+    parser.add_argument("action", metavar="ACTION", help=", ".join(ACTIONS))
+    parser.add_argument("--documents", required=True, nargs="+", help="files, folders or a dataset id")
+    parser.add_argument("--text-column", default="text", help="column of the text (default: text)")
+    parser.add_argument("--tokenizer", default=None, help="path or Hub id; for inspect and interleave")
+    parser.add_argument("--output", default=None, help="file or folder to write")
+    parser.add_argument("--window-length", type=count(2), default=32_768, help="tokens of a window (default: 32768)")
+    parser.add_argument("--documents-per-window", type=count(1), default=8, help="documents of a window (default: 8)")
+    parser.add_argument("--chunks-per-document", type=count(1), default=2, help="chunks of a document (default: 2)")
+    parser.add_argument("--threshold", type=float, default=None, help="similarity (dedup) or overlap (contamination)")
+    parser.add_argument("--evaluation", default=None, help="file of evaluation items, one a line")
+    parser.add_argument("--seed", type=int, default=0, help="of the cuts (default: 0)")
+    options = parser.parse(arguments)
+    if options.action not in ACTIONS:
+        parser.error(f"unknown action {options.action!r}.{nearest(options.action, ACTIONS)}")
+    needed = {"inspect": ("tokenizer",), "interleave": ("tokenizer", "output"), "dedup": ("output",)}
+    for name in needed.get(options.action, ("evaluation",)):
+        if getattr(options, name) is None:
+            parser.error(f"{options.action} needs --{name}.")
+    return {"inspect": _inspect, "interleave": _interleave, "dedup": _dedup, "contamination": _contamination}[
+        options.action
+    ](options)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from transformers import AutoTokenizer
+
+    from lsw_hf.data.corpus_report import inspect_documents
+    from lsw_hf.data.documents import load_documents
+
+    documents = load_documents(options.documents, text_column=options.text_column)
+    report = inspect_documents(documents, AutoTokenizer.from_pretrained(options.tokenizer))
+    print(report.to_markdown())
+    if options.output:
+        _write(options.output, json.dumps(report.to_dict(), indent=2) + "\n")
+    return 0
+
+
+def _interleave(options: argparse.Namespace) -> int:
+    from transformers import AutoTokenizer
+
+    from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
+    from lsw_hf.data.documents import load_documents
+    from lsw_hf.data.window_files import write_windows
+
+    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
+    config = ChunkInterleaveConfig(
+        window_length=options.window_length,
+        documents_per_window=options.documents_per_window,
+        chunks_per_document=options.chunks_per_document,
+        separator_id=tokenizer.eos_token_id,
+    )
+    documents = load_documents(options.documents, text_column=options.text_column)
+    counts = write_windows((row["text"] for row in documents), tokenizer, config, options.output, seed=options.seed)
+    print(
+        f"{counts.windows} windows of {options.window_length} tokens from {counts.documents_read} documents, "
+        f"{counts.tokens_dropped} tokens left over: {options.output}"
+    )
+    return 0
+
+
+def _dedup(options: argparse.Namespace) -> int:
+    from lsw_hf.data.deduplication import Deduplicator
+    from lsw_hf.data.documents import load_documents
+
+    seen = Deduplicator(options.threshold)
+    documents = load_documents(options.documents, text_column=options.text_column)
+    lines = (json.dumps({"text": row["text"]}, ensure_ascii=False) + "\n" for row in seen.filter(documents))
+    path = Path(options.output)
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(lines)
+    os.replace(temporary, path)
+    print(
+        f"{seen.kept} documents kept, {seen.exact_duplicates} equal and {seen.near_duplicates} similar ones left out."
+    )
+    return 0
+
+
+def _contamination(options: argparse.Namespace) -> int:
+    from lsw_hf.data.contamination import check_contamination
+    from lsw_hf.data.documents import load_documents
+
+    lines = Path(options.evaluation).read_text(encoding="utf-8").splitlines()
+    texts = [_item_text(line, options.text_column) for line in lines if line.strip()]
+    threshold = 0.5 if options.threshold is None else options.threshold
+    documents = load_documents(options.documents, text_column=options.text_column)
+    report = check_contamination(documents, texts, threshold=threshold)
+    print(
+        f"{report.contaminated} of {report.items} evaluation items have at least {threshold:.0%} of their 13-grams in "
+        f"{report.documents} documents; {report.short_items} items are too short to judge."
+    )
+    for entry in report.worst:
+        print(f"  item {entry['item']}: {entry['overlap']:.0%}, e.g. {entry['example']!r}")
+    if options.output:
+        _write(options.output, json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _item_text(line: str, column: str) -> str:
+    """All texts of a JSON object (its text column, if it has one), or the line itself."""
+    if not line.lstrip().startswith("{"):
+        return line
+    item = json.loads(line)
+    return item[column] if column in item else " ".join(value for value in item.values() if isinstance(value, str))
+
+
+def _write(path: str, text: str) -> None:
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, target)

@@ -1,0 +1,145 @@
+"""Shares of tokens are met exactly, at every moment, on the way up and after a resume."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from datasets import Dataset, IterableDataset
+
+from lsw_hf.data.mixtures import TokenMixture
+
+
+def rows(name, count, low, high, seed=0):
+    lengths = np.random.default_rng(seed).integers(low, high, count).tolist()
+    return [{"input_ids": [place] * length, "name": name} for place, length in enumerate(lengths)]
+
+
+def sources(count=400):
+    return {"long": rows("long", count, 90, 130), "short": rows("short", 4 * count, 3, 20, 1)}
+
+
+def tokens(given, name):
+    return sum(len(row["input_ids"]) for row in given if row["name"] == name)
+
+
+def test_shares_hold_at_every_moment():
+    mixture = TokenMixture(sources(), {"long": 0.7, "short": 0.3})
+    given = {"long": 0, "short": 0}
+    for row in itertools.islice(mixture, 900):
+        given[row["name"]] += len(row["input_ids"])
+        assert abs(given["long"] - 0.7 * sum(given.values())) <= 130
+    assert mixture.counts["long"].tokens == given["long"]
+    assert mixture.counts["short"].rows + mixture.counts["long"].rows == 900
+
+
+def test_rising_share_follows_its_curve():
+    """10% to 40%: a straight line gives 25% overall; the square gives the 20% of the paper."""
+    for power, overall in ((1.0, 0.25), (2.0, 0.20)):
+        mixture = TokenMixture(
+            {"main": rows("main", 4_000, 5, 9), "stem": rows("stem", 4_000, 5, 9, 2)},
+            {"main": (0.9, 0.6), "stem": (0.1, 0.4)},
+            total_tokens=20_000,
+            ramp_power=power,
+        )
+        given = list(mixture)
+        total = sum(len(row["input_ids"]) for row in given)
+        assert 20_000 <= total < 20_009
+        assert abs(tokens(given, "stem") / total - overall) < 0.001
+        tenth = len(given) // 10
+        for part, way in ((given[:tenth], 0.05), (given[-tenth:], 0.95)):
+            share = tokens(part, "stem") / sum(len(row["input_ids"]) for row in part)
+            assert abs(share - (0.1 + 0.3 * way**power)) < 0.02
+
+
+def test_ends_when_a_source_ends_or_begins_it_again():
+    few = {"long": rows("long", 5, 100, 101), "short": rows("short", 300, 10, 11)}
+    weights = {"long": 0.5, "short": 0.5}
+    stopped = list(TokenMixture(few, weights))
+    assert tokens(stopped, "long") == 500
+    assert abs(tokens(stopped, "short") - 500) <= 100
+    mixture = TokenMixture(few, weights, total_tokens=2_400, when_exhausted="repeat")
+    repeated = list(mixture)
+    assert abs(tokens(repeated, "long") - 1_200) <= 100
+    assert (mixture.counts["long"].passes, mixture.counts["short"].passes) == (3, 1)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 40, 130])
+@pytest.mark.parametrize("when", ["stop", "repeat"])
+def test_resume_equals_the_undisturbed_mixture(stop, when):
+    def build():
+        return TokenMixture(
+            sources(30), {"long": (0.2, 0.9), "short": (0.8, 0.1)}, total_tokens=6_000, when_exhausted=when
+        )
+
+    truth = list(build())
+    first = build()
+    head = list(itertools.islice(first, stop))
+    state = json.loads(json.dumps(first.state_dict()))
+    second = build()
+    second.load_state_dict(state)
+    assert head + list(second) == truth
+
+
+def test_dataset_resumes_and_shards_keep_the_shares():
+    def build():
+        parts = {name: Dataset.from_list(given) for name, given in sources(100).items()}
+        return TokenMixture(parts, {"long": 0.6, "short": 0.4}, total_tokens=12_000).as_dataset(num_shards=3)
+
+    whole = list(build())
+    assert abs(tokens(whole, "long") / (tokens(whole, "long") + tokens(whole, "short")) - 0.6) < 0.02
+    split = [row for index in range(3) for row in build().shard(num_shards=3, index=index)]
+    assert split == whole
+    first = build()
+    reading = iter(first)
+    head = [next(reading) for _ in range(70)]
+    second = build()
+    second.load_state_dict(first.state_dict())
+    assert head + list(second) == whole
+
+
+def test_streams_get_a_new_epoch_on_every_pass():
+    stream = IterableDataset.from_generator(lambda: iter(rows("a", 40, 5, 6))).shuffle(seed=1, buffer_size=40)
+    mixture = TokenMixture({"a": stream}, {"a": 1.0}, total_tokens=400, when_exhausted="repeat")
+    order = [row["input_ids"][0] for row in mixture]
+    assert sorted(order[:40]) == sorted(order[40:]) == list(range(40))
+    assert order[:40] != order[40:]
+
+
+def test_length_may_be_a_number():
+    given = [{"num_tokens": 7, "text": "x"}] * 10
+    mixture = TokenMixture({"a": given}, {"a": 1.0}, total_tokens=30, length_column="num_tokens")
+    assert len(list(mixture)) == 5
+    assert mixture.counts["a"].tokens == 35
+
+
+@pytest.mark.parametrize(
+    ("weights", "settings", "message"),
+    [
+        ({"long": 1.0}, {}, r"weights are given for \['long'\], but the sources are \['long', 'short'\]"),
+        ({"long": 0.5, "short": 0.4}, {}, "at the beginning they are .* sum 0.9"),
+        ({"long": (0.5, 0.6), "short": 0.5}, {"total_tokens": 9}, "at the end they are .* sum 1.1"),
+        ({"long": (0.5, 0.6), "short": (0.5, 0.4)}, {}, "Weights that change need total_tokens"),
+        ({"long": 1.5, "short": -0.5}, {}, "Weights must be >= 0"),
+        ({"long": 0.5, "short": 0.5}, {"total_tokens": 0}, "total_tokens must be at least 1, got 0"),
+        ({"long": 0.5, "short": 0.5}, {"when_exhausted": "wait"}, "must be 'stop' or 'repeat', got 'wait'"),
+        ({"long": 0.5, "short": 0.5}, {"ramp_power": 0}, "ramp_power must be above 0, got 0"),
+    ],
+)
+def test_bad_settings(weights, settings, message):
+    with pytest.raises(ValueError, match=message):
+        TokenMixture(sources(2), weights, **settings)
+
+
+def test_bad_sources():
+    with pytest.raises(ValueError, match="'a' has no rows, so it cannot be repeated"):
+        list(TokenMixture({"a": []}, {"a": 1.0}, when_exhausted="repeat"))
+    with pytest.raises(ValueError, match=r"A row of 'a' has no column 'input_ids', only \['text'\]"):
+        list(TokenMixture({"a": [{"text": "x"}]}, {"a": 1.0}))
+    with pytest.raises(ValueError, match="'a' is an iterator, which cannot begin again"):
+        list(TokenMixture({"a": iter(rows("a", 2, 3, 4))}, {"a": 1.0}, when_exhausted="repeat"))
+    with pytest.raises(ValueError, match="num_shards=2, but the source 'a' can only be cut into 1 parts"):
+        TokenMixture({"a": rows("a", 2, 3, 4)}, {"a": 1.0}).as_dataset(num_shards=2)
+    mixture = TokenMixture({"a": []}, {"a": 1.0})
+    with pytest.raises(ValueError, match=r"The saved mixture has the sources \['b'\], this one \['a'\]"):
+        mixture.load_state_dict({"b": {}})
