@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from tqdm.auto import tqdm
 
 from .asking import Examiner, Verdict
@@ -185,26 +186,9 @@ def evaluate_needle(
     """
     task = ProseNeedleTask() if task is None else task
     encoder = NeedleEncoder(tokenizer, task, prompt_style)
-    window = _window(model)
-    beyond = [length for length in grid.context_lengths if window is not None and length > window]
-    if beyond:
-        logger.warning(
-            "lengths %s exceed the model's max_position_embeddings of %s; their cells are marked", beyond, window
-        )
     reader = GreedyReader(model, max_new_tokens=grid.max_new_tokens or task.max_new_tokens, options=reading)
     fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(grid).items()}
-    settings = {
-        "task": task.name,
-        "filler": getattr(getattr(task, "filler", None), "name", None),
-        "filler_repeats_at": _repeating_lengths(encoder, grid),
-        "chance": task.chance if grid.scoring != "likelihood" else None,
-        "prompt_style": encoder.style,
-        "questions_per_haystack": {str(length): grid.questions_at(length) for length in grid.context_lengths},
-        "max_new_tokens": reader.max_new_tokens,
-        "max_position_embeddings": window,
-        "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
-        "versions": _versions(),
-    }
+    settings = _settings(model, encoder, grid, reader.max_new_tokens)
     draft = NeedleDraft(NeedleReport(fields, (), settings), resume_from)
     was_training = model.training
     model.eval()
@@ -213,6 +197,28 @@ def evaluate_needle(
     finally:
         model.train(was_training)
     return draft.finished()
+
+
+def _settings(model: Any, encoder: NeedleEncoder, grid: NeedleGrid, max_new_tokens: int) -> dict[str, Any]:
+    """The circumstances that give the numbers their meaning; warns of lengths beyond the model's window."""
+    task, window = encoder.task, getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    beyond = [length for length in grid.context_lengths if window is not None and length > window]
+    if beyond:
+        logger.warning(
+            "lengths %s exceed the model's max_position_embeddings of %s; their cells are marked", beyond, window
+        )
+    return {
+        "task": task.name,
+        "filler": getattr(getattr(task, "filler", None), "name", None),
+        "filler_repeats_at": _repeating_lengths(encoder, grid),
+        "chance": task.chance if grid.scoring != "likelihood" else None,
+        "prompt_style": encoder.style,
+        "questions_per_haystack": {str(length): grid.questions_at(length) for length in grid.context_lengths},
+        "max_new_tokens": max_new_tokens,
+        "max_position_embeddings": window,
+        "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
 
 
 def _examine_grid(examiner: Examiner, grid: NeedleGrid, draft: NeedleDraft, progress: bool) -> None:
@@ -258,12 +264,6 @@ def _sample(length: int, haystack: int, question: NeedleQuestion, verdict: Verdi
     )
 
 
-def _window(model: Any) -> int | None:
-    """Positions the model was built for, where its configuration says so."""
-    config = model.config.get_text_config(decoder=True)
-    return getattr(config, "max_position_embeddings", None)
-
-
 def _cost(length: int, questions: int) -> float:
     """
     Work of one haystack, up to a constant: linear layers and the quadratic part of attention, then the questions.
@@ -279,10 +279,3 @@ def _progress_bar(grid: NeedleGrid, progress: bool) -> Any:
             costs[length] += _cost(length, len(plan.needle_depths))
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {postfix}"
     return tqdm(total=sum(costs.values()), desc="needle", bar_format=layout, disable=None if progress else True)
-
-
-def _versions() -> dict[str, str]:
-    """Versions that the numbers were made with."""
-    import transformers
-
-    return {"torch": torch.__version__, "transformers": transformers.__version__}
