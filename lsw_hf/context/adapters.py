@@ -109,7 +109,7 @@ def merge_adapter(model: PeftModel, folder: str | os.PathLike[str] | None = None
     verify_context(model=model)
     merged = model.merge_and_unload()
     if folder is not None:
-        keep_legacy_rope(merged.config.get_text_config(decoder=True))
+        keep_legacy_rope(merged.config)
         merged.save_pretrained(folder)
         verify_context(str(folder), merged)
     return merged

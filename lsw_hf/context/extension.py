@@ -75,6 +75,7 @@ def extend_config(
     layout = find_layout(extended, original_context_length)
     _announce(layout, request)
     write_extension(layout, request)
+    keep_legacy_rope(extended)
     return extended
 
 
@@ -130,6 +131,7 @@ def extend_context(
     before = layout.config.max_position_embeddings
     _announce(layout, request)
     write_extension(layout, request)
+    keep_legacy_rope(base.config)
     for module in rotary.values():
         rebuild(module, layout.config)
     generation = getattr(base, "generation_config", None)
@@ -181,7 +183,6 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
         # left open it means the window, which has just grown
         config.attention_temperature_length = layout.original_length
     setattr(config, RECORD_KEY, record)
-    keep_legacy_rope(config)
 
 
 def _announce(layout: RopeLayout, request: ExtensionRequest) -> None:

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from .architecture import LOCAL_LAYER_TYPES
 
 LEGACY_KEYS = ("rope_theta", "rope_scaling", "rotary_emb_base", "rope_local_base_freq")
 """Fields of old files that say what `rope_parameters` says."""
+
+CHECKPOINT_FOLDER = re.compile(r"checkpoint-\d+")
 
 
 def legacy_rope_fields(config: dict[str, Any]) -> dict[str, Any]:
@@ -91,24 +94,42 @@ def _phi3_scaling(config: dict[str, Any], parameters: dict[str, Any]) -> dict[st
 
 class LegacyRopeWriter:
     """
-    Stands in for `config.to_dict` on one configuration object and adds the legacy fields to what is written.
+    Stands in for one method of one configuration object, so that its saved files carry the legacy fields.
 
-    The fields are derived from `rope_parameters` at the moment of writing, so they cannot drift from it, and no
-    attribute of the configuration changes, so the running model cannot see them. It follows the configuration through
+    The fields are derived from `rope_parameters` at the moment of writing, so they cannot drift from it, and no field
+    of the configuration changes, so the running model cannot see them. It follows the configuration through
     `copy.deepcopy` and `pickle`; it does not follow a load from disk, after which `keep_legacy_rope` attaches it anew.
 
     Args:
         config (`PreTrainedConfig`):
             The configuration to write.
+        method (`str`):
+            `"to_json_file"`, through which every save goes, or `"to_dict"`, which is kept free of the writers.
     """
 
-    def __init__(self, config: PreTrainedConfig) -> None:
-        self.config = config
+    METHODS = ("to_dict", "to_json_file")
 
-    def __call__(self) -> dict[str, Any]:
+    def __init__(self, config: PreTrainedConfig, method: str) -> None:
+        self.config, self.method = config, method
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        """Does what the method does, and what this class is for."""
+        if self.method == "to_dict":
+            return self._to_dict()
+        self._to_json_file(*args, **kwargs)
+        return None
+
+    def _to_dict(self) -> dict[str, Any]:
         output = type(self.config).to_dict(self.config)
-        output.pop("to_dict", None)
-        return output | legacy_rope_fields(output)
+        return {key: value for key, value in output.items() if key not in self.METHODS}
+
+    def _to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
+        type(self.config).to_json_file(self.config, json_file_path, use_diff=use_diff)
+        path = Path(json_file_path)
+        # `Trainer` resumes by reading this file as a configuration of no model, which fails on the legacy fields of
+        # yarn, llama3 and longrope (transformers 5.17 to 5.23); what it saves at the end is not in such a folder
+        if not CHECKPOINT_FOLDER.fullmatch(path.absolute().parent.name):
+            _complete(path)
 
     def __eq__(self, other: object) -> bool:
         # configurations compare their attribute dictionaries: two writers never make two of them differ
@@ -118,11 +139,18 @@ class LegacyRopeWriter:
 
 
 def keep_legacy_rope(config: PreTrainedConfig) -> None:
-    """Makes every later `save_pretrained` of `config` (or of a model that holds it) write the legacy fields too."""
+    """
+    Makes every later save of `config`, alone or with its model, write the legacy fields too.
+
+    Checkpoints inside a training run are left out, because `Trainer` could not resume from them. Give the whole
+    configuration, not the text part of a multimodal one.
+    """
     written = config.to_dict()
-    if legacy_rope_fields(written).items() <= written.items():
+    text = written.get("text_config", written)
+    if legacy_rope_fields(text).items() <= text.items():
         return  # the class writes them itself, or there is nothing to write
-    vars(config)["to_dict"] = LegacyRopeWriter(config)
+    for method in LegacyRopeWriter.METHODS:
+        vars(config)[method] = LegacyRopeWriter(config, method)
 
 
 def write_legacy_rope(folder: str | os.PathLike[str]) -> bool:
@@ -142,13 +170,17 @@ def write_legacy_rope(folder: str | os.PathLike[str]) -> bool:
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no config.json. Give the folder of a saved model.")
+    return _complete(path)
+
+
+def _complete(path: Path) -> bool:
     raw = json.loads(path.read_text(encoding="utf-8"))
     text = raw.get("text_config", raw)
     fields = legacy_rope_fields(text)
     if fields.items() <= text.items():
         return False
     text.update(fields)
-    temporary = path.with_name("config.json.partial")
+    temporary = path.with_name(f"{path.name}.partial")
     temporary.write_text(json.dumps(raw, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(temporary, path)
     return True

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from transformers import AutoConfig, LlamaConfig
+from transformers import AutoConfig, Gemma3Config, LlamaConfig, Trainer, TrainingArguments
 
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
-from lsw_hf.context.extension import extend_config
+from lsw_hf.context.extension import extend_config, extend_context
 from lsw_hf.context.legacy import keep_legacy_rope, legacy_rope_fields, write_legacy_rope
 
 
@@ -18,29 +18,42 @@ def test_an_unscaled_type_has_a_base_and_no_scaling():
     assert fields == {"rope_theta": 5e5, "rope_scaling": None}
 
 
-def test_partial_rotation_and_neox_names_are_kept():
-    config = extend_config(ARCHITECTURES["gpt_neox"](), context_length=448, method="ntk").to_dict()
+def saved(name, folder, **kwargs):
+    extend_config(ARCHITECTURES[name](), context_length=448, **kwargs).save_pretrained(folder)
+    return json.loads((folder / "config.json").read_text())
+
+
+def test_partial_rotation_and_neox_names_are_kept(tmp_path):
+    config = saved("gpt_neox", tmp_path, method="ntk")
     base = config["rope_parameters"]["rope_theta"]
     assert (config["rope_theta"], config["rotary_emb_base"]) == (base, base)
     assert (config["partial_rotary_factor"], config["rotary_pct"]) == (0.25, 0.25)
 
 
-def test_gemma3_has_a_global_and_a_local_base():
-    config = extend_config(ARCHITECTURES["gemma3"](), context_length=448, method="linear").to_dict()
+def test_gemma3_has_a_global_and_a_local_base(tmp_path):
+    config = saved("gemma3", tmp_path, method="linear")
     assert config["rope_theta"] == 1_000_000.0
     assert config["rope_local_base_freq"] == 10_000.0
     assert config["rope_scaling"] == {"rope_type": "linear", "factor": 7.0}
 
 
-def test_phi3_has_its_three_keys_where_they_say_everything():
+def test_phi3_has_its_three_keys_where_they_say_everything(tmp_path):
     factors = [1.0, 2.0, 3.0, 4.0]
-    plain = extend_config(ARCHITECTURES["phi3"](), context_length=448, method="longrope", rope_factors=factors)
-    assert plain.to_dict()["rope_scaling"] == {"type": "longrope", "short_factor": factors, "long_factor": factors}
-    warm = extend_config(
-        ARCHITECTURES["phi3"](), context_length=448, method="longrope", rope_factors=factors, attention_factor=2.0
-    )
+    plain = saved("phi3", tmp_path, method="longrope", rope_factors=factors)
+    assert plain["rope_scaling"] == {"type": "longrope", "short_factor": factors, "long_factor": factors}
+    warm = saved("phi3", tmp_path, method="longrope", rope_factors=factors, attention_factor=2.0)
     # more than three keys: transformers 4 stops with an error instead of deriving another attention factor
-    assert warm.to_dict()["rope_scaling"]["attention_factor"] == 2.0
+    assert warm["rope_scaling"]["attention_factor"] == 2.0
+
+
+def test_a_multimodal_config_has_them_in_its_text_part(tmp_path):
+    config = Gemma3Config(text_config=ARCHITECTURES["gemma3"]().to_dict())
+    extend_config(config, context_length=448).save_pretrained(tmp_path)
+    text = json.loads((tmp_path / "config.json").read_text())["text_config"]
+    assert text["rope_scaling"]["factor"] == 7.0
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert loaded.text_config.max_position_embeddings == 448
+    assert loaded.text_config.rope_parameters["full_attention"]["factor"] == 7.0
 
 
 @pytest.mark.parametrize(
@@ -75,7 +88,30 @@ def test_a_loaded_config_can_keep_the_fields_itself(tmp_path):
     extend_config(LlamaConfig(**SIZES), context_length=448).save_pretrained(tmp_path)
     loaded = AutoConfig.from_pretrained(tmp_path)
     keep_legacy_rope(loaded)
-    assert loaded.to_dict()["rope_scaling"]["factor"] == 7.0
+    loaded.save_pretrained(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["rope_scaling"]["factor"] == 7.0
+
+
+def test_a_plain_trainer_resumes_an_extended_model_and_its_result_has_both_spellings(build, tmp_path):
+    """A checkpoint with the older spelling stops the resume; the final model has it."""
+    rows = [{"input_ids": list(range(3, 30)), "labels": list(range(3, 30))}] * 4
+
+    def trainer(steps):
+        args = TrainingArguments(
+            output_dir=str(tmp_path), max_steps=steps, save_steps=1, report_to=[], use_cpu=True, disable_tqdm=True
+        )
+        return Trainer(extend_context(build("llama"), context_length=448), args, train_dataset=rows)
+
+    trainer(1).train()
+    assert "rope_scaling" not in json.loads((tmp_path / "checkpoint-1" / "config.json").read_text())
+    resumed = trainer(2)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert resumed.state.global_step == 2
+    resumed.save_model()
+    assert json.loads((tmp_path / "config.json").read_text())["rope_scaling"]["factor"] == 7.0
+    write_legacy_rope(tmp_path / "checkpoint-1")
+    with pytest.raises(AttributeError, match="max_position_embeddings"):
+        trainer(2).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
 
 
 def test_a_folder_without_config_is_refused(tmp_path):
