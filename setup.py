@@ -72,7 +72,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["lsw_hf", "lsw_hf.*"]),
-    package_data={"lsw_hf": ["py.typed", "hub/*.md", "recipes/*.yaml", "evaluation/metrics/*/*"]},
+    package_data={
+        "lsw_hf": ["py.typed", "hub/*.md", "recipes/*.yaml", "evaluation/metrics/*/*", "evaluation/lm_eval_tasks/*"]
+    },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["lsw-hf = lsw_hf.cli:main"]},

@@ -33,7 +33,7 @@ from lsw_hf.recipes.tiny_model import build_tiny_model
 from lsw_hf.recipes.tiny_needle import TinyNeedleTask
 from lsw_hf.recipes.tiny_world import build_tokenizer
 
-LENGTHS = {"demo": (512, 1024, 2048, 4096, 8192), "30m": (256, 512, 1024, 1536, 2048)}
+LENGTHS = {"demo": (512, 1024, 2048, 4096, 8192), "30m": (512, 768, 1024, 1536, 2048)}
 DEPTHS = tuple(round(0.05 + 0.1 * index, 2) for index in range(10))
 QUESTIONS = 10
 
