@@ -144,7 +144,7 @@ def loss_by_position(
         tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
         texts (`Iterable[str]`): Texts; those with fewer than `context_length` tokens are skipped in full mode.
         context_length (`int`): Tokens of a window, at least 2.
-        stride (`int`, *optional*): Tokens by which windows slide, in [1, `context_length`]; defaults to full mode.
+        stride (`int`, *optional*): Tokens by which windows slide, in [1, `context_length` - 1]; defaults to full mode.
         num_buckets (`int`, *optional*, defaults to 8): Parts of equal length that positions are gathered in.
         max_windows (`int`, *optional*): Stop after so many windows; defaults to all.
 
@@ -159,8 +159,9 @@ def loss_by_position(
             "context_length must be at least 2 and num_buckets between 1 and context_length - 1; "
             f"got {context_length}, {num_buckets}"
         )
-    if stride is not None and not 1 <= stride <= context_length:
-        raise ValueError(f"stride must lie between 1 and context_length {context_length}; got {stride}")
+    # A whole window further, its first token would have nothing before it to be predicted from.
+    if stride is not None and not 1 <= stride < context_length:
+        raise ValueError(f"stride must be at least 1 and below context_length {context_length}; got {stride}")
     # A position, its losses: one short array per window, so that the spread between windows can be seen.
     pieces: list[tuple[int, np.ndarray]] = []
     losses, longest = TokenLosses(model), 0

@@ -89,6 +89,10 @@ def parse_recipe_arguments(words: list[str]) -> RecipeArguments:
         value = getattr(arguments, name)
         if value is not None and not isinstance(value, dict):
             raise ValueError(f"{name} must be a mapping of training options, got {value!r}.")
+    # YAML writes a single value without brackets.
+    for name in ("stages", "documents", "instructions"):
+        value = getattr(arguments, name)
+        setattr(arguments, name, [value] if isinstance(value, str) else value)
     if arguments.stages is not None:
         check_stage_names(arguments.stages)
     return arguments

@@ -58,7 +58,9 @@ class RunDirectory:
                     "old settings to continue that run."
                 )
             return
-        others = sorted(entry.name for entry in self.path.iterdir())
+        # What a kill in the first moment of a run of ours leaves is ours.
+        ours = {".writable", ".settings.partial.json"}
+        others = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours)
         if others:
             raise ValueError(
                 f"{self.path} is not empty and holds no run of this recipe ({', '.join(others[:5])}"
@@ -97,8 +99,14 @@ class RunDirectory:
         _remove(temporary)
         write(temporary)
         if target.is_dir():
-            _remove(target)
-        os.replace(temporary, target)
+            # A folder cannot be replaced in one step; a kill between the two leaves the old one beside the new name.
+            aside = target.with_name(f".{target.name}.old")
+            _remove(aside)
+            os.replace(target, aside)
+            os.replace(temporary, target)
+            _remove(aside)
+        else:
+            os.replace(temporary, target)
         return target
 
 

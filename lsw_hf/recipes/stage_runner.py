@@ -87,7 +87,9 @@ class StageRunner:
             "tokens": int(trainer.state.num_input_tokens_seen),
             "seconds": round(time.perf_counter() - started, 3),
             "resumed_from_step": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
-            "final_loss": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1],
+            "final_loss": (
+                [entry["loss"] for entry in trainer.state.log_history if "loss" in entry] or [result.training_loss]
+            )[-1],
             "learning_rate": trainer.args.learning_rate,
             "max_length": trainer.args.max_length,
             "windows": getattr(trainer, "window_counts", None),
@@ -102,7 +104,8 @@ class StageRunner:
     def load(self, source: str | Path) -> PreTrainedModel:
         """Loads a model: one of the run's own folders, or the one that the run starts from."""
         own = Path(source).is_relative_to(self.directory.path) if isinstance(source, Path) else False
-        kwargs = {} if own else self.model_kwargs
+        trust = {key: self.model_kwargs[key] for key in ("trust_remote_code",) if key in self.model_kwargs}
+        kwargs = trust if own else self.model_kwargs
         return AutoModelForCausalLM.from_pretrained(source, **{"dtype": "auto", **kwargs})
 
     def _trainer(self, stage: Stage, options: dict[str, Any], model: PreTrainedModel, rows: Any) -> Any:
