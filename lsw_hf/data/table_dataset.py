@@ -204,8 +204,8 @@ task_categories:
 # Synthetic lengthy tables
 
 {statistics.rows} rows, {statistics.tokens} tokens by the tokenizer `{settings["tokenizer"] or "not named"}`;
-{percentiles[0]} to {percentiles[2]} tokens a row, median {percentiles[1]}. Every table and every answer was computed by
-`lsw_hf` after the idea of LongSkywork ([arXiv 2406.00605](https://arxiv.org/abs/2406.00605)).
+{percentiles[0]} to {percentiles[2]} tokens a row, median {percentiles[1]}. Every table and every answer was
+computed by `lsw_hf` after the idea of LongSkywork ([arXiv 2406.00605](https://arxiv.org/abs/2406.00605)).
 No text was written by a person or a model; names, places and numbers are invented.
 
 {tables}

@@ -161,7 +161,9 @@ def test_order_of_rounds_is_kept_unless_shuffled():
 
 def test_chunk_distribution_is_followed():
     stream = interleaver([24] * 3000, chunks_per_document={1: 0.2, 2: 0.5, 3: 0.3}, provenance=True, seed=5)
-    pieces = [len(list(group)) for window in stream for _, group in itertools.groupby(sorted(window["chunk_documents"]))]
+    pieces = [
+        len(list(group)) for window in stream for _, group in itertools.groupby(sorted(window["chunk_documents"]))
+    ]
     shares = np.bincount(pieces, minlength=4) / len(pieces)
     assert np.allclose(shares[1:4], [0.2, 0.5, 0.3], atol=0.03)
 
@@ -200,7 +202,9 @@ def test_labels_travel_with_their_tokens():
 
 def test_separator_once_per_document_on_its_last_chunk():
     documents = [[SEPARATOR, 1, 2, SEPARATOR, 3], [4, 5, 6, 7 + 1, SEPARATOR], [SEPARATOR, SEPARATOR]]
-    stream = interleave_chunks(documents, window_length=9, documents_per_window=2, split="equal", separator_id=SEPARATOR)
+    stream = interleave_chunks(
+        documents, window_length=9, documents_per_window=2, split="equal", separator_id=SEPARATOR
+    )
     window = next(stream)["input_ids"].tolist()
     assert window == [1, 2, 4, 5, 3, SEPARATOR, 6, 8, SEPARATOR]
     assert list(stream) == []
@@ -223,12 +227,16 @@ def test_similar_lengths_stand_together_when_grouped():
 
     def spread(**options):
         stream = interleaver(lengths, window_length=120, provenance=True, **options)
-        return np.mean([np.ptp([lengths[document] for document in set(window["chunk_documents"])]) for window in stream])
+        return np.mean(
+            [np.ptp([lengths[document] for document in set(window["chunk_documents"])]) for window in stream]
+        )
 
     assert spread(group_documents=240) < 0.6 * spread()
 
 
-@pytest.mark.parametrize("options", [{}, {"group_documents": 7}, {"interleaved_fraction": 0.5, "shuffle_rounds": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"group_documents": 7}, {"interleaved_fraction": 0.5, "shuffle_rounds": True}]
+)
 @pytest.mark.parametrize("stop", [0, 1, 5, 11])
 def test_resume_equals_the_undisturbed_stream(options, stop):
     lengths = np.random.default_rng(0).integers(0, 60, 60).tolist()

@@ -57,7 +57,7 @@ def test_near_duplicates_are_left_out_in_both_scripts():
 
 
 def test_bad_deduplication(monkeypatch):
-    with pytest.raises(ValueError, match="threshold must lie between 0 and 1, got 1.0: 0.8 is a common choice"):
+    with pytest.raises(ValueError, match=r"threshold must lie between 0 and 1, got 1\.0: 0\.8 is a common choice"):
         Deduplicator(1.0)
     with pytest.raises(ValueError, match="shingle_length must be at least 1, got 0"):
         Deduplicator(shingle_length=0)

@@ -1,5 +1,6 @@
 """Tables on disk: loadable, resumable, described; and as a stream."""
 
+import copy
 import json
 
 import pytest
@@ -30,7 +31,8 @@ def schema_file(tmp_path):
 
 @pytest.fixture
 def generator(tiny_tokenizer, schema_file):
-    tiny_tokenizer.chat_template = TEMPLATE
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.chat_template = TEMPLATE
     config = TableConfig(
         length=40,
         schema=load_schema(schema_file),
@@ -41,7 +43,7 @@ def generator(tiny_tokenizer, schema_file):
         preamble="",
         pad_to_length=False,
     )
-    return TableGenerator(tiny_tokenizer, config)
+    return TableGenerator(tokenizer, config)
 
 
 def test_folder_loads_and_the_card_describes_it(generator, tmp_path):
