@@ -9,6 +9,7 @@ import torch
 from trl import SFTConfig, SFTTrainer
 
 from lsw_hf.context.extension import extend_context
+from lsw_hf.context.legacy import write_legacy_rope
 from lsw_hf.data.chunk_interleave import interleave_chunks
 from lsw_hf.training.continual_pretraining import (
     ContinualPretrainingConfig,
@@ -201,7 +202,8 @@ def test_documents_below_one_window(tiny_tokenizer, arguments):
 
 @pytest.mark.parametrize("resume", [True, "checkpoint-2"])
 def test_an_extended_model_resumes(tiny_llama, tiny_tokenizer, rows, arguments, resume, tmp_path):
-    """Equal weights with and without a stop; the plain trainer cannot read such a checkpoint's config at all."""
+    """Equal weights with and without a stop, also from a checkpoint that has the older spelling of its rope, which the
+    plain trainer cannot read at all."""
     extend_context(tiny_llama, context_length=512)
     options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "max_length": 64, "skip_probability": 1.0}
 
@@ -214,6 +216,7 @@ def test_an_extended_model_resumes(tiny_llama, tiny_tokenizer, rows, arguments, 
     trainer(whole).train()
     shutil.rmtree(tmp_path / "run" / "checkpoint-4")
     checkpoint = tmp_path / "run" / "checkpoint-2"
+    write_legacy_rope(checkpoint)
     del options["skip_probability"]
     with pytest.raises(AttributeError, match="max_position_embeddings"):
         trainer(copy.deepcopy(tiny_llama), SFTConfig, SFTTrainer).train(resume_from_checkpoint=str(checkpoint))
