@@ -172,19 +172,18 @@ class DataCollatorForSkipAlign:
         self, tokens: np.ndarray, labels: np.ndarray, positions: np.ndarray, lengths: np.ndarray
     ) -> dict[str, Any]:
         shape = (len(lengths), self._padded_length(int(lengths.max())))
-        input_ids = np.full(shape, self.pad_token_id, dtype=np.int64)
-        padded_labels = np.full(shape, IGNORE_INDEX, dtype=np.int64)
-        position_ids = np.empty(shape, dtype=np.int64)
+        input_ids, padded_labels, position_ids = (np.empty(shape, dtype=np.int64) for _ in range(3))
         start = 0
         for row, length in enumerate(lengths.tolist()):
             end = start + length
             input_ids[row, :length] = tokens[start:end]
             padded_labels[row, :length] = labels[start:end]
             position_ids[row, :length] = positions[start:end]
-            first = positions[end - 1] + 1
-            position_ids[row, length:] = np.arange(first, first + shape[1] - length)
+            input_ids[row, length:] = self.pad_token_id
+            padded_labels[row, length:] = IGNORE_INDEX
+            behind = positions[end - 1] + np.arange(1, shape[1] - length + 1)
+            position_ids[row, length:] = np.minimum(behind, self.context_length - 1)
             start = end
-        np.minimum(position_ids, self.context_length - 1, out=position_ids)
         return {
             "input_ids": torch.from_numpy(input_ids),
             "labels": torch.from_numpy(padded_labels),

@@ -27,7 +27,7 @@ def content_hash(tokens: np.ndarray) -> int:
         tokens (`np.ndarray` of shape `(length,)`):
             Token ids, any integer type: the value does not depend on it.
     """
-    data = np.ascontiguousarray(tokens, dtype=np.int32).tobytes()
+    data = np.ascontiguousarray(tokens, dtype=np.int32).data
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
 
 

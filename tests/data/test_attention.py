@@ -137,6 +137,7 @@ def test_gradient_checkpointing_gives_the_same_loss_and_gradients():
     assert_equals_oracle("llama", model, collate(packed=True))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_compiled():
     model, batch = make_model("llama", "lsw_sdpa"), collate(packed=True)
