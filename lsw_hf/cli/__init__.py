@@ -18,7 +18,18 @@ from lsw_hf import __version__
 from lsw_hf.cli.parser import nearest
 
 # In the order of a user's way: see it work, then run, measure and publish one's own.
-COMMANDS: tuple[str, ...] = ("demo", "suggest", "extend", "convert", "train", "needle", "eval", "compare", "tables", "data")
+COMMANDS: tuple[str, ...] = (
+    "demo",
+    "suggest",
+    "extend",
+    "convert",
+    "train",
+    "needle",
+    "eval",
+    "compare",
+    "tables",
+    "data",
+)
 
 TRACEBACK_VARIABLE = "LSW_HF_TRACEBACK"
 

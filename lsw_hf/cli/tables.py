@@ -68,13 +68,17 @@ def main(arguments: Sequence[str]) -> int:
     )
     generator = TableGenerator(AutoTokenizer.from_pretrained(options.tokenizer), config, seed=options.seed)
     with tqdm(total=options.num_samples, unit="row") as bar:
+
+        def show(done: int) -> None:
+            bar.update(done - bar.n)
+
         statistics = write_tables(
             generator,
             options.output,
             options.num_samples,
             rows_per_shard=options.rows_per_shard,
             tokenizer_name=options.tokenizer,
-            progress=lambda done: bar.update(done - bar.n),
+            progress=show,
         )
     print(f"{statistics.rows} rows, {statistics.tokens} tokens: {options.output}")
     return 0

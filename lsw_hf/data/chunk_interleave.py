@@ -102,7 +102,8 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         self._exhausted = False
         self._room = config.window_length - (config.separator_id is not None and config.separators == "window")
         chunks = config.chunks_per_document
-        self._chunk_weights = dict(chunks) if isinstance(chunks, Mapping) else None
+        weights = dict(chunks) if isinstance(chunks, Mapping) else {chunks: 1.0}
+        self._chunk_counts, self._chunk_weights = list(weights), list(weights.values())
 
     def __next__(self) -> dict[str, Any]:
         fraction = self.config.interleaved_fraction
@@ -222,10 +223,9 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         return None
 
     def _cut(self, length: int) -> list[int]:
-        if self._chunk_weights is None:
-            num_chunks = self.config.chunks_per_document
-        else:
-            num_chunks = self._random.choices(list(self._chunk_weights), list(self._chunk_weights.values()))[0]
+        num_chunks = self._chunk_counts[0]
+        if len(self._chunk_counts) > 1:
+            num_chunks = self._random.choices(self._chunk_counts, self._chunk_weights)[0]
         return cut_points(length, num_chunks, self.config.split, self._random)
 
     def _emit(self, pieces: list[Piece], order: list[tuple[int, int, int]], interleaved: bool) -> dict[str, Any]:

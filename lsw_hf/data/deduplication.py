@@ -55,7 +55,7 @@ class Deduplicator:
         self.seed = seed
         self.kept = self.exact_duplicates = self.near_duplicates = 0
         self._seen: set[bytes] = set()
-        self._library = None if threshold is None else _import_datasketch()
+        self._library: Any = None if threshold is None else _import_datasketch()
         self._index = (
             None if self._library is None else self._library.MinHashLSH(threshold=threshold, num_perm=num_permutations)
         )

@@ -35,7 +35,7 @@ class Piece(NamedTuple):
         return cls(document, offset, np.asarray(input_ids, dtype=np.int64), as_array)
 
 
-def to_arrays(document: Document, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+def to_arrays(document: Document | np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray | None]:
     """
     Checks one document and turns it into `int64` arrays.
 
@@ -49,7 +49,7 @@ def to_arrays(document: Document, number: int) -> tuple[np.ndarray, np.ndarray |
         TypeError: text, or anything else that is not integers.
         ValueError: no `input_ids`, more than one dimension, or labels of another length.
     """
-    if type(document) is np.ndarray and document.dtype == np.int64 and document.ndim == 1:
+    if isinstance(document, np.ndarray) and document.dtype == np.int64 and document.ndim == 1:
         return document, None
     if not isinstance(document, Mapping):
         return _to_array(document, number, "input_ids"), None
@@ -66,7 +66,7 @@ def to_arrays(document: Document, number: int) -> tuple[np.ndarray, np.ndarray |
     return input_ids, labels
 
 
-def _to_array(values: Sequence[int], number: int, name: str) -> np.ndarray:
+def _to_array(values: Sequence[int] | np.ndarray, number: int, name: str) -> np.ndarray:
     array = np.asarray(values)
     if array.size == 0 and array.ndim == 1:
         return np.empty(0, dtype=np.int64)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from datasets import Dataset, IterableDataset
 
-Source = Dataset | IterableDataset | Iterable[Mapping[str, Any]]
-Weight = float | tuple[float, float]
+# Datasets, or any iterables of rows; only datasets can be cut into parts.
+Source: TypeAlias = Any
+Weight: TypeAlias = float | tuple[float, float]
 _TOLERANCE = 1e-6
 
 

@@ -95,7 +95,7 @@ def write_tables(
         if not path.exists():
             start = shard * rows_per_shard
             rows = generator.generate(min(rows_per_shard, num_samples - start), start)
-            _replace(path, lambda temporary, rows=rows: Dataset.from_list(rows).to_parquet(temporary))
+            _replace(path, Dataset.from_list(rows).to_parquet)
         for row in Dataset.from_parquet(str(path), keep_in_memory=True):
             statistics.add(row)
             example = example or dict(row)
@@ -177,8 +177,8 @@ def render_card(settings: Mapping[str, Any], statistics: TableStatistics, exampl
     """The dataset card of written tables: counts, lengths, settings and the beginning of one row."""
     languages = "\n".join(f"- {name}" for name in sorted(statistics.languages))
     percentiles = [int(value) for value in np.percentile(statistics.lengths, (0, 50, 100), method="nearest")]
-    content = example.get("prompt") if "prompt" in example else example["messages"][0]["content"]
-    text = content if isinstance(content, str) else content[0]["content"]
+    first = example["messages"] if "messages" in example else example["prompt"]
+    text = first if isinstance(first, str) else first[0]["content"]
     shown = text[:_EXAMPLE_CHARACTERS] + ("\n[...]" if len(text) > _EXAMPLE_CHARACTERS else "")
     tables = "\n\n".join(
         f"| {title} | count |\n|---|---:|\n"

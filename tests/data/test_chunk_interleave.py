@@ -318,5 +318,5 @@ def test_bad_documents_are_named(documents, error, message):
 
 def test_state_of_another_config_is_refused():
     state = interleaver([5] * 9).state_dict()
-    with pytest.raises(ValueError, match="The saved stream was made with .*window_length=24"):
+    with pytest.raises(ValueError, match=r"The saved stream was made with .*window_length=24"):
         interleaver([5] * 9, window_length=25).load_state_dict(state)

@@ -1,7 +1,7 @@
 """From a table and its questions to one training row, measured once and filled up."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,16 @@ _PADDING_WORDS = 2
 
 
 @dataclass(frozen=True)
+class SecondTable:
+    """A finished second table: its text, what it costs, what both tables are called, whether it stands first."""
+
+    text: str = ""
+    tokens: float = 0.0
+    titles: tuple[str, str] = ("", "")
+    first: bool = False
+
+
+@dataclass(frozen=True)
 class Section:
     """
     Everything around the rows of a table.
@@ -24,20 +34,14 @@ class Section:
     Attributes:
         layout ([`Layout`]): how the table is written.
         before, between, after (`Sequence[str]`): paragraphs before the table, between blocks of its rows, after it.
-        linked (`str`): a second table as text; empty when there is none.
-        linked_tokens (`float`): what it costs.
-        titles (`tuple[str, str]`): what the text calls the two tables.
-        linked_first (`bool`): whether the second table stands first.
+        second ([`SecondTable`]): the table that joins need, empty for other questions.
     """
 
     layout: Layout
     before: Sequence[str]
     between: Sequence[str]
     after: Sequence[str]
-    linked: str = ""
-    linked_tokens: float = 0.0
-    titles: tuple[str, str] = ("", "")
-    linked_first: bool = False
+    second: SecondTable = field(default_factory=SecondTable)
 
     def text(self, table: Table) -> str:
         """The table with its paragraphs; each block of rows is a table of its own, with head and foot."""
@@ -48,10 +52,11 @@ class Section:
         for block, paragraph in enumerate([*paragraphs, ""]):
             blocks.append(self.layout.head + "".join(rows[borders[block] : borders[block + 1]]) + self.layout.foot)
             blocks.append(paragraph)
-        if not self.linked:
+        second = self.second
+        if not second.text:
             return _stack([*self.before, *blocks, *self.after])
-        main, linked = [self.titles[0], *blocks], [self.titles[1], self.linked]
-        return _stack([*self.before, *(linked + main if self.linked_first else main + linked), *self.after])
+        main, linked = [second.titles[0], *blocks], [second.titles[1], second.text]
+        return _stack([*self.before, *(linked + main if second.first else main + linked), *self.after])
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,9 @@ class Composition:
         self.words = words
         paragraphs = [*section.before, *section.between, *section.after]
         blocks = 1 + sum(1 for text in section.between if text)
-        counted = sum(map(len, costs.encode([_stack([preamble, *paragraphs, *section.titles, "."])])))
+        counted = sum(map(len, costs.encode([_stack([preamble, *paragraphs, *section.second.titles, "."])])))
         ends = sum(costs.added([text for text in (section.layout.head, section.layout.foot) if text]))
-        self.fixed = counted + blocks * (ends + 3) + section.linked_tokens + self._overhead(num_questions)
+        self.fixed = counted + blocks * (ends + 3) + section.second.tokens + self._overhead(num_questions)
 
     def _overhead(self, num_questions: int) -> int:
         if self.row_format == "prompt_completion":

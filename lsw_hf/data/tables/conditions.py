@@ -76,7 +76,8 @@ def _condition(table: Table, column: int, generator: np.random.Generator, limit:
     numbers = table.numbers[column]
     relation: Relation = "is"
     if kind in NUMBER_KINDS or kind == "date":
-        up, down = ("after", "before") if kind == "date" else ("above", "below")
+        up: Relation = "after" if kind == "date" else "above"
+        down: Relation = "before" if kind == "date" else "below"
         relation = (up, down)[int(generator.integers(2))]
         # A threshold among the values themselves, so that "greater than" and "at least" give different answers.
         share = min(0.9, max(2, limit) / table.num_rows) * generator.random()

@@ -42,7 +42,7 @@ class Question:
 
 
 Builder = Callable[[Table, np.random.Generator], Found | None]
-_FAMILIES: dict[Family, dict[str, Builder]] = {
+_FAMILIES: dict[Family, Mapping[str, Builder]] = {
     "retrieval": RETRIEVAL,
     "reasoning": REASONING,
     "global": AGGREGATION,
@@ -73,8 +73,8 @@ def ask(
     found = builder(table, generator)
     if found is None:
         return None
-    own = templates is not None and question_type in templates
-    choices = templates[question_type] if own else TEMPLATES[table.schema.language][question_type]
+    own = {} if templates is None else templates
+    choices = own.get(question_type, TEMPLATES[table.schema.language][question_type])
     template = int(generator.integers(len(choices)))
     try:
         question, answer = (text.format(**found.slots) for text in choices[template])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .schema import Column, TableSchema
+from .schema import Column, ColumnKind, TableSchema
 from .vocabulary import CATEGORIES, HEADERS, Language
 
 
@@ -22,8 +22,9 @@ def random_schema(
     low, high = num_columns
     if not 4 <= low <= high <= 12:
         raise ValueError(f"num_columns must be two numbers between 4 and 12 in order, got {num_columns}.")
-    kinds = [("id", "code")[int(generator.integers(2))], "category", "integer"]
-    extra = ["name", "city", "date", "integer", "decimal", "code", "category", "name", "city"]
+    keys: tuple[ColumnKind, ColumnKind] = ("id", "code")
+    kinds: list[ColumnKind] = [keys[int(generator.integers(2))], "category", "integer"]
+    extra: list[ColumnKind] = ["name", "city", "date", "integer", "decimal", "code", "category", "name", "city"]
     wanted = int(generator.integers(low, high + 1))
     kinds += [extra[place] for place in generator.permutation(len(extra))[: wanted - 3]]
     free = {

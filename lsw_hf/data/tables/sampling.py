@@ -7,7 +7,7 @@ from zlib import crc32
 
 import numpy as np
 
-from .composition import Composition, Section
+from .composition import Composition, SecondTable, Section
 from .config import TableConfig
 from .drawing import draw_table
 from .filler import PREAMBLES, SENTENCES, TITLES, paragraph, words_of
@@ -132,14 +132,14 @@ class TableGenerator:
         texts: dict[str, list[str]] = {place: [] for place in counts}
         for place in config.distractor_places if room else ():
             texts[place] = [paragraph(self.costs, sentences, room, joiner, draws) for _ in range(counts[place])]
-        linked, second = None, {}
+        linked, second = None, SecondTable()
         if "join" in plan.turn_types:
             plan, linked, tokens = link_tables(
                 plan, 0.9 * (1 - config.distractor_share) * plan.length, self.costs, draws
             )
-            second = {"linked": render_table(linked, plan.table_format), "linked_tokens": tokens}
-            second |= {"titles": TITLES[language], "linked_first": bool(draws.integers(2))}
-        section = Section(plan.layout(config.header), **texts, **second)
+            text = render_table(linked, plan.table_format)
+            second = SecondTable(text, tokens, TITLES[language], first=bool(draws.integers(2)))
+        section = Section(plan.layout(config.header), texts["before"], texts["between"], texts["after"], second)
         words = words_of(sentences, joiner) if config.pad_to_length else []
         return (
             plan,

@@ -97,7 +97,7 @@ class Column:
 
     @cached_property
     def _text_of(self) -> Callable[[int], str]:
-        return {
+        texts: dict[str, Callable[[int], str]] = {
             "id": str,
             "integer": str,
             "decimal": lambda number: f"{'-' if number < 0 else ''}{abs(number) // 100}.{abs(number) % 100:02d}",
@@ -105,7 +105,8 @@ class Column:
             "name": self._name_text,
             "code": _code_text,
             "city": CITIES[self.language].__getitem__,
-        }.get(self.kind, self.values.__getitem__)
+        }
+        return texts.get(self.kind, self.values.__getitem__)
 
     def _name_text(self, place: int) -> str:
         given, surnames = GIVEN_NAMES[self.language], SURNAMES[self.language]
