@@ -16,21 +16,18 @@ def main(arguments: Sequence[str]) -> int:
 
     The options are parsed by TRL's own parser (flags, or `--config run.yaml`), so they are not repeated here.
     """
-    from transformers import AutoTokenizer
-
     from lsw_hf.recipes.arguments import data_from_arguments, parse_recipe_arguments, recipe_from_arguments
     from lsw_hf.recipes.console import quiet_libraries
 
     options = parse_recipe_arguments(list(arguments))
     with quiet_libraries():
         recipe = recipe_from_arguments(options)
+        data = data_from_arguments(options)
+        recipe.check(**data)
         print(recipe.plan(), end="\n\n", flush=True)
         if options.plan:
             return 0
-        recipe.tokenizer = AutoTokenizer.from_pretrained(
-            options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
-        )
-        results = recipe.run(**data_from_arguments(options))
+        results = recipe.run(**data)
     for title, report in (("Before", results.before), ("After", results.after)):
         if report is not None:
             print(f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}")

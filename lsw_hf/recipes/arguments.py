@@ -7,14 +7,18 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
+import yaml
 from transformers.hf_argparser import HfArg
 from trl import TrlParser
 
 from ..data.documents import load_documents
 from ..data.instructions import load_instructions
 from ..evaluation.needle import NeedleGrid
+from .identity import describe_paths
 from .longskywork import LongSkyworkRecipe
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names
+
+_DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
 @dataclass
@@ -45,7 +49,9 @@ class RecipeArguments:
         default=None, metadata={"help": "Tokens of a synthetic table; default: the target, at most 100,000."}
     )
     seed: int = field(default=0, metadata={"help": "Seed of everything random."})
-    dtype: str = field(default="auto", metadata={"help": "Data type of the weights: auto, bfloat16, float32."})
+    dtype: str = field(
+        default="auto", metadata={"help": "Data type of the weights: auto, bfloat16, float16, float32."}
+    )
     model_revision: str = field(default="main", metadata={"help": "Revision of the model; a commit hash pins it."})
     trust_remote_code: bool = field(
         default=False,
@@ -78,9 +84,12 @@ def parse_recipe_arguments(words: list[str]) -> RecipeArguments:
     """
     plain, by_stage = _split_stage_options(words)
     parser = TrlParser(RecipeArguments, prog="lsw-hf train", allow_abbrev=False)
-    arguments, from_yaml, from_flags = parser.parse_args_and_config(
-        plain, return_remaining_strings=True, separate_remaining_strings=True
-    )
+    try:
+        arguments, from_yaml, from_flags = parser.parse_args_and_config(
+            plain, return_remaining_strings=True, separate_remaining_strings=True
+        )
+    except yaml.YAMLError as error:
+        raise ValueError(f"The file of --config is not valid YAML: {error}.") from error
     for unknown in (*from_yaml[::2], *from_flags):
         raise ValueError(_unknown_option(unknown))
     for name, given in by_stage.items():
@@ -100,6 +109,10 @@ def parse_recipe_arguments(words: list[str]) -> RecipeArguments:
 
 def recipe_from_arguments(arguments: RecipeArguments) -> LongSkyworkRecipe:
     """The recipe that the options describe."""
+    if arguments.dtype not in _DTYPES:
+        raise ValueError(f"dtype is {arguments.dtype!r}; choose from {', '.join(_DTYPES)}.")
+    if arguments.needle_samples < 1:
+        raise ValueError(f"needle_samples must be at least 1, got {arguments.needle_samples}.")
     model_kwargs: dict[str, Any] = {
         "dtype": arguments.dtype if arguments.dtype == "auto" else getattr(torch, arguments.dtype),
         "revision": arguments.model_revision,
@@ -115,6 +128,11 @@ def recipe_from_arguments(arguments: RecipeArguments) -> LongSkyworkRecipe:
         table_length=arguments.table_length,
         seed=arguments.seed,
         model_kwargs=model_kwargs,
+        sources={
+            "documents": describe_paths(arguments.documents),
+            "instructions": describe_paths(arguments.instructions),
+            "text_column": arguments.text_column,
+        },
         stages=DEFAULT_STAGES if arguments.stages is None else tuple(arguments.stages),
     )
     if arguments.needle:

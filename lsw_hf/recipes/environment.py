@@ -17,7 +17,7 @@ def describe_environment() -> dict[str, Any]:
 
     Returns:
         `dict`: `versions` by package, `python`, `machine` (system, processor type, cores), and `commit` of this
-        package's source, `None` outside a git checkout.
+        package's source, `None` outside a git checkout, followed by `+changes` if tracked files differ from it.
     """
     return {
         "versions": {name: version(name) for name in _PACKAGES},
@@ -36,6 +36,7 @@ def _commit() -> str | None:
             [*command, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True, timeout=10
         )
         found = subprocess.run([*command, "rev-parse", "HEAD"], check=True, capture_output=True, text=True, timeout=10)
+        changed = subprocess.run([*command, "diff", "--quiet", "HEAD"], capture_output=True, timeout=10).returncode
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return found.stdout.strip() + ("+changes" if changed else "")

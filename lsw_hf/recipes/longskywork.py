@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..context.verification import verify_context
 from ..evaluation.needle import NeedleGrid, evaluate_needle
 from ..evaluation.needle_task import NeedleTask
-from ..evaluation.plot import plot_needle_pair
 from ..evaluation.report import NeedleReport
-from ..hub.model_card import build_model_card
-from .environment import describe_environment
+from .identity import describe_model, describe_rows, describe_settings, describe_tokenizer
 from .plan import PlannedStage, RecipePlan
+from .publication import RecipeResults, publish, published
 from .run_directory import RunDirectory
-from .stage_runner import StageRunner
+from .stage_runner import StageRunner, training_arguments
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
-from .synthetic_tables import synthetic_tables
+from .synthetic_tables import check_smallest_table, synthetic_tables
 
-logger = logging.getLogger(__name__)
 # What each stage trains on: the argument of `run` that holds it.
 _DATA_OF = {
     "pretraining": "pretraining_documents",
@@ -31,25 +27,8 @@ _DATA_OF = {
     "sft": "instructions",
     "long_sft": "tables",
 }
-
-
-@dataclass(frozen=True)
-class RecipeResults:
-    """What a run has produced.
-
-    Args:
-        model_path (`Path`):
-            Folder of the final model, with tokenizer, code and card.
-        report (`dict`):
-            Contents of `report.json`.
-        before ([`NeedleReport`], *optional*), after ([`NeedleReport`], *optional*):
-            The needle grids, where the recipe had one.
-    """
-
-    model_path: Path
-    report: dict[str, Any]
-    before: NeedleReport | None
-    after: NeedleReport | None
+# The paper's longest rows of long SFT.
+_LONGEST_TABLE = 100_000
 
 
 @dataclass
@@ -79,8 +58,8 @@ class LongSkyworkRecipe:
             Arguments of [`extend_context`] other than the length, such as `{"method": "yarn", "factor": 32.0}`.
             Defaults to YaRN.
         table_length (`int`, *optional*):
-            Tokens of a synthetic table with its questions. Defaults to the target, at most 100,000 (the paper's
-            longest).
+            Tokens of the longest synthetic table with its questions, at most the target. Defaults to the target, at
+            most 100,000 (the paper's longest).
         seed (`int`, *optional*, defaults to 0):
             Seed of everything random.
         needle_grid ([`NeedleGrid`], *optional*):
@@ -90,6 +69,9 @@ class LongSkyworkRecipe:
         model_kwargs (`dict`, *optional*):
             Arguments of `from_pretrained` for the model to start from, such as `dtype`, `revision` or
             `trust_remote_code`.
+        sources (`dict`, *optional*):
+            What the data is, in your own words, such as the names and sizes of its files. A run continues only with
+            the same; of the data itself only sizes, columns and the ends of a dataset are compared.
 
     Raises:
         `ValueError`: before any work, for an unknown stage or option and a target that is not larger than the window.
@@ -115,6 +97,7 @@ class LongSkyworkRecipe:
     needle_grid: NeedleGrid | None = None
     needle_task: NeedleTask | None = None
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_stage_names(self.stages)
@@ -122,12 +105,19 @@ class LongSkyworkRecipe:
         self.stages = tuple(name for name in STAGES if name in self.stages)
         self._config = self.model.config if isinstance(self.model, PreTrainedModel) else self._load_config()
         self.original_length = int(self._config.get_text_config().max_position_embeddings)
+        if isinstance(self.context_length, bool) or not isinstance(self.context_length, int):
+            raise TypeError(f"context_length must be a whole number of tokens, got {self.context_length!r}.")
         if self.context_length <= self.original_length:
             raise ValueError(
                 f"context_length={self.context_length} is not larger than the model's window of "
                 f"{self.original_length} tokens. Give a longer target."
             )
-        self.longest_table = self.table_length or min(self.context_length, 100_000)
+        table = self.table_length
+        if table is not None and (isinstance(table, bool) or not isinstance(table, int)):
+            raise TypeError(f"table_length must be a whole number of tokens, got {table!r}.")
+        if table is not None and not 1 <= table <= self.context_length:
+            raise ValueError(f"table_length must be between 1 and the target of {self.context_length}, got {table}.")
+        self.longest_table = min(self.context_length, _LONGEST_TABLE) if table is None else table
         self._options = {
             name: stage_options(name, self.options.get(name, {}), self.context_length, self.original_length)
             for name in self.stages
@@ -141,6 +131,7 @@ class LongSkyworkRecipe:
         """
         return RecipePlan(
             model=self._model_name(),
+            hub_id=None if isinstance(self.model, PreTrainedModel) or Path(self.model).exists() else str(self.model),
             original_length=self.original_length,
             context_length=self.context_length,
             rope=dict(self.rope),
@@ -179,19 +170,21 @@ class LongSkyworkRecipe:
             "instructions": instructions,
             "tables": tables,
         }
-        self._check_data(data)
-        directory = RunDirectory(self.output_dir)
+        directory, settings = self._checked(data)
+        directory.claim(settings)
+        results = published(directory)
+        if results is not None:
+            return results
         plan = self.plan()
-        directory.claim(self._settings())
         directory.write_text("plan.md", plan.to_markdown() + "\n")
         directory.write_json("plan.json", plan.to_dict())
-        tokenizer = self.tokenizer or AutoTokenizer.from_pretrained(self.model, **self._hub_kwargs())
+        tokenizer = self._tokenizer()
         if tables is None and "long_sft" in self.stages:
             data["tables"] = self._synthetic_tables(tokenizer)
         runner = StageRunner(
             directory, tokenizer, self.context_length, dict(self.rope), self.seed, dict(self.model_kwargs)
         )
-        source = self._start(directory, tokenizer)
+        source = self._start(directory)
         finished, before = [], None
         for name in self.stages:
             if name != "pretraining" and before is None:
@@ -199,7 +192,69 @@ class LongSkyworkRecipe:
             finished.append(runner.run(STAGES[name], self._options[name], source, data[_DATA_OF[name]]))
             source = directory.path / STAGES[name].folder / "model"
         after = self._needle(runner, source, "needle_after.json")
-        return self._publish(directory, runner, source, finished, (before, after))
+        return publish(runner, Path(source), plan, finished, before, after)
+
+    def check(
+        self, *, documents: Any = None, instructions: Any = None, tables: Any = None, pretraining_documents: Any = None
+    ) -> None:
+        """Raises what [`~LongSkyworkRecipe.run`] would raise before any work, and writes nothing.
+
+        Args:
+            documents, instructions, tables, pretraining_documents (*optional*):
+                As in [`~LongSkyworkRecipe.run`].
+
+        Raises:
+            `ValueError`: if a stage has no data, its training arguments are refused by their own class, the smallest
+                synthetic table does not fit, or the output directory is not free for this run.
+        """
+        self._checked(
+            {
+                "pretraining_documents": pretraining_documents,
+                "documents": documents,
+                "instructions": instructions,
+                "tables": tables,
+            }
+        )
+
+    def _checked(self, data: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
+        for name in self.stages:
+            argument = _DATA_OF[name]
+            if data[argument] is None and name != "long_sft":
+                flag = "--documents" if name == "pretraining" else f"--{argument}"
+                raise ValueError(
+                    f"Stage {name} has nothing to train on: give {argument}=... ({flag} on the command line), or "
+                    f"leave the stage out of stages={self.stages}."
+                )
+        directory = RunDirectory(self.output_dir)
+        for name in self.stages:
+            training_arguments(STAGES[name], self._options[name], directory.path, self.seed)
+        tokenizer = self._tokenizer()
+        if data["tables"] is None and "long_sft" in self.stages:
+            check_smallest_table(tokenizer, longest=self.longest_table)
+        settings = {
+            "model": describe_model(self.model, self.model_kwargs),
+            "tokenizer": describe_tokenizer(tokenizer),
+            "context_length": self.context_length,
+            "original_length": self.original_length,
+            "rope": dict(self.rope),
+            "table_length": self.longest_table,
+            "seed": self.seed,
+            "stages": self._options,
+            "needle_grid": describe_settings(self.needle_grid),
+            "needle_task": describe_settings(self.needle_task),
+            "data": {_DATA_OF[name]: describe_rows(data[_DATA_OF[name]]) for name in self.stages},
+            "sources": dict(self.sources),
+        }
+        directory.check(settings)
+        return directory, settings
+
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        if self.tokenizer is None:
+            name = self.model.name_or_path if isinstance(self.model, PreTrainedModel) else self.model
+            if not name:
+                raise ValueError("A model that was not loaded from anywhere has no tokenizer: give tokenizer=...")
+            self.tokenizer = AutoTokenizer.from_pretrained(name, **self._hub_kwargs())
+        return self.tokenizer
 
     def _planned(self, name: str) -> PlannedStage:
         options = self._options[name]
@@ -223,27 +278,6 @@ class LongSkyworkRecipe:
             options=options,
         )
 
-    def _settings(self) -> dict[str, Any]:
-        """Everything that decides the result; a folder belongs to one such set."""
-        return {
-            "model": self._model_name(),
-            "context_length": self.context_length,
-            "original_length": self.original_length,
-            "rope": dict(self.rope),
-            "table_length": self.longest_table,
-            "seed": self.seed,
-            "stages": self._options,
-            "needle_grid": self.needle_grid and asdict(self.needle_grid),
-        }
-
-    def _check_data(self, data: Mapping[str, Any]) -> None:
-        for name in self.stages:
-            if data[_DATA_OF[name]] is None and name != "long_sft":
-                raise ValueError(
-                    f"Stage {name} has nothing to train on: give {_DATA_OF[name]}=..., or leave the stage out of "
-                    f"stages={self.stages}."
-                )
-
     def _synthetic_tables(self, tokenizer: PreTrainedTokenizerBase) -> Any:
         options = self._options["long_sft"]
         batch = options.get("per_device_train_batch_size", 8) * options.get("gradient_accumulation_steps", 1)
@@ -251,7 +285,7 @@ class LongSkyworkRecipe:
             tokenizer, num_rows=options["max_steps"] * batch, longest=self.longest_table, seed=self.seed
         )
 
-    def _start(self, directory: RunDirectory, tokenizer: PreTrainedTokenizerBase) -> str | Path:
+    def _start(self, directory: RunDirectory) -> str | Path:
         """Folder or id that the first stage loads; a live model is saved first, so that a resume finds the same."""
         if not isinstance(self.model, PreTrainedModel):
             return self.model
@@ -270,56 +304,8 @@ class LongSkyworkRecipe:
             runner.directory.write_json(name, report.to_dict())
         return NeedleReport.load(file)
 
-    def _publish(
-        self,
-        directory: RunDirectory,
-        runner: StageRunner,
-        source: str | Path,
-        finished: list[dict[str, Any]],
-        grids: tuple[NeedleReport | None, NeedleReport | None],
-    ) -> RecipeResults:
-        before, after = grids
-        report = {
-            "stages": [_reported(stage, planned) for stage, planned in zip(finished, self.plan().stages, strict=True)],
-            "total": {key: sum(stage[key] for stage in finished) for key in ("steps", "tokens", "seconds")},
-            "needle": {"before": before and before.accuracy, "after": after and after.accuracy},
-            "context_length": self.context_length,
-            "original_length": self.original_length,
-            "seed": self.seed,
-            **describe_environment(),
-        }
-        if before and after:
-            directory.replace("needle.png", lambda target: plot_needle_pair(before, after, target))
-
-        def write(folder: Path) -> None:
-            model = runner.load(source)
-            verify_context(str(source), model=model, trust_remote_code=True)
-            runner.tokenizer.model_max_length = self.context_length
-            model.save_pretrained(folder)
-            runner.tokenizer.save_pretrained(folder)
-            card = build_model_card(
-                model.config,
-                report=after.to_dict() if after else None,
-                report_before=before.to_dict() if before else None,
-                training=report,
-                base_model=self._base_model(),
-            )
-            card.save(folder / "README.md")
-            if before and after:
-                plot_needle_pair(before, after, folder / "needle.png")
-
-        directory.replace("model", write)
-        directory.write_json("report.json", report)
-        return RecipeResults(directory.path / "model", report, before, after)
-
     def _model_name(self) -> str:
         return type(self.model).__name__ if isinstance(self.model, PreTrainedModel) else str(self.model)
-
-    def _base_model(self) -> str | None:
-        """The Hub id of the start, where it has one."""
-        if isinstance(self.model, PreTrainedModel) or Path(self.model).exists():
-            return None
-        return str(self.model)
 
     def _hub_kwargs(self) -> dict[str, Any]:
         return {
@@ -329,13 +315,13 @@ class LongSkyworkRecipe:
         }
 
     def _load_config(self) -> Any:
+        name = str(self.model)
+        folder = Path(name)
+        if folder.is_dir() and not (folder / "config.json").is_file():
+            raise ValueError(f"The folder {name} holds no config.json. Give the folder of a saved model.")
+        if not folder.is_dir() and (name.startswith((".", "~", "/")) or len(folder.parts) > 2):
+            raise ValueError(f"There is no folder {name}. Give the folder of a saved model, or a Hub id (owner/name).")
         return AutoConfig.from_pretrained(self.model, **self._hub_kwargs())
-
-
-def _reported(metrics: Mapping[str, Any], planned: PlannedStage) -> dict[str, Any]:
-    """A stage in `report.json`: what it measured, what it trained on, where its numbers come from."""
-    measured = {key: value for key, value in metrics.items() if key != "log_history"}
-    return {**measured, "max_length": planned.max_length, "data": planned.data, "source": planned.source}
 
 
 def _in_words(sources: Mapping[str, str], **names: str) -> str:

@@ -58,6 +58,8 @@ class RecipePlan:
             Seed of everything random.
         stages (`tuple[PlannedStage, ...]`):
             The stages in order.
+        hub_id (`str`, *optional*):
+            Id of the model on the Hub, where it comes from there.
     """
 
     model: str
@@ -66,6 +68,7 @@ class RecipePlan:
     rope: dict[str, Any]
     seed: int
     stages: tuple[PlannedStage, ...]
+    hub_id: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values, ready for JSON."""

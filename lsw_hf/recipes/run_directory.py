@@ -9,24 +9,78 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+_SETTINGS = "settings.json"
+
 
 class RunDirectory:
     """Files of one run; everything is written beside its place and then renamed, so that a file that exists is whole.
 
+    Nothing is made or written before [`~RunDirectory.claim`].
+
     Args:
         path (`str` or `Path`):
-            The folder; made if it does not exist.
+            The folder; may not exist.
 
     Raises:
-        `ValueError`: if the path is a file, or the folder cannot be written to.
+        `ValueError`: if the path, or one above it, is a file, or the folder cannot be written to.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if self.path.exists() and not self.path.is_dir():
+        there = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        if not there.is_dir():
+            raise ValueError(f"The output directory {self.path} cannot be made: {there} is a file. Give a folder.")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(f"The output directory {self.path} cannot be written to: no permission for {there}.")
+
+    def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Refuses a folder that is not free for a run, without writing anything.
+
+        Args:
+            settings (`Mapping`):
+                Everything that decides the result, ready for JSON.
+
+        Returns:
+            `dict`: the settings as a file would give them back.
+
+        Raises:
+            `ValueError`: if the folder holds a run with other settings (the differences are shown), or files of
+                something else.
+        """
+        given: dict[str, Any] = json.loads(json.dumps(settings))
+        file = self.path / _SETTINGS
+        if file.exists():
+            changes = differences(json.loads(file.read_text(encoding="utf-8")), given)
+            if changes:
+                shown = "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, old, new in changes)
+                raise ValueError(
+                    f"{self.path} holds a run with other settings:\n{shown}\nGive another output directory, or the "
+                    "old settings to continue that run."
+                )
+            return given
+        # What a kill in the first moment of a run of ours leaves is ours.
+        ours = {".writable", f".{Path(_SETTINGS).stem}.partial.json"}
+        others = (
+            sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours) if self.path.is_dir() else []
+        )
+        if others:
             raise ValueError(
-                f"The output directory {self.path} is a file. Give a folder, or a name that does not exist."
+                f"{self.path} is not empty and holds no run of this recipe ({', '.join(others[:5])}"
+                f"{', ...' if len(others) > 5 else ''}). Give an empty or a new folder."
             )
+        return given
+
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Makes the folder and ties it to the settings of a run, or checks that it is tied to the same.
+
+        Args:
+            settings (`Mapping`):
+                See [`~RunDirectory.check`].
+
+        Raises:
+            `ValueError`: as in [`~RunDirectory.check`], or if the folder cannot be written to.
+        """
+        settings = self.check(settings)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / ".writable"
@@ -34,39 +88,8 @@ class RunDirectory:
             probe.unlink()
         except OSError as error:
             raise ValueError(f"The output directory {self.path} cannot be written to: {error.strerror}.") from error
-
-    def claim(self, settings: Mapping[str, Any]) -> None:
-        """Ties the folder to the settings of a run, or checks that it is tied to the same.
-
-        Args:
-            settings (`Mapping`):
-                Everything that decides the result, ready for JSON.
-
-        Raises:
-            `ValueError`: if the folder holds a run with other settings (the differences are shown), or files of
-            something
-                else.
-        """
-        settings = json.loads(json.dumps(settings))
-        file = self.path / "settings.json"
-        if file.exists():
-            changes = differences(json.loads(file.read_text(encoding="utf-8")), settings)
-            if changes:
-                shown = "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, old, new in changes)
-                raise ValueError(
-                    f"{self.path} holds a run with other settings:\n{shown}\nGive another output directory, or the "
-                    "old settings to continue that run."
-                )
-            return
-        # What a kill in the first moment of a run of ours leaves is ours.
-        ours = {".writable", ".settings.partial.json"}
-        others = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours)
-        if others:
-            raise ValueError(
-                f"{self.path} is not empty and holds no run of this recipe ({', '.join(others[:5])}"
-                f"{', ...' if len(others) > 5 else ''}). Give an empty or a new folder."
-            )
-        self.write_json("settings.json", settings)
+        if not (self.path / _SETTINGS).exists():
+            self.write_json(_SETTINGS, settings)
 
     def write_text(self, name: str, text: str) -> Path:
         """Writes a text file whole or not at all; returns its path."""
@@ -98,15 +121,13 @@ class RunDirectory:
         temporary = target.with_name(f".{target.stem}.partial{target.suffix}")
         _remove(temporary)
         write(temporary)
+        # A folder cannot be replaced in one step; a kill between the two leaves the old one beside the new name.
+        aside = target.with_name(f".{target.name}.old")
+        _remove(aside)
         if target.is_dir():
-            # A folder cannot be replaced in one step; a kill between the two leaves the old one beside the new name.
-            aside = target.with_name(f".{target.name}.old")
-            _remove(aside)
             os.replace(target, aside)
-            os.replace(temporary, target)
-            _remove(aside)
-        else:
-            os.replace(temporary, target)
+        os.replace(temporary, target)
+        _remove(aside)
         return target
 
 

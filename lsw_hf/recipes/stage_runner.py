@@ -11,7 +11,8 @@ from typing import Any
 import datasets
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import ModelConfig, get_peft_config
 
@@ -19,6 +20,7 @@ from ..context.extension import extend_context
 from ..training.checkpoints import last_complete_checkpoint
 from ..training.long_context_trainer import NonFiniteLossError
 from ..training.progress import StageProgress
+from .environment import describe_environment
 from .run_directory import RunDirectory
 from .stages import PEFT_OPTIONS, Stage
 
@@ -69,59 +71,56 @@ class StageRunner:
             [`NonFiniteLossError`]: naming stage and step; checkpoints and finished stages are kept.
         """
         finished = self.directory.read_json(f"{stage.folder}/metrics.json")
-        if finished is not None:
-            return finished
+        if finished is None:
+            finished = self._train(stage, options, source, rows)
+            self.directory.write_json(f"{stage.folder}/metrics.json", finished)
+        # Outside the branch: a kill may have come between the metrics and this.
+        for leftover in (self.directory.path / stage.folder).glob("checkpoint-*"):
+            shutil.rmtree(leftover)
+        return finished
+
+    def _train(self, stage: Stage, options: dict[str, Any], source: str | Path, rows: Any) -> dict[str, Any]:
         model = self.load(source)
         if stage.name != "pretraining" and model.config.max_position_embeddings != self.context_length:
             extend_context(model, context_length=self.context_length, **self.rope)
         trainer = self._trainer(stage, options, model, rows() if callable(rows) else rows)
         checkpoint = last_complete_checkpoint(trainer.args.output_dir)
-        started = time.perf_counter()
+        stopwatch = _Stopwatch(self.directory, stage.folder)
+        trainer.add_callback(stopwatch)
         try:
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except NonFiniteLossError as error:
             raise NonFiniteLossError(f"Stage {stage.name}: {error}") from error
-        metrics = {
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        self._keep(stage, trainer)
+        return {
             "stage": stage.name,
             "steps": result.global_step,
             "tokens": int(trainer.state.num_input_tokens_seen),
-            "seconds": round(time.perf_counter() - started, 3),
+            "seconds": stopwatch.seconds,
             "resumed_from_step": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
-            "final_loss": (
-                [entry["loss"] for entry in trainer.state.log_history if "loss" in entry] or [result.training_loss]
-            )[-1],
+            "final_loss": losses[-1] if losses else result.training_loss,
             "learning_rate": trainer.args.learning_rate,
             "max_length": trainer.args.max_length,
             "windows": getattr(trainer, "window_counts", None),
+            **describe_environment(),
             "log_history": trainer.state.log_history,
         }
-        self._keep(stage, trainer)
-        self.directory.write_json(f"{stage.folder}/metrics.json", metrics)
-        for leftover in Path(trainer.args.output_dir).glob("checkpoint-*"):
-            shutil.rmtree(leftover)
-        return metrics
 
     def load(self, source: str | Path) -> PreTrainedModel:
         """Loads a model: one of the run's own folders, or the one that the run starts from."""
         own = Path(source).is_relative_to(self.directory.path) if isinstance(source, Path) else False
         trust = {key: self.model_kwargs[key] for key in ("trust_remote_code",) if key in self.model_kwargs}
         kwargs = trust if own else self.model_kwargs
-        return AutoModelForCausalLM.from_pretrained(source, **{"dtype": "auto", **kwargs})
+        try:
+            return AutoModelForCausalLM.from_pretrained(source, **{"dtype": "auto", **kwargs})
+        except SafetensorError as error:
+            raise ValueError(
+                f"The weights in {source} cannot be read ({error}). Copy or download them again."
+            ) from error
 
     def _trainer(self, stage: Stage, options: dict[str, Any], model: PreTrainedModel, rows: Any) -> Any:
-        arguments = {
-            "report_to": "none",
-            "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-            "save_total_limit": 2,
-            "logging_steps": max(1, options["max_steps"] // 20),
-            "save_steps": max(1, options["max_steps"] // 4),
-            "include_num_input_tokens_seen": "all",
-            "disable_tqdm": True,
-            **{key: value for key, value in options.items() if key not in PEFT_OPTIONS},
-        }
-        args = stage.config_class(
-            output_dir=str(self.directory.path / stage.folder), seed=self.seed, data_seed=self.seed, **arguments
-        )
+        args = training_arguments(stage, options, self.directory.path, self.seed)
         trainer = stage.trainer_class(
             model=model,
             args=args,
@@ -145,6 +144,55 @@ class StageRunner:
             self.tokenizer.save_pretrained(folder)
 
         self.directory.replace(f"{stage.folder}/model", write)
+
+
+class _Stopwatch(TrainerCallback):
+    """Seconds of training over all processes of a stage, kept at every checkpoint; what a kill made lost is not in."""
+
+    def __init__(self, directory: RunDirectory, folder: str) -> None:
+        self._directory, self._name = directory, f"{folder}/seconds.json"
+        self._before = float(directory.read_json(self._name) or 0.0)
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return round(self._before + time.perf_counter() - self._started, 3)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self._directory.write_json(self._name, self.seconds)
+
+
+def training_arguments(stage: Stage, options: dict[str, Any], folder: Path, seed: int) -> Any:
+    """The training arguments of a stage, checked by their own class.
+
+    Args:
+        stage ([`Stage`]):
+            Which one.
+        options (`dict`):
+            What differs from the defaults.
+        folder (`Path`):
+            The run's folder.
+        seed (`int`):
+            Seed of everything random.
+
+    Raises:
+        `ValueError`: whatever the class refuses, with the name of the stage in front.
+    """
+    arguments = {
+        "report_to": "none",
+        "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        "save_total_limit": 2,
+        "logging_steps": max(1, options["max_steps"] // 20),
+        "save_steps": max(1, options["max_steps"] // 4),
+        "include_num_input_tokens_seen": "all",
+        "disable_tqdm": True,
+        **{key: value for key, value in options.items() if key not in PEFT_OPTIONS},
+    }
+    try:
+        return stage.config_class(output_dir=str(folder / stage.folder), seed=seed, data_seed=seed, **arguments)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"Stage {stage.name}: {error}") from error
 
 
 def _peft_config(options: dict[str, Any]) -> LoraConfig | None:

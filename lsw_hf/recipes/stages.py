@@ -20,7 +20,22 @@ PEFT_OPTIONS = tuple(
     field.name for field in fields(ModelConfig) if field.name.startswith("lora_") or field.name.startswith("use_")
 )
 # The recipe decides these itself; a user who sets them would break resuming.
-_COUNTS = ("max_steps", "max_length", "per_device_train_batch_size", "gradient_accumulation_steps")
+_COUNTS = (
+    "max_steps",
+    "max_length",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "documents_per_window",
+    "save_total_limit",
+)
+# A count, or a share of all steps.
+_INTERVALS = ("save_steps", "logging_steps")
+# What a run could not be resumed with, and what to set instead.
+_UNRESUMABLE = {
+    "save_strategy": ("no", "set save_steps to a large number to save rarely"),
+    "save_only_model": (True, "a checkpoint without the optimizer's state cannot be continued"),
+    "ignore_data_skip": (True, "a resumed stage would see its first rows twice"),
+}
 _RESERVED = ("output_dir", "seed", "data_seed", "resume_from_checkpoint", "push_to_hub", "do_train")
 
 
@@ -140,12 +155,14 @@ def stage_options(name: str, given: Mapping[str, Any], context_length: int, orig
         if key not in known:
             raise ValueError(_unknown(f"option of stage {name}", key, sorted(known)))
     options = {**defaults, **_typed(STAGES[name].config_class, given)}
-    for key in _COUNTS:
-        value = options.get(key, 1)
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name}.{key} must be at least 1, got {value!r}.")
-    if not options["learning_rate"] > 0:
-        raise ValueError(f"{name}.learning_rate must be positive, got {options['learning_rate']!r}.")
+    _check_numbers(name, options)
+    for key, (refused, remedy) in _UNRESUMABLE.items():
+        if options.get(key) == refused:
+            raise ValueError(f"{name}.{key}={refused!r} would make the run impossible to resume: {remedy}.")
+    limit = original_length if name == "pretraining" else context_length
+    if (options.get("max_length") or 0) > limit:
+        meaning = "the window that the model is pretrained in" if name == "pretraining" else "the target"
+        raise ValueError(f"{name}.max_length is {options['max_length']}, longer than {meaning}, {limit} tokens.")
     return options
 
 
@@ -158,6 +175,25 @@ def check_stage_names(names: list[str] | tuple[str, ...]) -> None:
             raise ValueError(_unknown("stage", name, list(STAGES)))
     if len(set(names)) < len(names):
         raise ValueError(f"A stage is named twice: {', '.join(names)}.")
+
+
+def _check_numbers(name: str, options: Mapping[str, Any]) -> None:
+    for key in _COUNTS:
+        value = options.get(key, 1)
+        if key == "max_length" and value is None and name == "long_sft":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}.{key} must be a whole number of at least 1, got {value!r}.")
+    for key in _INTERVALS:
+        value = options.get(key, 1)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not (0 < value < 1 or (value >= 1 and value == int(value))):
+            raise ValueError(
+                f"{name}.{key} must be a number of steps, or a share of them between 0 and 1, got {value!r}."
+            )
+    rate = options["learning_rate"]
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
+        raise ValueError(f"{name}.learning_rate must be positive, got {rate!r}.")
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:

@@ -10,6 +10,9 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.tables import TableConfig, TableGenerator
 
+# Tokens of the paper's shortest rows of long SFT.
+_SHORTEST = 2_048
+
 
 def synthetic_tables(
     tokenizer: PreTrainedTokenizerBase, *, num_rows: int, longest: int, seed: int
@@ -29,12 +32,28 @@ def synthetic_tables(
     Returns:
         [`~datasets.IterableDataset`]: each row is made when it is asked for.
     """
-    chat = tokenizer.chat_template is not None
-    config = TableConfig(
-        length=(min(2_048, longest), longest), row_format="conversational" if chat else "prompt_completion"
-    )
-    generator = TableGenerator(tokenizer, config, seed=seed)
+    generator = TableGenerator(tokenizer, _config(tokenizer, min(_SHORTEST, longest), longest), seed=seed)
     return datasets.IterableDataset.from_generator(_rows, gen_kwargs={"generator": generator, "num_rows": num_rows})
+
+
+def check_smallest_table(tokenizer: PreTrainedTokenizerBase, *, longest: int) -> None:
+    """Makes one table of the smallest size that a run would draw, so that a budget or tokenizer without room for any
+    table stops the run before its first stage and not in its last.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]), longest (`int`):
+            See [`synthetic_tables`].
+
+    Raises:
+        `ValueError`: see [`TableGenerator`].
+    """
+    shortest = min(_SHORTEST, longest)
+    TableGenerator(tokenizer, _config(tokenizer, shortest, shortest), seed=0).sample(0)
+
+
+def _config(tokenizer: PreTrainedTokenizerBase, shortest: int, longest: int) -> TableConfig:
+    chat = tokenizer.chat_template is not None
+    return TableConfig(length=(shortest, longest), row_format="conversational" if chat else "prompt_completion")
 
 
 def _rows(generator: TableGenerator, num_rows: int) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from ..models import LongSkyworkConfig, LongSkyworkForCausalLM
 # Pairs of the rotary table that turn fastest; they alone can tell neighbours apart.
 _FAST_PAIRS = 6
 # Peak of the previous-token heads, strength of the content match, gain of the copying heads, damping of the MLP.
-# Found on development seeds 0-2; much larger matches get stuck.
+# Found on development seeds 0 to 2; much larger matches get stuck.
 _LOCAL_GAIN, _MATCH_GAIN, _COPY_GAIN, _MLP_GAIN, _NOISE = 5.5, 1.5, 4.0, 0.05, 0.02
 
 

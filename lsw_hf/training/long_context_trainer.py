@@ -3,13 +3,18 @@ number."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput
 
 from ..context.verification import verify_context
 from .checkpoints import last_complete_checkpoint, make_resumable
-from .losses import labelled_columns, labelled_cross_entropy
+from .length_sorted_sampler import EpochOfBatches, LengthSortedSampler, row_lengths
+from .losses import labelled_columns, labelled_cross_entropy, sequence_weights
 from .skipped_positions import probe_first_batch
 
 if TYPE_CHECKING:
@@ -22,7 +27,7 @@ else:
 _LARGEST_LOGITS_IN_BYTES = 2**30
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(ArithmeticError):
     """The loss became NaN or infinite; the last checkpoint is untouched."""
 
 
@@ -37,12 +42,16 @@ class LongContextTrainerMixin(_Trainer):
       same. On other devices TRL's head is used as it is.
     * With skipped positions, a token before a skip must change the model's output behind it, on the user's own model,
       backend and rows ([`assert_cross_skip_attention`]).
+    * With `loss_weighting="sequence"` every sequence counts the same ([`sequence_weights`]), also packed, accumulated
+      and over several processes; with `length_sorted_batches=True` a step gets rows of similar lengths
+      ([`LengthSortedSampler`]).
     * Training stops at the first loss that is NaN or infinite, naming the step.
     """
 
     def _check_before_training(self) -> None:
         model = self.accelerator.unwrap_model(self.model)
         verify_context(model=model)
+        self._check_loss_weighting()
         if getattr(self.args, "strategy", "none") != "none":
             probe_first_batch(self)
         self._labelled_correct, self._labelled_count = 0, 0
@@ -54,7 +63,19 @@ class LongContextTrainerMixin(_Trainer):
             resume_from_checkpoint = str(last_complete_checkpoint(self.args.output_dir) or "") or True
         if isinstance(resume_from_checkpoint, str):
             make_resumable(resume_from_checkpoint)
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+            last = self.args.max_steps if self.args.max_steps > 0 else state.max_steps
+            sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+            if 0 < last <= state.global_step and not sharded:
+                return self._take_finished(resume_from_checkpoint, state)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _take_finished(self, checkpoint: str, state: TrainerState) -> TrainOutput:
+        """Takes the weights of a run's last step; on a stream the Trainer itself would train one step more."""
+        self._load_from_checkpoint(checkpoint)
+        self.state = state
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        return TrainOutput(state.global_step, losses[-1] if losses else float("nan"), {})
 
     def compute_loss(
         self,
@@ -64,15 +85,26 @@ class LongContextTrainerMixin(_Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """See [`~trl.SFTTrainer.compute_loss`]; raises [`NonFiniteLossError`] where that would go on with NaN."""
-        if return_outputs or not self._takes_lean_loss(inputs):
+        weighted = self.model.training and self._weighs_sequences()
+        lean = self._takes_lean_loss(inputs)
+        if return_outputs or not (lean or weighted):
             result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             self._require_finite(result[0] if return_outputs else result)
             return result
         inputs = dict(inputs)
         labels = inputs.pop("labels")
-        columns = labelled_columns(labels)
-        outputs = model(**inputs, use_cache=False, logits_to_keep=columns)
-        loss, correct, count = labelled_cross_entropy(outputs.logits, labels, columns, num_items_in_batch)
+        weights = None
+        if weighted:
+            weights, sequences = sequence_weights(labels, inputs)
+            num_items_in_batch = sequences if num_items_in_batch is None else num_items_in_batch
+        if lean:
+            columns = labelled_columns(labels)
+            outputs = model(**inputs, use_cache=False, logits_to_keep=columns)
+            loss, correct, count = labelled_cross_entropy(outputs.logits, labels, columns, num_items_in_batch, weights)
+        else:
+            outputs = model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
+            loss = -(outputs.log_probs * weights[:, 1:]).sum() / torch.as_tensor(num_items_in_batch).clamp(min=1)
+            correct, count = outputs.is_top1.sum(), outputs.label_mask.sum()
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             # DDP averages the gradients while num_items_in_batch counts the tokens of all processes.
             loss = loss * self.accelerator.num_processes
@@ -80,6 +112,51 @@ class LongContextTrainerMixin(_Trainer):
         self._labelled_correct += int(correct)
         self._labelled_count += int(count)
         return loss
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
+        """See [`~transformers.Trainer.get_batch_samples`]; with `loss_weighting="sequence"` the number of items is that
+        of the sequences with a loss in all accumulation steps and processes."""
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if num_items is None or not self._weighs_sequences():
+            return batches, num_items
+        counts = [sequence_weights(batch["labels"], batch)[1] for batch in batches]
+        sequences = torch.stack(counts).sum().to(device)
+        if self.args.average_tokens_across_devices:
+            sequences = self.accelerator.gather(sequences).sum()
+        return batches, sequences
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
+        args = self.args
+        if not getattr(args, "length_sorted_batches", False):
+            return super()._get_train_sampler(train_dataset)
+        lengths = row_lengths(self.train_dataset if train_dataset is None else train_dataset)
+        step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        seed = args.seed if args.data_seed is None else args.data_seed
+        sampler = LengthSortedSampler(lengths, step, seed=seed)
+        self.pop_callback(EpochOfBatches)
+        self.add_callback(EpochOfBatches(sampler))
+        return sampler
+
+    def _weighs_sequences(self) -> bool:
+        return getattr(self.args, "loss_weighting", "token") == "sequence"
+
+    def _check_loss_weighting(self) -> None:
+        if not self._weighs_sequences():
+            return
+        parallel = getattr(self.accelerator, "parallelism_config", None)
+        for refused, what, remedy in (
+            (self.compute_loss_func is not None, "a compute_loss_func", "leave one of the two out"),
+            (getattr(self, "aux_loss_enabled", False), "a router loss", "set model.config.output_router_logits=False"),
+            (
+                parallel is not None and (parallel.cp_enabled or parallel.sp_enabled),
+                "context or sequence parallelism, which cuts sequences apart",
+                "use data parallelism",
+            ),
+        ):
+            if refused:
+                raise ValueError(f"loss_weighting='sequence' does not go with {what}: {remedy}.")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """See [`~trl.SFTTrainer.log`]; adds `mean_token_accuracy` of the labelled tokens where TRL's head did not

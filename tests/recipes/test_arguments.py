@@ -44,6 +44,7 @@ def test_flags_override_yaml(tmp_path):
     [
         ("contxt_length: 4096\n", r"Unknown option 'contxt_length'. Did you mean 'context_length'\?"),
         ("stages: [stf]\n", r"Unknown stage: 'stf'. Did you mean 'sft'\?"),
+        ("sft: [1\n", "The file of --config is not valid YAML"),
         ("sft: 5\n", "sft must be a mapping of training options, got 5"),
     ],
 )
@@ -71,11 +72,26 @@ def test_wrong_flags(words, message):
         ({"max_step": 3}, r"Unknown option of stage sft: 'max_step'. Did you mean 'max_steps'\?"),
         ({"output_dir": "x"}, "sft.output_dir is set by the recipe itself"),
         ({"max_steps": "many"}, "Cannot read the options"),
-        ({"max_steps": 0}, "sft.max_steps must be at least 1, got 0"),
-        ({"per_device_train_batch_size": -1}, "sft.per_device_train_batch_size must be at least 1, got -1"),
+        ({"max_steps": 0}, "sft.max_steps must be a whole number of at least 1, got 0"),
+        ({"per_device_train_batch_size": -1}, "sft.per_device_train_batch_size must be a whole number of at least 1, got -1"),
+        ({"max_steps": True}, "sft.max_steps must be a whole number of at least 1, got True"),
+        ({"max_length": None}, "sft.max_length must be a whole number of at least 1, got None"),
+        ({"max_length": 4096}, "sft.max_length is 4096, longer than the target, 2048 tokens"),
+        ({"save_steps": 0}, "sft.save_steps must be a number of steps, or a share of them between 0 and 1, got 0"),
+        ({"logging_steps": -0.5}, "sft.logging_steps must be a number of steps, or a share .* got -0.5"),
         ({"learning_rate": 0.0}, "sft.learning_rate must be positive, got 0.0"),
+        ({"learning_rate": None}, "sft.learning_rate must be positive, got None"),
+        ({"learning_rate": "nan"}, "sft.learning_rate must be positive, got nan"),
+        ({"save_strategy": "no"}, "sft.save_strategy='no' would make the run impossible to resume: set save_steps"),
+        ({"save_only_model": "true"}, "sft.save_only_model=True would make the run impossible to resume"),
+        ({"ignore_data_skip": True}, "sft.ignore_data_skip=True would make the run impossible to resume"),
     ],
 )
 def test_wrong_stage_options(given, message):
     with pytest.raises(ValueError, match=message):
         stage_options("sft", given, 2048, 256)
+
+
+def test_pretraining_stays_in_its_window():
+    with pytest.raises(ValueError, match="pretraining.max_length is 512, longer than the window that the model is"):
+        stage_options("pretraining", {"max_length": 512}, 2048, 256)

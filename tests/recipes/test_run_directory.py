@@ -34,6 +34,23 @@ def test_an_unwritable_place_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.touch", refuse)
     with pytest.raises(ValueError, match="cannot be written to: Permission denied"):
+        RunDirectory(tmp_path / "run").claim({})
+
+
+def test_checking_writes_nothing(tmp_path):
+    RunDirectory(tmp_path / "a" / "run").check({"seed": 0})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "notes").touch()
+    with pytest.raises(ValueError, match=r"run cannot be made: .*notes is a file"):
+        RunDirectory(tmp_path / "notes" / "run")
+
+
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(ValueError, match=r"cannot be written to: no permission for .*"):
         RunDirectory(tmp_path / "run")
 
 
@@ -65,6 +82,11 @@ def test_a_folder_is_replaced_whole(tmp_path):
     directory.replace("model", write("a"))
     directory.replace("model", write("b"))
     assert os.listdir(tmp_path / "model") == ["b"]
+    # What a kill between the two renames leaves: the old folder set aside, and no new one.
+    os.replace(tmp_path / "model", tmp_path / ".model.old")
+    directory.replace("model", write("c"))
+    assert os.listdir(tmp_path) == ["model"]
+    assert os.listdir(tmp_path / "model") == ["c"]
 
 
 def test_differences_name_both_sides():

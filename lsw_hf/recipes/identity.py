@@ -1,0 +1,104 @@
+"""What makes two runs the same run: plain descriptions of model, tokenizer, data and needles, to be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Arguments of `from_pretrained` that do not change what is loaded, or that no file may hold.
+_NOT_SETTINGS = ("token", "device_map", "cache_dir", "local_files_only", "force_download")
+
+
+def describe_model(model: str | Path | PreTrainedModel, model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The start of a run.
+
+    Args:
+        model (`str`, `Path` or [`~transformers.PreTrainedModel`]):
+            Folder, id, or a live model.
+        model_kwargs (`Mapping`):
+            Arguments of `from_pretrained`; a token is left out.
+
+    Returns:
+        `dict`: name and arguments; for a live model its class and a checksum of its weights.
+    """
+    arguments = {key: str(value) for key, value in sorted(model_kwargs.items()) if key not in _NOT_SETTINGS}
+    if not isinstance(model, PreTrainedModel):
+        return {"name": str(model), **arguments}
+    return {"name": type(model).__name__, "weights": _weights_checksum(model), **arguments}
+
+
+def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Size of a tokenizer, and checksums of its vocabulary and chat template."""
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return {
+        "size": len(tokenizer),
+        "vocabulary": _checksum(vocabulary),
+        "chat_template": tokenizer.chat_template and _checksum(tokenizer.chat_template),
+    }
+
+
+def describe_rows(rows: Any) -> Any:
+    """What can be said of training rows without reading them all.
+
+    Args:
+        rows ([`~datasets.Dataset`], [`~datasets.IterableDataset`], `Callable` or other, *optional*):
+            Data of a stage.
+
+    Returns:
+        `dict` or `None`: of a dataset its size, columns, and a checksum of the first and the last row; of a stream its
+        columns; of a function that makes the rows, and of any other iterable, only that it is one. What these leave
+        open is said by the recipe's `sources`.
+    """
+    if rows is None:
+        return None
+    if isinstance(rows, datasets.Dataset):
+        ends = [rows[0], rows[-1]] if len(rows) else []
+        return {"rows": len(rows), "columns": sorted(rows.column_names), "first_and_last": _checksum(ends)}
+    if isinstance(rows, datasets.IterableDataset):
+        return {"stream": sorted(rows.column_names or [])}
+    return {"kind": "function" if callable(rows) else type(rows).__name__}
+
+
+def describe_paths(paths: Sequence[Any] | None) -> list[dict[str, Any]] | None:
+    """Names of files and folders with the bytes and the number of files they hold; ids of datasets as they are.
+
+    The time of a change is left out, because a copy of the same files changes it (our choice).
+    """
+    if paths is None:
+        return None
+    described = []
+    for name in paths:
+        path = Path(str(name))
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        sizes = {"files": len(files), "bytes": sum(file.stat().st_size for file in files)} if path.exists() else {}
+        described.append({"name": str(name), **sizes})
+    return described
+
+
+def describe_settings(value: Any) -> Any:
+    """A dataclass or other object as plain data, with the name of its class; `None` stays `None`."""
+    if value is None:
+        return None
+    fields = asdict(value) if is_dataclass(value) and not isinstance(value, type) else {}
+    return {"class": type(value).__qualname__, **json.loads(json.dumps(fields, default=str))}
+
+
+def _weights_checksum(model: PreTrainedModel) -> str:
+    """Changes with any weight's name, shape, type or sum; one pass over the weights, whatever device they are on."""
+    sums = [
+        (name, list(weight.shape), str(weight.dtype), float(weight.detach().sum(dtype=torch.float64)))
+        for name, weight in sorted(model.state_dict().items())
+    ]
+    return _checksum(sums)
+
+
+def _checksum(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]
