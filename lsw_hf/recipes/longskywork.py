@@ -16,7 +16,7 @@ from .identity import describe_model, describe_rows, describe_settings, describe
 from .plan import PlannedStage, RecipePlan
 from .publication import RecipeResults, publish, published
 from .run_directory import RunDirectory
-from .stage_runner import StageRunner, training_arguments
+from .stage_runner import StageRunner, check_stage
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
 from .synthetic_tables import check_smallest_table, synthetic_tables
 
@@ -226,9 +226,9 @@ class LongSkyworkRecipe:
                     f"leave the stage out of stages={self.stages}."
                 )
         directory = RunDirectory(self.output_dir)
-        for name in self.stages:
-            training_arguments(STAGES[name], self._options[name], directory.path, self.seed)
         tokenizer = self._tokenizer()
+        for name in self.stages:
+            check_stage(STAGES[name], self._options[name], tokenizer, self.context_length)
         if data["tables"] is None and "long_sft" in self.stages:
             check_smallest_table(tokenizer, longest=self.longest_table)
         settings = {

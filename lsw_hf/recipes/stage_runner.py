@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import time
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ..context.extension import extend_context
 from ..training.checkpoints import last_complete_checkpoint
 from ..training.long_context_trainer import NonFiniteLossError
 from ..training.progress import StageProgress
+from ..training.skipped_positions import skip_collator
 from .environment import describe_environment
 from .run_directory import RunDirectory
 from .stages import PEFT_OPTIONS, Stage
@@ -191,6 +193,23 @@ def training_arguments(stage: Stage, options: dict[str, Any], folder: Path, seed
     }
     try:
         return stage.config_class(output_dir=str(folder / stage.folder), seed=seed, data_seed=seed, **arguments)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"Stage {stage.name}: {error}") from error
+
+
+def check_stage(
+    stage: Stage, options: dict[str, Any], tokenizer: PreTrainedTokenizerBase, context_length: int
+) -> None:
+    """Raises `ValueError`, naming the stage, for what would stop it when its turn comes: its options of training,
+    skipped positions and adapters."""
+    args = training_arguments(stage, options, Path(), seed=0)
+    # TRL gives a tokenizer without a padding token its end of text for it.
+    padded = copy.deepcopy(tokenizer)
+    padded.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    try:
+        _peft_config(options)
+        if hasattr(args, "strategy"):
+            skip_collator(args, padded, options.get("context_length") or context_length)
     except (ValueError, TypeError) as error:
         raise ValueError(f"Stage {stage.name}: {error}") from error
 

@@ -60,7 +60,20 @@ def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> N
             f"context_length={context_length} is more than the model's window of {window} tokens. Extend the model "
             "first: extend_context(model, context_length=...)."
         )
-    trainer.data_collator = DataCollatorForSkipAlign(
+    trainer.data_collator = skip_collator(args, tokenizer, context_length, packed=trainer.padding_free)
+    check_attention_backend(trainer.model, packed=trainer.padding_free and args.strategy != "none")
+    trainer.add_callback(EpochOfPositions(trainer.data_collator))
+
+
+def skip_collator(
+    args: Any, tokenizer: PreTrainedTokenizerBase, context_length: int, *, packed: bool = False
+) -> DataCollatorForSkipAlign:
+    """The collator that training arguments with [`SkippedPositionsArguments`] describe.
+
+    Raises:
+        `ValueError`: for settings that the collator refuses, and for a sentence end that is not one token.
+    """
+    return DataCollatorForSkipAlign(
         pad_token_id=tokenizer.pad_token_id,
         context_length=context_length,
         strategy=args.strategy,
@@ -68,11 +81,9 @@ def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> N
         sentence_end_token_ids=token_ids(args.sentence_end_tokens, tokenizer),
         max_skips=args.max_skips,
         seed=args.seed,
-        packed=trainer.padding_free,
+        packed=packed,
         pad_to_multiple_of=args.pad_to_multiple_of,
     )
-    check_attention_backend(trainer.model, packed=trainer.padding_free and args.strategy != "none")
-    trainer.add_callback(EpochOfPositions(trainer.data_collator))
 
 
 def probe_first_batch(trainer: Any) -> None:

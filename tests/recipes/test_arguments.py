@@ -73,7 +73,10 @@ def test_wrong_flags(words, message):
         ({"output_dir": "x"}, "sft.output_dir is set by the recipe itself"),
         ({"max_steps": "many"}, "Cannot read the options"),
         ({"max_steps": 0}, "sft.max_steps must be a whole number of at least 1, got 0"),
-        ({"per_device_train_batch_size": -1}, "sft.per_device_train_batch_size must be a whole number of at least 1, got -1"),
+        (
+            {"per_device_train_batch_size": -1},
+            "sft.per_device_train_batch_size must be a whole number of at least 1, got -1",
+        ),
         ({"max_steps": True}, "sft.max_steps must be a whole number of at least 1, got True"),
         ({"max_length": None}, "sft.max_length must be a whole number of at least 1, got None"),
         ({"max_length": 4096}, "sft.max_length is 4096, longer than the target, 2048 tokens"),
@@ -93,5 +96,5 @@ def test_wrong_stage_options(given, message):
 
 
 def test_pretraining_stays_in_its_window():
-    with pytest.raises(ValueError, match="pretraining.max_length is 512, longer than the window that the model is"):
+    with pytest.raises(ValueError, match=r"pretraining.max_length is 512, longer than the window that the model is"):
         stage_options("pretraining", {"max_length": 512}, 2048, 256)
