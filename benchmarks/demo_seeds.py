@@ -4,13 +4,14 @@
     python benchmarks/demo_seeds.py --seeds 100 101 102 103 104 --context-length 200000 --output-dir runs/seeds_200k
 
 Writes `summary.json` and `summary.md` to the output directory and prints the table; the last line is one JSON object.
+Interrupted, it goes on with the seeds that the summary lacks.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -20,15 +21,23 @@ from typing import Any
 
 
 def run_seed(seed: int, output_dir: Path, context_length: int | None) -> dict[str, Any]:
-    """One demo; the memory is the largest of all processes so far, so it is an upper bound for this one."""
+    """One demo in a process of its own, with its seconds and its peak memory."""
+    if (output_dir / "report.json").exists():
+        raise SystemExit(f"{output_dir} holds a finished run, whose seconds would not be measured. Give a new folder.")
     command = [sys.executable, "-m", "lsw_hf", "demo", "--seed", str(seed), "--output-dir", str(output_dir)]
     if context_length:
         command += ["--context-length", str(context_length)]
     started = time.perf_counter()
-    subprocess.run(command, check=True)
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    return {"seed": seed, "seconds": round(seconds, 1), "peak_gb": round(peak, 2), **read_grids(output_dir)}
+    if status:
+        raise SystemExit(f"The demo of seed {seed} failed; run it again: {' '.join(command)}")
+    peak = usage.ru_maxrss / 2**20
+    report = json.loads((output_dir / "report.json").read_text())
+    facts = {"commit": report["commit"], "versions": report["versions"], "machine": report["machine"]}
+    measured = {"seed": seed, "seconds": round(seconds, 1), "peak_gb": round(peak, 2)}
+    return {**measured, **read_grids(output_dir), **facts}
 
 
 def read_grids(output_dir: Path) -> dict[str, Any]:
@@ -40,7 +49,7 @@ def read_grids(output_dir: Path) -> dict[str, Any]:
         for cell in cells:
             counted[cell["context_length"]][0] += cell["correct"]
             counted[cell["context_length"]][1] += cell["samples"]
-        result[moment] = {length: correct / samples for length, (correct, samples) in sorted(counted.items())}
+        result[moment] = {str(length): correct / samples for length, (correct, samples) in sorted(counted.items())}
         result[f"worst_cell_{moment}"] = min(cell["accuracy"] for cell in cells)
         result["samples_a_cell"] = min(cell["samples"] for cell in cells)
     return result
@@ -50,15 +59,15 @@ def to_markdown(runs: list[dict[str, Any]]) -> str:
     """One row a seed and moment, one column a length."""
     lengths = list(runs[0]["after"])
     lines = [
-        "| seed | | " + " | ".join(f"{length:,}" for length in lengths) + " | worst cell | seconds |",
-        "| ---: | --- | " + "---: | " * (len(lengths) + 2),
+        "| seed | | " + " | ".join(f"{int(length):,}" for length in lengths) + " | worst cell | seconds | GB |",
+        "| ---: | --- | " + "---: | " * (len(lengths) + 3),
     ]
     for run in runs:
         for moment in ("before", "after"):
             cells = " | ".join(f"{100 * run[moment][length]:.1f}" for length in lengths)
-            seconds = f"{run['seconds']:.0f}" if moment == "after" else ""
+            cost = f"{run['seconds']:.0f} | {run['peak_gb']:.1f}" if moment == "after" else " | "
             worst = f"{100 * run[f'worst_cell_{moment}']:.1f}"
-            lines.append(f"| {run['seed']} | {moment} | {cells} | {worst} | {seconds} |")
+            lines.append(f"| {run['seed']} | {moment} | {cells} | {worst} | {cost} |")
     return "\n".join(lines)
 
 
@@ -69,10 +78,13 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--context-length", type=int, default=None)
     options = parser.parse_args()
-    runs = []
+    summary = options.output_dir / "summary.json"
+    runs = json.loads(summary.read_text()) if summary.exists() else []
     for seed in options.seeds:
+        if seed in [run["seed"] for run in runs]:
+            continue
         runs.append(run_seed(seed, options.output_dir / f"seed_{seed}", options.context_length))
-        (options.output_dir / "summary.json").write_text(json.dumps(runs, indent=2) + "\n")
+        summary.write_text(json.dumps(runs, indent=2) + "\n")
         (options.output_dir / "summary.md").write_text(to_markdown(runs) + "\n")
     print(to_markdown(runs))
     lengths = list(runs[0]["after"])

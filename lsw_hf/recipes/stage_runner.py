@@ -189,6 +189,7 @@ def training_arguments(stage: Stage, options: dict[str, Any], folder: Path, seed
         "save_steps": max(1, options["max_steps"] // 4),
         "include_num_input_tokens_seen": "all",
         "disable_tqdm": True,
+        "dataloader_pin_memory": torch.accelerator.is_available(),
         **{key: value for key, value in options.items() if key not in PEFT_OPTIONS},
     }
     try:

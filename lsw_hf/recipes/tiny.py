@@ -205,7 +205,6 @@ def _stage_options(settings: TinySettings, context_length: int) -> dict[str, dic
         "weight_decay": 0.01,
         "lr_scheduler_type": "cosine",
         _CHECKPOINTING: False,
-        "dataloader_pin_memory": False,
         "warmup_steps": 5,
     }
     skips = {

@@ -1,0 +1,91 @@
+"""`lsw-hf train` as a user runs it: the plan, and one line without a traceback for what cannot work."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+from lsw_hf import cli
+
+
+@pytest.fixture
+def model(tiny_llama, tiny_tokenizer, tmp_path):
+    folder = tmp_path / "model"
+    tiny_llama.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def train(model, tmp_path):
+    """Runs the command on the tiny model; later words win."""
+    (tmp_path / "corpus.txt").write_text("the key is under the old stone . " * 200, encoding="utf-8")
+    row = {"prompt": "where is the key ?", "completion": "under the old stone ."}
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for _ in range(8)), encoding="utf-8")
+
+    def run(*words):
+        words = ["--model", model, "--context-length", 128, "--output-dir", tmp_path / "run", "--no-needle", *words]
+        words += [] if "--documents" in words else ["--documents", tmp_path / "corpus.txt"]
+        words += ["--stages", "continual_pretraining", "sft"] if "--stages" not in words else []
+        return cli.main(["train", *map(str, words), "--instructions", str(tmp_path / "chats.jsonl")])
+
+    return run
+
+
+SMALL = (
+    "--continual_pretraining.max_steps", 1, "--continual_pretraining.per_device_train_batch_size", 1,
+    "--continual_pretraining.documents_per_window", 1, "--sft.max_steps", 1, "--sft.skip_probability", 1.0,
+)  # fmt: skip
+
+
+def test_a_run_from_files_ends_with_a_longer_model(train, tmp_path, capsys):
+    assert train(*SMALL) == 0
+    assert "64 -> 128 tokens" in capsys.readouterr().out
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert [stage["stage"] for stage in report["stages"]] == ["continual_pretraining", "sft"]
+    assert load_file(tmp_path / "run" / "model" / "model.safetensors")
+    (tmp_path / "corpus.txt").write_text("another text altogether " * 50, encoding="utf-8")
+    assert train(*SMALL) == 1
+    assert "sources.documents" in capsys.readouterr().err
+
+
+def test_a_plan_checks_everything_and_writes_nothing(train, tmp_path, capsys):
+    assert train("--plan") == 0
+    assert "| continual_pretraining |" in capsys.readouterr().out
+    assert train("--plan", "--documents", tmp_path / "missing.txt") == 1
+    assert "missing.txt" in capsys.readouterr().err
+    assert train("--plan", "--output-dir", tmp_path / "corpus.txt") == 1
+    assert "is a file" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dtype", "float17"], "dtype is 'float17'; choose from auto, bfloat16, float16, float32."),
+        (["--needle-samples", "0"], "needle_samples must be at least 1, got 0."),
+        (["--model", "/no/such/model"], "There is no folder /no/such/model."),
+        (["--context-length", "64"], "context_length=64 is not larger than the model's window of 64 tokens."),
+        (["--sft.strategy", "leap"], "Stage sft: strategy must be one of"),
+        (["--sft.sentence_end_tokens", "unheard"], "not single tokens of this tokenizer"),
+    ],
+)
+def test_refusals_are_one_line(train, words, message, capsys):
+    assert train(*words) == 1
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_damaged_weights_are_named(train, model, capsys):
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert train() == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_a_number_is_one_line(train, capsys):
+    assert train(*SMALL, "--sft.learning_rate", "1e30", "--sft.max_steps", 3) == 1
+    shown = capsys.readouterr().err
+    assert "Stage sft: The loss became" in shown
+    assert "Traceback" not in shown
