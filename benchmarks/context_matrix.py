@@ -1,10 +1,11 @@
 """Which architecture, extended by which method, is read as the same model by which transformers.
 
-    python benchmarks/context_matrix.py
+    python benchmarks/context_matrix.py [--output-dir benchmarks/results]
 
 For each pair a tiny random model is extended in place, saved, verified and loaded again here; then every folder is
 loaded by the interpreters named in `LSW_HF_PYTHON_OLDEST` (the oldest supported transformers) and `LSW_HF_PYTHON_457`
-(transformers 4.57), where they are set. Prints a Markdown table and, as its last line, one JSON object.
+(transformers 4.57), where they are set. Prints a Markdown table and, as its last line, one JSON object; with
+`--output-dir` both are written there too, as `context_matrix.md` and `context_matrix.json`.
 
 A cell names the readers whose logits equal the live model's (at most 1e-5 apart), and what the others did.
 """
@@ -133,6 +134,7 @@ def main() -> int:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architectures", nargs="*", help="a part of the architectures (default: all)")
+    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.read:
@@ -150,10 +152,10 @@ def main() -> int:
             command = [python, str(Path(__file__).resolve()), "--read", root]
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, cwd=root)
             read[label] = json.loads(done.stdout.splitlines()[-1])
-    print("readers:", ", ".join(f"{label} = transformers {result['transformers']}" for label, result in read.items()))
-    print(table(names, here, read))
-    for reason in refusals(read):
-        print(f"\n{reason}")
+    versions = {label: result["transformers"] for label, result in read.items()}
+    page = "readers: " + ", ".join(f"{label} = transformers {version}" for label, version in versions.items())
+    page = "\n".join([page, table(names, here, read), *(f"\n{reason}" for reason in refusals(read))]) + "\n"
+    print(page, end="")
     matrix = {
         name: {**found, **{label: result["models"][name] for label, result in read.items()}}
         for name, found in here.items()
@@ -162,8 +164,13 @@ def main() -> int:
         bool(found["live == saved"]) and all(found[label].get("difference", 1.0) <= TOLERANCE for label in read)
         for found in matrix.values()
     )
-    versions = {label: result["transformers"] for label, result in read.items()}
-    print(json.dumps({"readers": versions, "pairs": len(matrix), "equal_everywhere": green, "matrix": matrix}))
+    figures = {"readers": versions, "pairs": len(matrix), "equal_everywhere": green, "matrix": matrix}
+    if arguments.output_dir:
+        (arguments.output_dir / "context_matrix.md").write_text(page, encoding="utf-8")
+        (arguments.output_dir / "context_matrix.json").write_text(
+            json.dumps(figures, indent=4) + "\n", encoding="utf-8"
+        )
+    print(json.dumps(figures))
     return 0
 
 

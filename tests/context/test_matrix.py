@@ -29,6 +29,21 @@ def test_cells_say_who_reads_what():
     assert context_matrix.refusals(read) == ["4.57 refuses with ValueError: three: b.yarn"]
 
 
+def test_the_readme_shows_the_kept_table():
+    kept = (ROOT / "benchmarks" / "results" / "context_matrix.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in kept.splitlines() if line.startswith("|"))
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+    figures = json.loads((ROOT / "benchmarks" / "results" / "context_matrix.json").read_text(encoding="utf-8"))
+    assert table == context_matrix.table(
+        list(dict.fromkeys(name.partition(".")[0] for name in figures["matrix"])),
+        figures["matrix"],
+        {
+            label: {"models": {name: found[label] for name, found in figures["matrix"].items()}}
+            for label in figures["readers"]
+        },
+    )
+
+
 @pytest.mark.slow
 def test_every_reader_at_hand_computes_the_same():
     """All architectures; `LSW_HF_PYTHON_OLDEST` and `LSW_HF_PYTHON_457` add readers."""
