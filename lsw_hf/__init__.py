@@ -8,6 +8,9 @@ from importlib import import_module
 # Registers the LongSkywork Auto classes, so that a checkpoint of ours loads after `import lsw_hf` like any other.
 from lsw_hf import models as models
 
+# Registers attn_implementation="lsw_sdpa"; it imports nothing that the models did not.
+from lsw_hf.data import attention as _attention  # noqa: F401
+
 __version__ = "0.1.0"
 
 # Public name -> module that defines it, relative to this package. Sorted by name; adding a name here publishes it.
@@ -16,6 +19,7 @@ _HOMES = {
     "ContinualPretrainingTrainer": ".training.continual_pretraining",
     "DataCollatorForSkipAlign": ".data.collators",
     "DataCollatorForSkipAlignPreference": ".data.preference",
+    "EpochOfPositions": ".training.skipped_positions",
     "LongSFTConfig": ".training.long_sft",
     "LongSFTTrainer": ".training.long_sft",
     "LongSkyworkConfig": ".models",
@@ -26,12 +30,14 @@ _HOMES = {
     "NeedleGrid": ".evaluation.needle",
     "NeedleReport": ".evaluation.report",
     "PositionCoverage": ".data.coverage",
+    "PositionCoverageCallback": ".training.coverage_callback",
     "RopeAdapterCallback": ".context.adapters",
     "SkipAlignConfig": ".training.skip_align",
     "SkipAlignTrainer": ".training.skip_align",
     "TableGenerator": ".data.tables",
     "TaskSuite": ".evaluation.tasks.suite",
     "assert_cross_skip_attention": ".data.attention",
+    "assert_document_isolation": ".data.attention",
     "build_model_card": ".hub.model_card",
     "evaluate_needle": ".evaluation.needle",
     "evaluate_tasks": ".evaluation.tasks.suite",
@@ -46,9 +52,11 @@ _HOMES = {
     "load_instructions": ".data.instructions",
     "loss_by_position": ".evaluation.position_loss",
     "merge_adapter": ".context.adapters",
+    "plot_position_coverage": ".data.coverage_plot",
     "position_coverage": ".data.coverage",
     "restore_rotary": ".context.verification",
     "save_adapter": ".context.adapters",
+    "save_tokenizer": ".context.tokenizer_files",
     "search_rope_factors": ".context.search",
     "skipped_position_ids": ".data.positions",
     "suggest_context": ".context.suggestion",

@@ -15,9 +15,10 @@ from transformers import AutoConfig
 from .architecture import RECORD_KEY
 from .extension import extend_config
 from .legacy import LEGACY_KEYS, compare_spellings, legacy_rope_fields
+from .tokenizer_files import TOKENIZER_CONFIG, write_legacy_tokenizer
 from .verification import ContextReport, verify_context
 
-REWRITTEN = ("config.json", "generation_config.json", "tokenizer_config.json")
+REWRITTEN = ("config.json", "generation_config.json", TOKENIZER_CONFIG)
 
 
 def extend_checkpoint(
@@ -75,7 +76,9 @@ def extend_checkpoint(
     try:
         _link_tree(source, partial)
         _write_json(partial / "config.json", _with_extension(raw, text))
-        _replace_value(source, partial, "tokenizer_config.json", "model_max_length", context_length)
+        _replace_value(source, partial, TOKENIZER_CONFIG, "model_max_length", context_length)
+        if (partial / TOKENIZER_CONFIG).is_file():
+            write_legacy_tokenizer(partial)
         length = before.max_position_embeddings
         _replace_value(source, partial, "generation_config.json", "max_length", context_length, only_if=length)
         report = verify_context(str(partial), trust_remote_code=trust_remote_code)

@@ -28,7 +28,8 @@ from ..models.rope_longskywork import rope_frequencies
 from .checkpoint_files import check_file_checksums, find_checkpoint_files, tensor_checksum
 from .legacy import write_legacy_rope
 from .skywork_config import read_skywork_config
-from .skywork_tokenizer import CHAT_TOKENS, PROBE_TEXTS, convert_tokenizer, save_tokenizer
+from .skywork_tokenizer import CHAT_TOKENS, PROBE_TEXTS, convert_tokenizer
+from .tokenizer_files import save_tokenizer
 
 REPORT_NAME = "conversion_report.json"
 TARGETS = ("llama", "longskywork")
@@ -144,7 +145,8 @@ def convert_checkpoint(
         tensors = _converted(files.tensors(), config, old_rows, dtype, report)
         _write_shards(tensors, partial, shard_bytes, report)
         _write_configs(config, source, partial, report)
-        save_tokenizer(tokenizer, source / "tokenizer.model", partial)
+        save_tokenizer(tokenizer, partial)
+        shutil.copyfile(source / "tokenizer.model", partial / "tokenizer.model")  # llama.cpp reads this one
         text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
         (partial / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
         if target.exists():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokenizers import normalizers, processors
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
@@ -129,17 +128,6 @@ def check_same_ids(tokenizer: PreTrainedTokenizerFast, pieces: SentencePieceProc
                 f"SentencePiece as {pieces.decode(expected)!r}."
             )
     return len(PROBE_TEXTS)
-
-
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, model_file: Path, folder: Path) -> None:
-    """Writes the tokenizer so that transformers 4.57 and 5 read it, with the SentencePiece model for llama.cpp."""
-    tokenizer.save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
-    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    # transformers 5 writes a class name that 4.57 does not know for the very same tokenizer
-    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.copyfile(model_file, folder / "tokenizer.model")
 
 
 def _split_like_sentencepiece(tokenizer: PreTrainedTokenizerFast, bos: str, bos_id: int) -> None:
