@@ -44,7 +44,7 @@ ALLOWED = {0: FLOOR_0, 1: FLOOR_1, 2: FLOOR_2, 3: FLOOR_2 | {"jinja2"}, 4: FLOOR
 MODELS_ALLOWED = {"torch", "transformers"}
 # Optional packages: only these modules, and only inside a function.
 OPTIONAL = {
-    "matplotlib": ("lsw_hf.evaluation.plot",),
+    "matplotlib": ("lsw_hf.evaluation.plot", "lsw_hf.data.coverage_plot"),
     "bm25s": ("lsw_hf.data.similar_documents",),
     "datasketch": ("lsw_hf.data.deduplication",),
     "accelerate": ("lsw_hf.context.", "lsw_hf.evaluation."),

@@ -49,10 +49,12 @@ def test_import_works_where_optional_packages_are_missing():
     assert run_python(f"import sys; {blocked}; import lsw_hf; {wanted}; print('fine')").stdout == "fine\n"
 
 
-def test_importing_registers_the_auto_classes():
+def test_importing_registers_the_auto_classes_and_our_attention():
     source = (
         "import lsw_hf, transformers; "
+        "from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as masks; "
+        "print('lsw_sdpa' in transformers.AttentionInterface().valid_keys(), 'lsw_sdpa' in masks.valid_keys()); "
         "config = transformers.AutoConfig.for_model('longskywork'); "
         "print(type(config).__name__, transformers.AutoModelForCausalLM._model_mapping[type(config)].__name__)"
     )
-    assert run_python(source).stdout == "LongSkyworkConfig LongSkyworkForCausalLM\n"
+    assert run_python(source).stdout == "True True\nLongSkyworkConfig LongSkyworkForCausalLM\n"

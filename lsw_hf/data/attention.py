@@ -5,7 +5,7 @@ cuts attention there, on `eager`, `sdpa` and `flex_attention`; the loss looks he
 things help:
 
 - rows with an all-ones mask, which every backend reads as one document (the collator's default);
-- `attn_implementation="lsw_sdpa"`, registered when this module is imported, which takes documents from
+- `attn_implementation="lsw_sdpa"`, registered by `import lsw_hf`, which takes documents from
   `cu_seq_lens_q` and never from positions, as flash attention does;
 - [`assert_cross_skip_attention`], which changes tokens and looks at what changes with them.
 """
@@ -212,38 +212,77 @@ def assert_cross_skip_attention(model: PreTrainedModel, batch: Mapping[str, Any]
         when the batch has no `position_ids` or no document of at least two tokens.
     """
     inputs = _probe_inputs(model, batch)
-    documents = list(_documents(inputs))
-    row, start, end, skip = _choose_skip(inputs["position_ids"], documents)
-    outside = torch.ones_like(inputs["input_ids"], dtype=torch.bool)
-    outside[row, start:end] = False
+    row, start, end, skip = _choose_skip(inputs["position_ids"], list(_documents(inputs)))
     with _quiet(model), torch.no_grad():
         before = _hidden_states(model, inputs)
         change = (_hidden_states(model, _perturbed(model, inputs, row, start, skip)) - before).abs()
-        across_skip = change[row, skip:end].max().item()
-        leaks = [change[outside].max().item()] if outside.any() else []
-        if start > 0:
-            earlier = _hidden_states(model, _perturbed(model, inputs, row, 0, start))
-            leaks.append((earlier - before).abs()[row, start:end].max().item())
-
-    backend = attention_backend(model)
+        leak = _leak(model, inputs, before, change, (row, start, end))
+    across_skip = change[row, skip:end].max().item()
     # Written so that a NaN fails as well.
     if not across_skip > 0.0:
         raise ValueError(
-            f"Attention is cut at skipped positions (attn_implementation={backend!r}): changing the tokens before a "
-            "skip changed nothing behind it, so skipped positions would teach nothing. For rows pass the collator's "
-            "all-ones attention_mask on to the model; for packed dialogues use "
+            f"Attention is cut at skipped positions (attn_implementation={attention_backend(model)!r}): changing the "
+            "tokens before a skip changed nothing behind it, so skipped positions would teach nothing. For rows pass "
+            "the collator's all-ones attention_mask on to the model; for packed dialogues use "
             f"attn_implementation={PACKED_ATTENTION!r} or flash attention together with the collator's cu_seq_lens_q."
         )
+    _refuse_leak(model, leak, before, across_skip)
+    return CrossSkipAttention(across_skip, leak)
+
+
+def assert_document_isolation(model: PreTrainedModel, batch: Mapping[str, Any]) -> float | None:
+    """Proves that packed dialogues do not see each other; the half of [`assert_cross_skip_attention`] that is left
+    where positions have no skips.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): Any causal language model.
+        batch (`Mapping[str, Any]`): A batch of [`DataCollatorForSkipAlign`], in rows or packed, on any device.
+
+    Returns:
+        `float` or `None`: Largest absolute change of final hidden states in other documents; `None` when the batch
+        holds one document.
+
+    Raises:
+        `ValueError`: Attention leaks between documents; the message names the remedy.
+    """
+    inputs = _probe_inputs(model, batch)
+    row, start, end = next(_documents(inputs))
+    with _quiet(model), torch.no_grad():
+        before = _hidden_states(model, inputs)
+        change = (_hidden_states(model, _perturbed(model, inputs, row, start, end)) - before).abs()
+        leak = _leak(model, inputs, before, change, (row, start, end))
+    _refuse_leak(model, leak, before, change[row, start:end].max().item())
+    return leak
+
+
+def _leak(
+    model: PreTrainedModel,
+    inputs: dict[str, Any],
+    before: torch.Tensor,
+    change: torch.Tensor,
+    document: tuple[int, int, int],
+) -> float | None:
+    """What a change inside `document` did outside of it, and what a change in front of it did inside."""
+    row, start, end = document
+    outside = torch.ones_like(inputs["input_ids"], dtype=torch.bool)
+    outside[row, start:end] = False
+    leaks = [change[outside].max().item()] if outside.any() else []
+    if start > 0:
+        earlier = _hidden_states(model, _perturbed(model, inputs, row, 0, start))
+        leaks.append((earlier - before).abs()[row, start:end].max().item())
+    return max(leaks) if leaks else None
+
+
+def _refuse_leak(model: PreTrainedModel, leak: float | None, before: torch.Tensor, own_change: float) -> None:
     # Equal inputs give equal outputs in dense layers. Routed experts regroup tokens, which may move the last digits,
     # but less than a twentieth of what a dialogue does to itself.
-    tolerance = min(4 * torch.finfo(before.dtype).eps * before.abs().max().item(), 0.05 * across_skip)
-    if leaks and not max(leaks) <= tolerance:
+    tolerance = min(4 * torch.finfo(before.dtype).eps * before.abs().max().item(), 0.05 * own_change)
+    if leak is not None and not leak <= tolerance:
         raise ValueError(
-            f"Attention leaks between packed dialogues (attn_implementation={backend!r}): changing one dialogue "
-            f"changed another by {max(leaks):.2g}. Use attn_implementation={PACKED_ATTENTION!r} or flash attention "
-            "with cu_seq_lens_q and without an attention_mask, or packed=False."
+            f"Attention leaks between packed dialogues (attn_implementation={attention_backend(model)!r}): changing "
+            f"one dialogue changed another by {leak:.2g}. Use attn_implementation={PACKED_ATTENTION!r} or flash "
+            "attention with cu_seq_lens_q and without an attention_mask, or packed=False."
         )
-    return CrossSkipAttention(across_skip, max(leaks) if leaks else None)
 
 
 def _probe_inputs(model: PreTrainedModel, batch: Mapping[str, Any]) -> dict[str, Any]:

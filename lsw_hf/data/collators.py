@@ -10,12 +10,8 @@ import torch
 
 from .position_borders import IGNORE_INDEX, find_borders, sentence_starts_after
 from .position_draws import content_hash, row_keys
+from .position_epoch import PositionEpoch
 from .positions import PositionSampler, Split, Strategy
-
-
-def _new_epoch() -> torch.Tensor:
-    # In shared memory, so that worker processes that live through several epochs see a new epoch as well.
-    return torch.zeros((), dtype=torch.int64).share_memory_()
 
 
 @dataclass
@@ -25,10 +21,12 @@ class DataCollatorForSkipAlign:
     Positions are drawn here, not stored in a column, because trainers drop or ignore such a column and because each
     epoch should see new ones. They are a function of `seed`, the epoch and the tokens of the row, and of nothing
     else: the same for any number of workers and processes, any batch size and order, and after a resume.
-    [`SkipAlignTrainer`] keeps the epoch up to date.
-    Another trainer needs `callbacks=[EpochOfPositions(collator)]` (from `lsw_hf.training.skipped_positions`), a loop
-    of your own a call of [`~DataCollatorForSkipAlign.set_epoch`]; without either, every epoch repeats the first
-    one's.
+
+    Inside any [`~transformers.Trainer`], and in a loop over a loader that `accelerator.prepare` returned, the epoch is
+    that of the loader: nothing else is needed. Two cases need a word. Persistent workers
+    (`dataloader_persistent_workers=True`) need `callbacks=[EpochOfPositions(collator)]`, and warn without it;
+    [`SkipAlignTrainer`] adds that itself. A loop over a plain `DataLoader` needs a call of
+    [`~DataCollatorForSkipAlign.set_epoch`] before each pass, or every epoch repeats the first one's positions.
 
     A row is a dictionary with `"input_ids"` and either `"labels"` (-100 on instructions) or the masks
     `"completion_mask"` and `"assistant_masks"`. It is one unpadded dialogue, unless `packed` is set and
@@ -94,7 +92,7 @@ class DataCollatorForSkipAlign:
     packed: bool = False
     pad_to_multiple_of: int | None = None
     split: Split = "cuts"
-    _epoch: torch.Tensor = field(init=False, repr=False, compare=False, default_factory=_new_epoch)
+    _epoch: PositionEpoch = field(init=False, repr=False, compare=False, default_factory=PositionEpoch)
 
     def __post_init__(self) -> None:
         if self.pad_token_id is None:
@@ -102,30 +100,23 @@ class DataCollatorForSkipAlign:
         if self.pad_to_multiple_of is not None and self.pad_to_multiple_of < 1:
             raise ValueError(f"pad_to_multiple_of must be at least 1, got {self.pad_to_multiple_of}.")
         self._sampler()
-        if self.packed:
-            # Registers "lsw_sdpa". Not at the top of the file: worker processes, which never get here, load faster.
-            from . import attention  # noqa: F401
 
     def _sampler(self) -> PositionSampler:
         return PositionSampler(self.context_length, self.strategy, self.skip_probability, self.max_skips, self.split)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        # A no-op in a worker started by torch, which receives the shared memory itself; a plain pickle is a copy.
-        self._epoch.share_memory_()
-
     @property
     def epoch(self) -> int:
         """The epoch that positions are drawn for, 0 for the first."""
-        return int(self._epoch)
+        return self._epoch.now()
 
     def set_epoch(self, epoch: int) -> None:
-        """Draws other positions from now on, also in worker processes that are already running.
+        """Draws the positions of `epoch` from now on, also in worker processes that are already running, and no
+        longer asks the data loader.
 
         Args:
             epoch (`int`): Number of the epoch, 0 for the first. Call it before the data loader is iterated.
         """
-        self._epoch.fill_(epoch)
+        self._epoch.set(epoch)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         tokens = [as_token_array(row["input_ids"]) for row in rows]

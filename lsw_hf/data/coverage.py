@@ -1,7 +1,7 @@
 """Which relative distances a run has trained: rotary attention learns distances, and skips decide which it meets."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,6 +19,32 @@ class CoverageBand(NamedTuple):
     start: int
     end: int
     pairs: int
+
+
+class CoverageInterval(NamedTuple):
+    """What was trained in the steps `first_step` to `last_step` of a run, counted from 1, both included."""
+
+    first_step: int
+    last_step: int
+    bands: tuple[CoverageBand, ...]
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps."""
+        return self.last_step - self.first_step + 1
+
+    def warn_unseen(self) -> list[CoverageBand]:
+        """Returns the bands without a single trained pair, and warns if there are any."""
+        return _warn_unseen(self.bands, f"{self.num_steps} steps")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data for JSON: `first_step`, `last_step`, `bands` as lists of start, end and pairs."""
+        return {"first_step": self.first_step, "last_step": self.last_step, "bands": [list(b) for b in self.bands]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "CoverageInterval":
+        """Reads what [`~CoverageInterval.to_dict`] wrote."""
+        return cls(data["first_step"], data["last_step"], tuple(CoverageBand(*band) for band in data["bands"]))
 
 
 class PositionCoverage:
@@ -96,16 +122,7 @@ class PositionCoverage:
         Args:
             num_bands (`int`, *optional*, defaults to 32): Number of bands.
         """
-        unseen = [band for band in self.bands(num_bands) if band.pairs == 0]
-        if unseen:
-            ranges = ", ".join(f"{band.start}-{band.end - 1}" for band in unseen)
-            warnings.warn(
-                f"After {self.num_batches} batches no trained token was {ranges} positions behind another one, so "
-                f"these distances of the target context of {self.context_length} tokens are untrained. Train for "
-                "longer, raise skip_probability, or choose a strategy that fits the rows (skip_outer needs turns).",
-                stacklevel=2,
-            )
-        return unseen
+        return _warn_unseen(self.bands(num_bands), f"{self.num_batches} batches")
 
     def to_dict(self, num_bands: int = 32) -> dict[str, Any]:
         """Returns plain data for JSON: `context_length`, `num_batches`, `bands` as lists of start, end and pairs."""
@@ -139,6 +156,30 @@ class PositionCoverage:
 
     def _add(self, distances: np.ndarray, values: np.ndarray) -> None:
         np.add.at(self._second_difference, distances, values)
+
+
+def _warn_unseen(bands: Sequence[CoverageBand], amount: str) -> list[CoverageBand]:
+    unseen = [band for band in bands if band.pairs == 0]
+    if unseen:
+        ranges = ", ".join(f"{first.start}-{last.end - 1}" for first, last in _neighbours(unseen))
+        warnings.warn(
+            f"After {amount} no trained token was {ranges} positions behind another one, so these distances of the "
+            f"target context of {bands[-1].end} tokens are untrained. Train for longer, raise skip_probability, or "
+            "choose a strategy that fits the rows (skip_outer needs turns).",
+            stacklevel=3,
+        )
+    return unseen
+
+
+def _neighbours(bands: Sequence[CoverageBand]) -> list[tuple[CoverageBand, CoverageBand]]:
+    """First and last band of each run of bands without a gap."""
+    runs: list[tuple[CoverageBand, CoverageBand]] = []
+    for band in bands:
+        if runs and runs[-1][1].end == band.start:
+            runs[-1] = (runs[-1][0], band)
+        else:
+            runs.append((band, band))
+    return runs
 
 
 def position_coverage(batches: Iterable[Mapping[str, Any]], *, context_length: int) -> PositionCoverage:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
-from ..data.attention import assert_cross_skip_attention, check_attention_backend
+from ..data.attention import assert_cross_skip_attention, assert_document_isolation, check_attention_backend
 from ..data.collators import DataCollatorForSkipAlign
+
+STRATEGY_HELP = """Where positions jump:
+skip_all: at every border between instructions, responses and, with sentence_end_tokens, sentences;
+skip_inner: between an instruction and its own response, and between sentences of the instruction;
+skip_outer: between turns only;
+none: nowhere;
+pose: between two chunks of any content (PoSE, 2309.10400);
+cream: around a middle part (CREAM, 2406.07138);
+long_recipe: between sentences, in runs of tokens (LongRecipe, 2409.00509);
+random: ordered positions drawn uniformly."""
 
 
 @dataclass
@@ -20,10 +31,7 @@ class SkippedPositionsArguments:
         default=None,
         metadata={"help": "Target context length in tokens; defaults to the model's max_position_embeddings."},
     )
-    strategy: str = field(
-        default="skip_all",
-        metadata={"help": "Where jumps may stand: skip_all, skip_inner, skip_outer or none."},
-    )
+    strategy: str = field(default="skip_all", metadata={"help": STRATEGY_HELP})
     skip_probability: float = field(
         default=0.5, metadata={"help": "Share of the rows that get skips, in [0, 1]; the others keep plain positions."}
     )
@@ -62,7 +70,8 @@ def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> N
         )
     trainer.data_collator = skip_collator(args, tokenizer, context_length, packed=trainer.padding_free)
     check_attention_backend(trainer.model, packed=trainer.padding_free and args.strategy != "none")
-    trainer.add_callback(EpochOfPositions(trainer.data_collator))
+    if args.dataloader_persistent_workers:
+        trainer.add_callback(EpochOfPositions(trainer.data_collator))
 
 
 def skip_collator(
@@ -87,10 +96,11 @@ def skip_collator(
 
 
 def probe_first_batch(trainer: Any) -> None:
-    """Proves on a real batch of the run that attention crosses skips, see [`assert_cross_skip_attention`].
+    """Proves on a real batch of the run that attention crosses skips and stays within dialogues.
 
     The batch is collated from the first rows of the prepared dataset, not drawn from the training data loader, so that
-    neither its order nor its random state moves.
+    neither its order nor its random state moves. Without skips (`strategy="none"`) only the isolation of packed
+    dialogues is left to prove, and for rows nothing.
 
     Args:
         trainer ([`~trl.SFTTrainer`]):
@@ -99,10 +109,17 @@ def probe_first_batch(trainer: Any) -> None:
     Raises:
         `ValueError`: with the remedy, if the model, its backend or the batch would train with the method off.
     """
+    skips = trainer.args.strategy != "none"
+    if not skips and not trainer.padding_free:
+        return
     rows = list(islice(iter(trainer.train_dataset), 2))
     columns = ("input_ids", "labels", "seq_lengths")
     batch = trainer.data_collator([{key: row[key] for key in columns if key in row} for row in rows])
-    assert_cross_skip_attention(trainer.accelerator.unwrap_model(trainer.model), batch)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if skips:
+        assert_cross_skip_attention(model, batch)
+    else:
+        assert_document_isolation(model, batch)
 
 
 def token_ids(tokens: list[str] | None, tokenizer: PreTrainedTokenizerBase) -> list[int] | None:
@@ -120,16 +137,34 @@ def token_ids(tokens: list[str] | None, tokenizer: PreTrainedTokenizerBase) -> l
 
 
 class EpochOfPositions(TrainerCallback):
-    """Tells a [`DataCollatorForSkipAlign`] which epoch it draws positions for, also after a resume.
+    """Tells a [`DataCollatorForSkipAlign`] which epoch it draws positions for.
+
+    Only persistent workers need it: everywhere else in a [`~transformers.Trainer`] the collator follows the data
+    loader. It counts passes over the data as the trainer does, from the pass that a resume goes on with; for a stream
+    of unknown length `state.epoch` is a share of `max_steps` instead, and a resumed trainer begins at pass 0.
 
     Args:
         collator ([`DataCollatorForSkipAlign`]):
             The collator in use.
+
+    Example:
+
+    ```python
+    trainer = SFTTrainer(..., data_collator=collator, callbacks=[EpochOfPositions(collator)])
+    ```
     """
 
     def __init__(self, collator: DataCollatorForSkipAlign) -> None:
         self.collator = collator
+        self._next_epoch = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer."""
+        # What the trainer gives a stream, which it repeats until max_steps.
+        of_unknown_length = state.num_train_epochs == sys.maxsize
+        self._next_epoch = 0 if of_unknown_length else int(state.epoch or 0)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer."""
-        self.collator.set_epoch(int(state.epoch or 0))
+        self.collator.set_epoch(self._next_epoch)
+        self._next_epoch += 1

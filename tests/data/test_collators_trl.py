@@ -6,9 +6,9 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
+from lsw_hf import EpochOfPositions
 from lsw_hf.data.collators import DataCollatorForSkipAlign
 from lsw_hf.data.preference import DataCollatorForSkipAlignPreference
-from lsw_hf.training.skipped_positions import EpochOfPositions
 from tests.data.attention_oracle import TOLERANCE, make_model, oracle, rows
 
 # Old names that transformers 5.23 and TRL 1.16 still use themselves.
@@ -65,36 +65,67 @@ def test_rows_through_the_data_collator_argument(tmp_path, tiny_tokenizer):
     assert abs(loss_of_trainer(trainer) - expected) <= TOLERANCE * expected
 
 
-def positions_by_step(tmp_path, tokenizer, resume_from: str | None) -> list[list]:
-    """Two epochs of two steps; what the base model was given in each step, rows in a fixed order."""
+def positions_by_step(tmp_path, tokenizer, resume_from: str | None = None, **changes) -> list[list]:
+    """Two passes over three rows in four steps; what the base model was given in each step, rows in a fixed order.
+    The collator stands alone: no callback tells it the epoch, unless `callback` is set."""
     model, steps = make_model("llama", "sdpa"), []
 
     def record(module: torch.nn.Module, positional: tuple, given: dict) -> None:
         rows = zip(given["input_ids"].tolist(), given["position_ids"].tolist(), strict=True)
-        steps.append(sorted([[token for token in ids if token], positions] for ids, positions in rows))
+        pairs = [[[token for token in ids if token], positions] for ids, positions in rows]
+        steps.append(sorted([ids, positions[: len(ids)]] for ids, positions in pairs))
 
     model.model.register_forward_pre_hook(record, with_kwargs=True)
-    changes = {"max_steps": -1, "num_train_epochs": 2, "per_device_train_batch_size": 2, "save_strategy": "epoch"}
+    stream, callback = changes.pop("stream", False), changes.pop("callback", False)
+    dataset = Dataset.from_list(rows())
+    options = {"max_steps": 4, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 1, **changes}
     collator = skip_collator(packed=False)
     trainer = SFTTrainer(
         model,
-        SFTConfig(str(tmp_path), **{**ARGUMENTS, **changes}, max_length=None, gradient_checkpointing=False),
-        train_dataset=Dataset.from_list(rows()),
+        SFTConfig(str(tmp_path), **{**ARGUMENTS, **options}, max_length=None, gradient_checkpointing=False),
+        train_dataset=dataset.to_iterable_dataset() if stream else dataset,
         processing_class=tokenizer,
         data_collator=collator,
-        callbacks=[EpochOfPositions(collator)],
+        callbacks=[EpochOfPositions(collator)] if callback else None,
     )
     trainer.train(resume_from_checkpoint=resume_from)
     return steps
 
 
-def test_epochs_differ_and_a_resumed_one_is_the_same(tmp_path, tiny_tokenizer):
-    whole = positions_by_step(tmp_path, tiny_tokenizer, None)
-    assert len(whole) == 4
-    epochs = [{tuple(ids): row[: len(ids)] for step in half for ids, row in step} for half in (whole[:2], whole[2:])]
-    assert epochs[0].keys() == epochs[1].keys()
-    assert all(epochs[0][ids] != epochs[1][ids] for ids in epochs[0])
-    assert positions_by_step(tmp_path, tiny_tokenizer, str(tmp_path / "checkpoint-2")) == whole[2:]
+def drawn(epoch: int) -> dict[tuple, list]:
+    """What the collator alone draws for each row in an epoch."""
+    collator = skip_collator(packed=False)
+    collator.set_epoch(epoch)
+    return {tuple(row["input_ids"]): collator([row])["position_ids"][0].tolist() for row in rows()}
+
+
+def by_row(steps: list[list]) -> dict[tuple, list]:
+    return {tuple(ids): positions for step in steps for ids, positions in step}
+
+
+WORKERS = {"dataloader_num_workers": 2}
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize(
+    "changes", [{}, WORKERS, {**WORKERS, "dataloader_persistent_workers": True, "callback": True}], ids=str
+)
+def test_epochs_differ_and_a_resumed_one_is_the_same(tmp_path, tiny_tokenizer, changes):
+    whole = positions_by_step(tmp_path, tiny_tokenizer, **changes)
+    assert [by_row(whole[:2]), by_row(whole[2:])] == [drawn(0), drawn(1)]
+    for step in (2, 3) if not changes else (3,):  # between two epochs, and inside the second
+        checkpoint = str(tmp_path / f"checkpoint-{step}")
+        assert positions_by_step(tmp_path, tiny_tokenizer, checkpoint, **changes) == whole[step:]
+
+
+@pytest.mark.parametrize("callback", [False, True])
+def test_a_stream_of_unknown_length_has_epochs_too(tmp_path, tiny_tokenizer, callback):
+    whole = positions_by_step(tmp_path, tiny_tokenizer, stream=True, callback=callback)
+    assert [by_row(whole[:2]), by_row(whole[2:])] == [drawn(0), drawn(1)]
+    resumed = positions_by_step(
+        tmp_path, tiny_tokenizer, str(tmp_path / "checkpoint-1"), stream=True, callback=callback
+    )
+    assert resumed == whole[1:]
 
 
 def test_preference_pairs(tmp_path, tiny_tokenizer):

@@ -1,7 +1,9 @@
 """The three trainers: what they feed the model, that they equal TRL's loss, and what they refuse."""
 
 import copy
+import dataclasses
 import shutil
+from typing import get_args
 
 import datasets
 import pytest
@@ -11,6 +13,7 @@ from trl import SFTConfig, SFTTrainer
 from lsw_hf.context.extension import extend_context
 from lsw_hf.context.legacy import write_legacy_rope
 from lsw_hf.data.chunk_interleave import interleave_chunks
+from lsw_hf.data.positions import Strategy
 from lsw_hf.training.continual_pretraining import (
     ContinualPretrainingConfig,
     ContinualPretrainingTrainer,
@@ -265,3 +268,31 @@ def test_packed_skips_train_on_our_attention(tiny_llama, tiny_tokenizer, rows, a
         trainer.train()
         losses.append(trainer.state.log_history[0]["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_packed_dialogues_without_skips_train_on_stock_attention(tiny_llama, tiny_tokenizer, rows, arguments):
+    """Contiguous positions that restart are what stock attention takes for borders of dialogues: right, and proved."""
+    args = arguments(SkipAlignConfig, strategy="none", packing=True, max_length=64)
+    trainer = SkipAlignTrainer(tiny_llama, args, train_dataset=rows, processing_class=tiny_tokenizer)
+    assert trainer.train().global_step == 2
+
+
+def test_packed_dialogues_without_skips_do_not_start_when_they_leak(tiny_llama, tiny_tokenizer, rows, arguments):
+    """An all-ones mask switches the detection of borders off; the loss looks healthy."""
+    args = arguments(SkipAlignConfig, strategy="none", packing=True, max_length=64)
+    trainer = SkipAlignTrainer(tiny_llama, args, train_dataset=rows, processing_class=tiny_tokenizer)
+    collate = trainer.data_collator
+
+    def with_mask(examples):
+        batch = collate(examples)
+        return {**batch, "attention_mask": batch["input_ids"].ne(-1).long()}
+
+    trainer.data_collator = with_mask
+    with pytest.raises(ValueError, match="Attention leaks between packed dialogues"):
+        trainer.train()
+
+
+def test_the_help_of_strategy_names_every_strategy():
+    for config_class in (SkipAlignConfig, LongSFTConfig):
+        text = next(field for field in dataclasses.fields(config_class) if field.name == "strategy").metadata["help"]
+        assert [line.partition(":")[0] for line in text.splitlines()[1:]] == list(get_args(Strategy))
