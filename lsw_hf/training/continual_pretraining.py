@@ -12,13 +12,14 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from ..data.chunk_interleave import interleave_chunks
+from .batch_arguments import LossWeightingArguments
 from .long_context_trainer import LongContextTrainerMixin
 
 _TOKENIZED_AT_ONCE = 64
 
 
 @dataclass
-class ContinualPretrainingConfig(SFTConfig):
+class ContinualPretrainingConfig(LossWeightingArguments, SFTConfig):
     """[`~trl.SFTConfig`] with the settings of chunk interleaving.
 
     `max_length` is the window length in tokens: every row is exactly as long. `max_steps` must be set, because windows

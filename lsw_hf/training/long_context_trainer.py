@@ -48,10 +48,15 @@ class LongContextTrainerMixin(_Trainer):
     * Training stops at the first loss that is NaN or infinite, naming the step.
     """
 
+    # Set here too, because an evaluation may come before any training.
+    _labelled_correct, _labelled_count = 0, 0
+
     def _check_before_training(self) -> None:
         model = self.accelerator.unwrap_model(self.model)
         verify_context(model=model)
         self._check_loss_weighting()
+        if getattr(self.args, "length_sorted_batches", False):
+            row_lengths(self.train_dataset)  # refuses a stream, for which no sampler would ever be made
         if getattr(self.args, "strategy", "none") != "none":
             probe_first_batch(self)
         self._labelled_correct, self._labelled_count = 0, 0
@@ -102,6 +107,7 @@ class LongContextTrainerMixin(_Trainer):
             outputs = model(**inputs, use_cache=False, logits_to_keep=columns)
             loss, correct, count = labelled_cross_entropy(outputs.logits, labels, columns, num_items_in_batch, weights)
         else:
+            assert weights is not None
             outputs = model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
             loss = -(outputs.log_probs * weights[:, 1:]).sum() / torch.as_tensor(num_items_in_batch).clamp(min=1)
             correct, count = outputs.is_top1.sum(), outputs.label_mask.sum()
@@ -116,8 +122,8 @@ class LongContextTrainerMixin(_Trainer):
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | int | None]:
-        """See [`~transformers.Trainer.get_batch_samples`]; with `loss_weighting="sequence"` the number of items is that
-        of the sequences with a loss in all accumulation steps and processes."""
+        """See [`~transformers.Trainer.get_batch_samples`]; with `loss_weighting="sequence"` the number of items is
+        that of the sequences with a loss in all accumulation steps and processes."""
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if num_items is None or not self._weighs_sequences():
             return batches, num_items

@@ -9,12 +9,13 @@ import datasets
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
+from .batch_arguments import LossWeightingArguments, SortedBatchesArguments
 from .long_context_trainer import LongContextTrainerMixin
 from .skipped_positions import SkippedPositionsArguments, install_skip_collator
 
 
 @dataclass
-class LongSFTConfig(SkippedPositionsArguments, SFTConfig):
+class LongSFTConfig(SkippedPositionsArguments, SortedBatchesArguments, LossWeightingArguments, SFTConfig):
     """[`~trl.SFTConfig`] for a brief SFT on long rows: 200 steps, and nothing is ever truncated.
 
     `max_length` defaults to `None`. A row longer than the model's window is refused rather than cut, because a cut row

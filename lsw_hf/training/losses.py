@@ -1,6 +1,9 @@
-"""Next-token loss over the labelled positions only."""
+"""Next-token loss over the labelled positions only, every token or every sequence counting the same."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +26,11 @@ def labelled_columns(labels: torch.Tensor) -> torch.Tensor:
 
 
 def labelled_cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, columns: torch.Tensor, num_items: torch.Tensor | int | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    columns: torch.Tensor,
+    num_items: torch.Tensor | int | None = None,
+    weights: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Cross entropy of next-token prediction from logits that exist at some columns only.
 
@@ -39,6 +46,8 @@ def labelled_cross_entropy(
         num_items (`torch.Tensor` or `int`, *optional*):
             What the summed loss is divided by; defaults to the number of labelled tokens. A trainer passes the count
             over all accumulation steps and processes.
+        weights (`torch.Tensor` of shape `(batch, length)`, *optional*):
+            What the loss of each label is multiplied by, as [`sequence_weights`] gives them; defaults to 1.
 
     Returns:
         `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`: the loss, the number of correct greedy predictions, and the
@@ -46,10 +55,60 @@ def labelled_cross_entropy(
     """
     targets = labels[:, columns + 1].flatten()
     flat = logits.flatten(0, 1).float()
-    summed = nn.functional.cross_entropy(flat, targets, ignore_index=IGNORE_INDEX, reduction="sum")
+    if weights is None:
+        summed = nn.functional.cross_entropy(flat, targets, ignore_index=IGNORE_INDEX, reduction="sum")
+    else:
+        each = nn.functional.cross_entropy(flat, targets, ignore_index=IGNORE_INDEX, reduction="none")
+        summed = (each * weights[:, columns + 1].flatten()).sum()
     valid = targets.ne(IGNORE_INDEX)
     with torch.no_grad():
         correct = (flat.argmax(dim=-1).eq(targets) & valid).sum()
     count = valid.sum()
     divisor = count if num_items is None else torch.as_tensor(num_items, device=summed.device)
     return summed / divisor.clamp(min=1), correct, count
+
+
+def sequence_weights(labels: torch.Tensor, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights under which every sequence counts the same, however many labelled tokens it has.
+
+    The mean over sequences of their mean token loss, `1 / S * sum_s (1 / n_s * sum_t loss_t)` for `S` sequences with
+    `n_s` labelled tokens, is the sum of `weight * loss` over all tokens, divided by `S`, with `weight = 1 / n_s`.
+    Written so, it stays itself when the batch is cut into accumulation steps and processes, or packed into one row:
+    only `S` must be counted over all of them. It is the loss weighting of
+    [LongAlign, 2401.18058](https://arxiv.org/abs/2401.18058), section 3.2. *Relation* to the token mean: that has
+    `weight = 1` and divides by the number of tokens, so that a sequence counts by its length.
+
+    ```text
+    labels       . a a . b b b b     two packed sequences, boundaries from cu_seq_lens_q or restarted position_ids
+    weights      0 1/2 1/2 0 1/4 1/4 1/4 1/4
+    ```
+
+    Args:
+        labels (`torch.Tensor` of shape `(batch, length)`):
+            Token ids, -100 where no loss is wanted; not shifted.
+        inputs (`Mapping`):
+            The rest of the batch. `cu_seq_lens_q` gives the sequences of its single row; without it, a sequence begins
+            where `position_ids` do not increase; without these, every row is one sequence.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: float32 weights of the shape of `labels`, 0 where no loss is wanted and on
+        the first token of each sequence, which nothing in its own sequence predicts; and the number of sequences that
+        have a weight (int64, no dimensions).
+    """
+    begins = _sequence_begins(labels, inputs)
+    numbers = begins.flatten().cumsum(0).sub(1).view_as(labels)
+    trained = labels.ne(IGNORE_INDEX) & ~begins
+    counts = torch.bincount(numbers[trained], minlength=int(numbers[-1, -1]) + 1)
+    weights = torch.where(trained, counts.clamp(min=1).float().reciprocal()[numbers], 0.0)
+    return weights, counts.gt(0).sum()
+
+
+def _sequence_begins(labels: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+    begins = torch.zeros_like(labels, dtype=torch.bool)
+    begins[:, 0] = True
+    borders, positions = inputs.get("cu_seq_lens_q"), inputs.get("position_ids")
+    if borders is not None:
+        begins[0, borders[:-1].to(labels.device).long()] = True
+    elif positions is not None:
+        begins[:, 1:] = positions.to(labels.device).diff(dim=-1).le(0)
+    return begins

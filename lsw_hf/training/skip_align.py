@@ -9,12 +9,13 @@ import datasets
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
+from .batch_arguments import LossWeightingArguments, SortedBatchesArguments
 from .long_context_trainer import LongContextTrainerMixin
 from .skipped_positions import SkippedPositionsArguments, install_skip_collator
 
 
 @dataclass
-class SkipAlignConfig(SkippedPositionsArguments, SFTConfig):
+class SkipAlignConfig(SkippedPositionsArguments, SortedBatchesArguments, LossWeightingArguments, SFTConfig):
     """[`~trl.SFTConfig`] with the settings of skipped positions, see [`DataCollatorForSkipAlign`]."""
 
 
