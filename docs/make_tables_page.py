@@ -29,7 +29,7 @@ questions that need the whole table. Its schemas, formats and templates are not 
 from lsw_hf.data.tables import TableConfig, TableGenerator
 
 generator = TableGenerator(tokenizer, TableConfig(length=(2_048, 102_400), languages=("en", "zh")), seed=0)
-row = generator.sample(0)          # messages, types, depths, num_tokens, ...
+row = generator.sample(0)  # messages, types, depths, num_tokens, ...
 ```
 
 `lsw-hf tables --tokenizer PATH_OR_ID --num-samples 2000 --output tables/` writes parquet files and a dataset card.

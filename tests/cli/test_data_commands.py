@@ -62,9 +62,9 @@ def test_tables_are_written(byte_tokenizer, tmp_path, capsys):
     rows = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
     assert len(rows) == 5
     assert set(rows["format"]) == {"tsv"}
-    assert all(
-        200 <= row["length"] <= 260 and 0.9 * row["length"] < row["num_tokens"] <= row["length"] for row in rows
-    )
+    assert all(200 <= row["length"] <= 260 for row in rows)
+    # One token a byte: the shortest word of the padding costs two.
+    assert all(row["length"] - 2 <= row["num_tokens"] <= row["length"] for row in rows)
 
 
 def test_windows_are_written(saved_tokenizer, corpus, tmp_path, capsys):

@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 
 from .config import RowFormat
-from .filler import resize
+from .filler import put_between, resize
 from .questions import Question
 from .rendering import Layout
 from .table import Table
 from .token_costs import TokenCosts
 
 _PADDING_WORDS = 2
+# Characters before and behind the padding paragraph which are tokenised with it, and how many of their tokens may be
+# others than in the whole text because the excerpt begins and ends there.
+_REACH, _EDGE = 96, 4
+# Rounds of filling up: a second one only where an excerpt was not tokenised as the whole text is.
+_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -130,24 +135,37 @@ class Composition:
         )
 
     def compose(self, table: Table, questions: Sequence[Question], length: int) -> ComposedRow:
-        """Writes the row, tokenises it once, and resizes the padding paragraph by what is missing."""
+        """
+        Writes the row, tokenises it once, and resizes the padding paragraph by what is missing.
+
+        What the new paragraph changes is counted on an excerpt around it. Where the excerpt's tokens are not those of
+        the whole text, the row is tokenised again: `num_tokens` is its true count in either case.
+        """
         body = _stack([self.preamble, self.section.text(table)])
         padding = self.joiner.join(self.words[:_PADDING_WORDS])
-        row = self._measured(body, padding, questions)
-        if not self.words:
-            return row
-        around = ("\n\n", "\n\n" + questions[0].text)
-        padding, change = resize(self.costs, padding, length - row.num_tokens, self.words, self.joiner, around)
         columns, text = self._columns(body, padding, questions)
-        return ComposedRow(columns, text, row.num_tokens + change, row.unknown_share)
+        ids = self.costs.encode([text])[0]
+        for _ in range(_ROUNDS if self.words else 0):
+            count = self._length(ids)
+            around = _around(text, body, padding, questions[0].text)
+            resized, change = resize(self.costs, padding, length - count, self.words, self.joiner, around)
+            if resized == padding:
+                break
+            old, new = self.costs.encode([put_between(paragraph, around) for paragraph in (padding, resized)])
+            padding = resized
+            columns, text = self._columns(body, padding, questions)
+            if _is_all_that_changes(ids, old, new):
+                return ComposedRow(columns, text, count + change, self._unknown_share(ids))
+            ids = self.costs.encode([text])[0]
+        return ComposedRow(columns, text, self._length(ids), self._unknown_share(ids))
 
-    def _measured(self, body: str, padding: str, questions: Sequence[Question]) -> ComposedRow:
-        columns, text = self._columns(body, padding, questions)
-        ids = np.asarray(self.costs.encode([text])[0])
+    def _length(self, ids: Sequence[int]) -> int:
+        # A trainer ends a plain text with the end-of-sequence token.
+        return len(ids) + (self.row_format == "prompt_completion")
+
+    def _unknown_share(self, ids: Sequence[int]) -> float:
         unknown = getattr(self.costs.tokenizer, "unk_token_id", None)
-        share = 0.0 if unknown is None else float(np.count_nonzero(ids == unknown)) / max(len(ids), 1)
-        ended = self.row_format == "prompt_completion"
-        return ComposedRow(columns, text, len(ids) + ended, share)
+        return 0.0 if unknown is None else float(np.count_nonzero(np.asarray(ids) == unknown)) / max(len(ids), 1)
 
     def _columns(self, body: str, padding: str, questions: Sequence[Question]) -> tuple[dict[str, Any], str]:
         first = _stack([body, padding, questions[0].text])
@@ -162,3 +180,25 @@ class Composition:
         if self.row_format == "messages":
             return {"messages": messages}, text
         return {"prompt": messages[:-1], "completion": messages[-1:]}, text
+
+
+def _around(text: str, body: str, padding: str, question: str) -> tuple[str, str]:
+    """What stands around the padding paragraph in the written row."""
+    tail = body[-_REACH:]
+    start = text.find(f"{tail}\n\n{padding}")
+    if start < 0:  # a chat template that rewrites its messages
+        return tail, "\n\n" + question
+    end = start + len(tail) + 2 + len(padding)
+    return tail, text[end : end + _REACH]
+
+
+def _is_all_that_changes(whole: Sequence[int], old: Sequence[int], new: Sequence[int]) -> bool:
+    """Whether `whole` holds `old`, up to its ends, and `new` begins and ends like it well beyond these ends."""
+    shorter = min(len(old), len(new))
+    equal = np.asarray(old[:shorter]) == np.asarray(new[:shorter])
+    equal_from_end = np.asarray(old[len(old) - shorter :]) == np.asarray(new[len(new) - shorter :])
+    if shorter < 4 * _EDGE or not equal[: 2 * _EDGE].all() or not equal_from_end[-2 * _EDGE :].all():
+        return False
+    tokens, inner = np.asarray(whole), np.asarray(old[_EDGE : len(old) - _EDGE])
+    starts = np.flatnonzero(tokens[: max(0, len(tokens) - len(inner) + 1)] == inner[0])
+    return any(np.array_equal(tokens[start : start + len(inner)], inner) for start in starts.tolist())

@@ -81,6 +81,13 @@ def words_of(sentences: Sequence[str], joiner: str) -> list[str]:
     return sorted({unit for unit in units if unit.isalpha()})
 
 
+def put_between(text: str, around: tuple[str, str]) -> str:
+    """A paragraph between the text before it and the text behind it, which begins with its own blank line; an empty
+    paragraph leaves nothing."""
+    before, behind = around
+    return f"{before}\n\n{text}{behind}" if text else before + behind
+
+
 def resize(
     costs: TokenCosts, text: str, change: int, words: Sequence[str], joiner: str, around: tuple[str, str]
 ) -> tuple[str, int]:
@@ -93,19 +100,19 @@ def resize(
         change (`int`): wanted difference in tokens.
         words (`Sequence[str]`): words to add.
         joiner (`str`): between words.
-        around (`tuple[str, str]`): text directly before and behind, as far as tokens may reach across.
+        around (`tuple[str, str]`): text before and behind, as far as tokens may reach across, see [`put_between`].
 
     Returns:
-        `tuple[str, int]`: the new paragraph, and the difference reached. Only the paragraph is tokenised.
+        `tuple[str, int]`: the new paragraph, and the difference reached. Only the paragraph and what is around it are
+        tokenised.
     """
-    before, behind = around
     units = text.split() if joiner else list(text)
-    start = costs.count(before + text + behind)
+    start = costs.count(put_between(text, around))
     prices = dict(
-        zip(words, costs.added([joiner + word for word in words], words[0] if joiner else before), strict=True)
+        zip(words, costs.added([joiner + word for word in words], words[0] if joiner else "\n"), strict=True)
     )
     cheap = sorted(words, key=prices.__getitem__)[: max(1, len(words) // 2)]
-    reached, best = 0, (text, 0) if change >= 0 else ("", costs.count(before + behind) - start)
+    reached, best = 0, (text, 0) if change >= 0 else ("", costs.count(put_between("", around)) - start)
     for step in range(8):
         missing = change - reached
         if missing == 0:
@@ -115,7 +122,7 @@ def resize(
         else:
             units = units + _words_within(missing, cheap, prices, step)
         candidate = joiner.join(units)
-        reached = costs.count(before + candidate + behind) - start
+        reached = costs.count(put_between(candidate, around)) - start
         if best[1] > change or best[1] < reached <= change:
             best = (candidate, reached)
         if not units and reached > change:
