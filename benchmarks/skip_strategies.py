@@ -2,23 +2,25 @@
 
     python benchmarks/skip_strategies.py --output runs/skips --figure skip_strategies.png
 
-For each seed one tiny model is pretrained in its window of 512 tokens. From it, each variant extends the same way,
-trains on as many tokens of the same dialogues (200 steps of 4,096 tokens), and answers needle questions at every
-length. The last line is one JSON object: {variant: mean accuracy at the target}. Interrupted, it goes on where it
-stopped.
+For each seed one tiny model is pretrained in its window of 512 tokens. From it, each variant extends with YaRN at its
+defaults, trains on as many tokens of the same dialogues (60 steps of 4,096 tokens, in rows of 512 tokens, the window),
+and answers needle questions at every length. The last line is one JSON object: {variant: mean accuracy at the target}.
+Interrupted, it goes on where it stopped; variants that are not finished are left out of the table.
 
-Two cores need a bit over a minute a variant and seed; `--seeds 0 --steps 20` is a quick look.
+One variant and seed takes half a minute to a minute and a half of one core.
+`--seeds 0 --steps 20 --variants skip_all` is a quick look, `--only-table` trains nothing.
 """
 
 import argparse
 import dataclasses
 import json
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from transformers import AutoModelForCausalLM
 
-from lsw_hf import LongSkyworkRecipe, NeedleReport, evaluate_needle
+from lsw_hf import LongSkyworkRecipe, NeedleReport, evaluate_needle, extend_context
 from lsw_hf.recipes.tiny import TinySettings, tiny_data, tiny_recipe
 
 # What differs from the demo's stage of dialogues: skip_all with all probability, also at the ends of sentences.
@@ -35,6 +37,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "random": {"strategy": "random"},
 }
 FULL_LENGTH = "plain SFT, rows of full length"
+UNTRAINED = "extension alone, no training"
+# What a user gets without choosing: a stronger change of RoPE hides the differences (see benchmarks/results/LOG.md).
+ROPE = {"method": "yarn"}
 
 
 def pretrained(seed: int, folder: Path, context_length: int) -> Path:
@@ -60,39 +65,61 @@ def accuracy_by_length(report: NeedleReport) -> dict[int, float]:
     return {length: sum(c for c, _ in own) / sum(s for _, s in own) for length, own in sorted(cells.items())}
 
 
-def run_variant(name: str, seed: int, base: Path, folder: Path, arguments: argparse.Namespace) -> dict[int, float]:
-    """Trains one variant, unless it was trained before, and returns its accuracy by length."""
-    saved = folder / "needle.json"
-    if not saved.exists():
-        target, changes = arguments.context_length, {"max_steps": arguments.steps, **VARIANTS.get(name, {})}
-        settings = TinySettings(dialogue_steps=arguments.steps)
-        if name == FULL_LENGTH:
-            steps = max(1, arguments.steps * 4_096 // target)
-            changes = {"strategy": "none", "max_length": target, "max_steps": steps, "per_device_train_batch_size": 1}
-            settings = dataclasses.replace(settings, row_length=target, dialogue_steps=arguments.steps)
-        recipe = tiny_recipe(seed=seed, output_dir=folder / "run", context_length=target, settings=settings)
-        options = only(recipe, "sft", **changes)
-        grid, task, tokenizer = recipe.needle_grid, recipe.needle_task, recipe.tokenizer
-        recipe = dataclasses.replace(recipe, model=base, stages=("sft",), options=options, needle_grid=None)
-        results = recipe.run(instructions=tiny_data(recipe, settings)["instructions"])
-        model = AutoModelForCausalLM.from_pretrained(results.model_path).eval()
-        grid = dataclasses.replace(grid, num_samples=arguments.samples)
-        evaluate_needle(model, tokenizer, grid, task, progress=False).save(saved)
-    return accuracy_by_length(NeedleReport.load(saved))
+def trained(name: str, seed: int, base: Path, folder: Path, arguments: argparse.Namespace) -> Path:
+    """Trains one variant and returns the folder of its model."""
+    target, row = arguments.context_length, arguments.row_length
+    changes = {"max_steps": arguments.steps, **VARIANTS.get(name, {})}
+    if name == FULL_LENGTH:
+        row, steps = target, max(1, arguments.steps * 4_096 // target)
+        changes = {"strategy": "none", "max_length": target, "max_steps": steps, "per_device_train_batch_size": 1}
+    settings = TinySettings(dialogue_steps=arguments.steps, row_length=row)
+    recipe = tiny_recipe(seed=seed, output_dir=folder / "run", context_length=target, settings=settings)
+    options = only(recipe, "sft", **changes)
+    recipe = dataclasses.replace(recipe, model=base, stages=("sft",), options=options, needle_grid=None, rope=ROPE)
+    return recipe.run(instructions=tiny_data(recipe, settings)["instructions"]).model_path
 
 
-def draw(table: dict[str, dict[int, float]], path: Path) -> None:
-    """Accuracy over length, one line a variant."""
+def run_variant(name: str, seed: int, base: Path, folder: Path, arguments: argparse.Namespace) -> None:
+    """Trains and measures one variant, unless it was measured before."""
+    if (folder / "needle.json").exists():
+        return
+    recipe = tiny_recipe(seed=seed, output_dir=folder, context_length=arguments.context_length)
+    if name == UNTRAINED:
+        model = AutoModelForCausalLM.from_pretrained(base).eval()
+        extend_context(model, context_length=arguments.context_length, **ROPE)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(trained(name, seed, base, folder, arguments)).eval()
+    grid = dataclasses.replace(recipe.needle_grid, num_samples=arguments.samples)
+    report = evaluate_needle(model, recipe.tokenizer, grid, recipe.needle_task, progress=False)
+    report.save(folder / "needle.json")
+
+
+def draw(table: dict[str, dict[int, list[float]]], path: Path) -> None:
+    """Accuracy at the longest two lengths: the mean as a bar, every seed as a point."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for name, by_length in table.items():
-        axes.plot(list(by_length), list(by_length.values()), marker="o", label=name)
-    axes.set(xscale="log", ylim=(0, 1.02), xlabel="context length in tokens", ylabel="needle accuracy")
-    axes.set_xticks(list(by_length), [f"{length:,}" for length in by_length], minor=False)
-    axes.legend(fontsize="small")
-    figure.savefig(path)
+    names = sorted(table, key=lambda name: mean(list(table[name].values())[-1]))
+    lengths = list(table[names[0]])[-2:]
+    figure = Figure(figsize=(9, 0.38 * len(names) + 1.2), layout="constrained")
+    for axes, length in zip(figure.subplots(1, 2, sharey=True), lengths, strict=True):
+        values = [table[name][length] for name in names]
+        axes.barh(names, [mean(own) for own in values], color="#9db4d0")
+        for row, own in enumerate(values):
+            axes.plot(own, [row] * len(own), "o", color="#1f3a5f", markersize=4)
+        axes.set(xlim=(0, 1.01), xlabel="needle accuracy", title=f"{length:,} tokens")
+        axes.grid(axis="x", linewidth=0.4)
+    figure.savefig(path, dpi=160)
+
+
+def print_table(table: dict[str, dict[int, list[float]]]) -> None:
+    """Mean accuracy in percent by length, and the smallest and largest of the seeds at the target."""
+    lengths = list(next(iter(table.values())))
+    print("| variant | seeds | " + " | ".join(f"{length:,}" for length in lengths) + " | seeds at the target |")
+    print("| --- | ---: |" + " ---: |" * (len(lengths) + 1))
+    for name, found in table.items():
+        cells = " | ".join(f"{100 * mean(found[length]):.1f}" for length in lengths)
+        last = found[lengths[-1]]
+        print(f"| {name} | {len(last)} | {cells} | {100 * min(last):.1f} to {100 * max(last):.1f} |")
 
 
 def main() -> None:
@@ -101,32 +128,33 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/skip_strategies"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--context-length", type=int, default=8_192, help="target in tokens")
-    parser.add_argument("--steps", type=int, default=200, help="steps of 4,096 tokens")
+    parser.add_argument("--row-length", type=int, default=512, help="tokens of a training row")
+    parser.add_argument("--steps", type=int, default=60, help="steps of 4,096 tokens")
     parser.add_argument("--samples", type=int, default=100, help="questions in a cell")
-    parser.add_argument("--variants", nargs="+", default=[*VARIANTS, FULL_LENGTH])
+    parser.add_argument("--variants", nargs="+", default=[UNTRAINED, *VARIANTS, FULL_LENGTH])
+    parser.add_argument("--only-table", action="store_true", help="train nothing, show what is finished")
     parser.add_argument("--figure", type=Path, help="where to draw the figure")
+    parser.add_argument("--results", type=Path, help="where to write accuracies by variant, length and seed as JSON")
     arguments = parser.parse_args()
 
-    found: dict[str, list[dict[int, float]]] = {name: [] for name in arguments.variants}
+    table: dict[str, dict[int, list[float]]] = {}
     for seed in arguments.seeds:
-        base = pretrained(seed, arguments.output / f"seed_{seed}", arguments.context_length)
-        for number, name in enumerate([*VARIANTS, FULL_LENGTH]):
-            if name in found:
-                folder = arguments.output / f"seed_{seed}" / f"variant_{number}"
-                found[name].append(run_variant(name, seed, base, folder, arguments))
-
-    table = {
-        name: {length: sum(own[length] for own in runs) / len(runs) for length in runs[0]}
-        for name, runs in found.items()
-    }
-    lengths = list(next(iter(table.values())))
-    print("| variant | " + " | ".join(f"{length:,}" for length in lengths) + " |")
-    print("| --- |" + " --- |" * len(lengths))
-    for name, by_length in table.items():
-        print(f"| {name} | " + " | ".join(f"{by_length[length]:.3f}" for length in lengths) + " |")
+        folder = arguments.output / f"seed_{seed}"
+        if not arguments.only_table:
+            base = pretrained(seed, folder, arguments.context_length)
+        for number, name in enumerate([UNTRAINED, *VARIANTS, FULL_LENGTH]):
+            report = folder / f"variant_{number}" / "needle.json"
+            if name in arguments.variants and not arguments.only_table:
+                run_variant(name, seed, base, report.parent, arguments)
+            if name in arguments.variants and report.exists():
+                for length, accuracy in accuracy_by_length(NeedleReport.load(report)).items():
+                    table.setdefault(name, {}).setdefault(length, []).append(accuracy)
+    print_table(table)
     if arguments.figure:
         draw(table, arguments.figure)
-    print(json.dumps({name: round(by_length[lengths[-1]], 4) for name, by_length in table.items()}))
+    if arguments.results:
+        arguments.results.write_text(json.dumps(table, indent=1) + "\n")
+    print(json.dumps({name: round(mean(list(found.values())[-1]), 4) for name, found in table.items()}))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ..context.verification import verify_context
 from .checkpoints import last_complete_checkpoint, make_resumable
 from .length_sorted_sampler import EpochOfBatches, LengthSortedSampler, row_lengths
 from .losses import labelled_columns, labelled_cross_entropy, sequence_weights
-from .skipped_positions import probe_first_batch
+from .skipped_positions import SkippedPositionsArguments, probe_first_batch
 
 if TYPE_CHECKING:
     from trl import SFTTrainer as _Trainer
@@ -41,7 +41,8 @@ class LongContextTrainerMixin(_Trainer):
       fused head, a GPU kernel whose CPU fallback scores every position in large tiles. Value and gradient are the
       same. On other devices TRL's head is used as it is.
     * With skipped positions, a token before a skip must change the model's output behind it, on the user's own model,
-      backend and rows ([`assert_cross_skip_attention`]).
+      backend and rows ([`assert_cross_skip_attention`]); packed dialogues must not change each other, with or without
+      skips.
     * With `loss_weighting="sequence"` every sequence counts the same ([`sequence_weights`]), also packed, accumulated
       and over several processes; with `length_sorted_batches=True` a step gets rows of similar lengths
       ([`LengthSortedSampler`]).
@@ -57,7 +58,7 @@ class LongContextTrainerMixin(_Trainer):
         self._check_loss_weighting()
         if getattr(self.args, "length_sorted_batches", False):
             row_lengths(self.train_dataset)  # refuses a stream, for which no sampler would ever be made
-        if getattr(self.args, "strategy", "none") != "none":
+        if isinstance(self.args, SkippedPositionsArguments):
             probe_first_batch(self)
         self._labelled_correct, self._labelled_count = 0, 0
 

@@ -11,7 +11,7 @@ from trl import SFTConfig, SFTTrainer
 
 from .batch_arguments import LossWeightingArguments, SortedBatchesArguments
 from .long_context_trainer import LongContextTrainerMixin
-from .skipped_positions import SkippedPositionsArguments, install_skip_collator
+from .skipped_positions import STRATEGY_HELP, SkippedPositionsArguments, install_skip_collator
 
 
 @dataclass
@@ -23,9 +23,7 @@ class LongSFTConfig(SkippedPositionsArguments, SortedBatchesArguments, LossWeigh
     `context_length`, for targets beyond the rows that can be afforded (our choice).
     """
 
-    strategy: str = field(
-        default="none", metadata={"help": "Where jumps may stand: none, skip_all, skip_inner or skip_outer."}
-    )
+    strategy: str = field(default="none", metadata={"help": STRATEGY_HELP})
 
     max_steps: int = field(
         default=200, metadata={"help": "Steps in all; the paper reports that about 200 iterations suffice."}
