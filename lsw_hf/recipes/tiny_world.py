@@ -120,6 +120,10 @@ def build_tokenizer(model_max_length: int) -> PreTrainedTokenizerFast:
     return fast
 
 
+# Parts that a dialogue's story is told in.
+_PARTS = 4
+
+
 @dataclass(frozen=True)
 class TinyWorld:
     """Sampler of the world's texts; every text is a function of the generator that is handed in.
@@ -200,15 +204,26 @@ class TinyWorld:
     def dialogue(
         self, num_sentences: int, num_facts: int, num_questions: int, generator: np.random.Generator
     ) -> list[dict[str, str]]:
-        """The same as a dialogue in TRL's `messages` form: the first question follows the story."""
+        """The same as a dialogue in TRL's `messages` form, told in four parts of equal length.
+
+        After each part come a quarter of the questions, about all that was told so far. With all questions at the end
+        the distance between question and answer was rarely short, and in long texts facts near the end were missed.
+        """
         sentences, facts = self.story(num_sentences - num_questions, num_facts, generator)
-        asked = facts[_picks(num_facts, num_questions, generator)]
+        places = {sentence: place for place, sentence in enumerate(sentences)}
+        told = np.array([places[f"{FACT_WORD} {NAMES[name]} {DEEDS[deed]} {STOP_WORD}"] for name, deed in facts])
         messages = []
-        for turn, (name, deed) in enumerate(asked):
-            question = f"{QUESTION_WORD} {NAMES[name]}"
-            content = " ".join([*sentences, question]) if turn == 0 else question
-            messages.append({"role": "user", "content": content})
-            messages.append({"role": "assistant", "content": f"{DEEDS[deed]} {STOP_WORD}"})
+        begin, asked = 0, 0
+        for part in range(1, _PARTS + 1):
+            end, until = part * len(sentences) // _PARTS, part * num_questions // _PARTS
+            known = facts[told < end]
+            if until == asked or not len(known):
+                continue  # told and asked with the next part
+            for turn, (name, deed) in enumerate(known[_picks(len(known), until - asked, generator)]):
+                story = sentences[begin:end] if turn == 0 else []
+                messages.append({"role": "user", "content": " ".join([*story, f"{QUESTION_WORD} {NAMES[name]}"])})
+                messages.append({"role": "assistant", "content": f"{DEEDS[deed]} {STOP_WORD}"})
+            begin, asked = end, until
         return messages
 
     def documents(

@@ -52,6 +52,34 @@ def test_dialogue_trains_exactly_the_answers(tokenizer):
     assert len(encoded["input_ids"]) == 1 + 4 * 20
 
 
+def test_dialogue_asks_after_each_part_about_what_was_told():
+    """Every answer stands before its question, and some answers stand near, some far."""
+    messages = TinyWorld().dialogue(120, 40, 24, np.random.default_rng(6))
+    told, distances, parts = [], [], 0
+    for message in messages:
+        if message["role"] == "user":
+            words = message["content"].split()
+            parts += len(words) > 2
+            told += words
+            asked = words[-1]
+        else:
+            place = max(index for index, word in enumerate(told) if word == asked and told[index - 1] == "Yesterday")
+            assert told[place + 1] == message["content"].split()[0]
+            distances.append(len(told) - place)
+    assert parts == 4
+    assert min(distances) < 4 * 120 / 10
+    assert max(distances) > 4 * 120 / 2
+
+
+@pytest.mark.parametrize(("sentences", "facts", "questions"), [(5, 1, 1), (9, 1, 3), (30, 2, 2), (31, 17, 11)])
+def test_small_dialogues_keep_their_size(tokenizer, sentences, facts, questions):
+    for seed in range(20):
+        messages = TinyWorld().dialogue(sentences, facts, questions, np.random.default_rng(seed))
+        assert sum(message["role"] == "user" for message in messages) == questions
+        encoded = tokenizer.apply_chat_template(messages, return_dict=True)
+        assert len(encoded["input_ids"]) == 1 + 4 * sentences
+
+
 def test_evaluation_facts_occur_in_no_training_text():
     held_out = held_out_pairs()
     assert held_out.sum(axis=1).tolist() == [8] * 1024
