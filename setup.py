@@ -44,8 +44,8 @@ EXTRAS = {
     "plot": ["matplotlib>=3.8"],
     # Skywork's own checkpoints: their tokenizer is a sentencepiece model.
     "convert": ["protobuf>=4.25", "sentencepiece>=0.2"],
-    # Similar documents by BM25, and near-duplicates by MinHash.
-    "data": ["bm25s>=0.2", "datasketch>=1.6"],
+    # Similar documents by BM25, near-duplicates by MinHash, and pipelines for a corpus too large for one process.
+    "data": ["bm25s>=0.2", "datasketch>=1.6", "datatrove>=0.10"],
     # No wheels: it compiles on installation, for an hour, and needs a CUDA compiler.
     "flash": ["flash-attn>=2.7; platform_system == 'Linux'"],
 }
@@ -54,10 +54,12 @@ EXTRAS["dev"] = [
     *EXTRAS["convert"],
     *EXTRAS["data"],
     "hypothesis>=6.100",
+    "mistral-common>=1.12",  # a real sentencepiece vocabulary for the tests: its data only
     "mypy>=1.15",
     "pytest>=8.3",
     "pytest-xdist>=3.6",
     "ruff>=0.12",
+    "scipy>=1.15",  # statistical tests of what is drawn
     "types-PyYAML>=6.0",
     "types-tqdm>=4.66",
 ]

@@ -9,7 +9,7 @@ last line, one JSON object:
   reading the same `datasets.Dataset` row by row (goal: at least 0.8);
 - `cip_vs_packer_memory`: the same over arrays that lie in memory already, where a packer does little more than copy;
 - `cip_vs_per_token`: tokens per second of interleaved windows / of one that appends token by token (goal: at least
-20);
+  20);
 - `cip_peak_megabytes`: peak memory of the whole process, libraries included, after 1 GB of tokens has streamed by;
   `cip_grown_megabytes`: by how much the stream raised it (goal: below 500);
 - `tables_tokenised`: characters given to the tokenizer for a row of exact length / characters of the row;
@@ -25,6 +25,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -213,6 +214,7 @@ def main() -> None:
     parser.add_argument("--tables", type=int, default=60)
     parser.add_argument("--table-length", type=int, default=32_768)
     parser.add_argument("--gigabytes", type=float, default=1.0)
+    parser.add_argument("--output", type=Path, help="JSON file of the figures")
     options = parser.parse_args()
     # First, so that nothing else has raised the peak yet.
     figures = memory_figure(options.gigabytes)
@@ -221,7 +223,10 @@ def main() -> None:
     print("| figure | value |\n|---|---:|")
     for name, value in figures.items():
         print(f"| {name} | {value:,.3f} |")
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+    rounded = {name: round(value, 4) for name, value in figures.items()}
+    if options.output:
+        options.output.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(rounded))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ OPTIONAL = {
     "matplotlib": ("lsw_hf.evaluation.plot", "lsw_hf.data.coverage_plot"),
     "bm25s": ("lsw_hf.data.similar_documents",),
     "datasketch": ("lsw_hf.data.deduplication",),
+    "datatrove": ("lsw_hf.data.datatrove_steps",),
     "accelerate": ("lsw_hf.context.", "lsw_hf.evaluation."),
     "sentencepiece": ("lsw_hf.context.skywork_tokenizer",),
     "google": ("lsw_hf.context.skywork_tokenizer",),
@@ -254,7 +255,7 @@ def test_file_is_one_sitting(path):
     ("importer", "statement", "reason"),
     [
         ("lsw_hf.data.positions", "import transformers", "floor 0 has only"),
-        ("lsw_hf.data.tables.schema", "from lsw_hf.data.collators import X", "up from floor 0 to 1"),
+        ("lsw_hf.data.tables.schema", "from lsw_hf.data.instructions import X", "up from floor 0 to 1"),
         ("lsw_hf.data.collators", "from trl import SFTTrainer", "floor 1 has only"),
         ("lsw_hf.evaluation.needle", "from lsw_hf.recipes.tiny import x", "up from floor 1 to 3"),
         ("lsw_hf.training.long_sft", "def f():\n    from ..evaluation.needle import x", "do not know each other"),

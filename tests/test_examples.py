@@ -44,12 +44,14 @@ WORDS = {
         "--model model --documents corpus.jsonl --instructions rows.jsonl --context-length 2048 --max-steps 2 "
         "--output-dir recipe"
     ),
+    "datatrove_windows.py": "--model model --documents corpus.jsonl --window-length 256 --output windows",
     "needle.py": "--model model --lengths 512 1024 --samples 2 --output needle",
 }
 LEAVES = {
     "extend_context.py": "extended/config.json",
     "skip_align_sft.py": "skip/model.safetensors",
     "longskywork_recipe.py": "recipe/model/README.md",
+    "datatrove_windows.py": "windows/windows-00000-of-00001.parquet",
     "needle.py": "needle.png",
 }
 

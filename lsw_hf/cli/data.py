@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lsw_hf.cli.parser import CommandParser, count, nearest
 
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("action", metavar="ACTION", help=", ".join(ACTIONS))
     parser.add_argument("--documents", required=True, nargs="+", help="files, folders or a dataset id")
     parser.add_argument("--text-column", default="text", help="column of the text (default: text)")
+    parser.add_argument("--text-suffixes", nargs="+", default=(), help="further text files, such as .py .md")
+    parser.add_argument("--unreadable", default="raise", help="files that are empty or no UTF-8: raise or skip")
     parser.add_argument("--tokenizer", default=None, help="path or Hub id; for inspect and interleave")
     parser.add_argument("--output", default=None, help="file or folder to write")
     parser.add_argument("--window-length", type=count(2), default=32_768, help="tokens of a window (default: 32768)")
@@ -50,10 +53,8 @@ def _inspect(options: argparse.Namespace) -> int:
     from transformers import AutoTokenizer
 
     from lsw_hf.data.corpus_report import inspect_documents
-    from lsw_hf.data.documents import load_documents
 
-    documents = load_documents(options.documents, text_column=options.text_column)
-    report = inspect_documents(documents, AutoTokenizer.from_pretrained(options.tokenizer))
+    report = inspect_documents(_documents(options), AutoTokenizer.from_pretrained(options.tokenizer))
     print(report.to_markdown())
     if options.output:
         _write(options.output, json.dumps(report.to_dict(), indent=2) + "\n")
@@ -64,7 +65,6 @@ def _interleave(options: argparse.Namespace) -> int:
     from transformers import AutoTokenizer
 
     from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
-    from lsw_hf.data.documents import load_documents
     from lsw_hf.data.window_files import write_windows
 
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
@@ -74,8 +74,8 @@ def _interleave(options: argparse.Namespace) -> int:
         chunks_per_document=options.chunks_per_document,
         separator_id=tokenizer.eos_token_id,
     )
-    documents = load_documents(options.documents, text_column=options.text_column)
-    counts = write_windows((row["text"] for row in documents), tokenizer, config, options.output, seed=options.seed)
+    texts = (row["text"] for row in _documents(options))
+    counts = write_windows(texts, tokenizer, config, options.output, seed=options.seed)
     print(
         f"{counts.windows} windows of {options.window_length} tokens from {counts.documents_read} documents, "
         f"{counts.tokens_dropped} tokens left over: {options.output}"
@@ -85,11 +85,10 @@ def _interleave(options: argparse.Namespace) -> int:
 
 def _dedup(options: argparse.Namespace) -> int:
     from lsw_hf.data.deduplication import Deduplicator
-    from lsw_hf.data.documents import load_documents
 
     seen = Deduplicator(options.threshold)
-    documents = load_documents(options.documents, text_column=options.text_column)
-    lines = (json.dumps({"text": row["text"]}, ensure_ascii=False) + "\n" for row in seen.filter(documents))
+    kept = seen.filter(_documents(options))
+    lines = (json.dumps({"text": row["text"]}, ensure_ascii=False) + "\n" for row in kept)
     path = Path(options.output)
     temporary = path.with_name(f".{path.name}.part")
     with temporary.open("w", encoding="utf-8") as file:
@@ -103,13 +102,11 @@ def _dedup(options: argparse.Namespace) -> int:
 
 def _contamination(options: argparse.Namespace) -> int:
     from lsw_hf.data.contamination import check_contamination
-    from lsw_hf.data.documents import load_documents
 
     lines = Path(options.evaluation).read_text(encoding="utf-8").splitlines()
     texts = [_item_text(line, options.text_column) for line in lines if line.strip()]
     threshold = 0.5 if options.threshold is None else options.threshold
-    documents = load_documents(options.documents, text_column=options.text_column)
-    report = check_contamination(documents, texts, threshold=threshold)
+    report = check_contamination(_documents(options), texts, threshold=threshold)
     print(
         f"{report.contaminated} of {report.items} evaluation items have at least {threshold:.0%} of their 13-grams in "
         f"{report.documents} documents; {report.short_items} items are too short to judge."
@@ -119,6 +116,17 @@ def _contamination(options: argparse.Namespace) -> int:
     if options.output:
         _write(options.output, json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
     return 0
+
+
+def _documents(options: argparse.Namespace) -> Any:
+    from lsw_hf.data.documents import load_documents
+
+    return load_documents(
+        options.documents,
+        text_column=options.text_column,
+        text_suffixes=options.text_suffixes,
+        unreadable=options.unreadable,
+    )
 
 
 def _item_text(line: str, column: str) -> str:

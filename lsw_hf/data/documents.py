@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from datasets import Dataset, Features, IterableDataset, Value
 
@@ -12,6 +13,8 @@ from lsw_hf.data.files import file_kind, read_lines
 from lsw_hf.data.sources import Rows, Source, iterate_rows, resolve_sources
 
 DOCUMENT_KINDS = (".txt", ".jsonl", ".parquet")
+Unreadable = Literal["raise", "skip"]
+logger = logging.getLogger(__name__)
 
 
 def load_documents(
@@ -22,6 +25,8 @@ def load_documents(
     split: str = "train",
     name: str | None = None,
     streaming: bool = True,
+    text_suffixes: Sequence[str] = (),
+    unreadable: Unreadable = "raise",
 ) -> IterableDataset | Dataset:
     r"""Load documents as rows `{"text": str}`, one document a row.
 
@@ -29,14 +34,15 @@ def load_documents(
 
     | source | document |
     |---|---|
-    | `.txt`, `.txt.gz` | the whole file; with `document_separator`, what stands between such lines |
+    | `.txt`, `.txt.gz`, `text_suffixes` | the whole file; with `document_separator`, what stands between these |
     | `.jsonl`, `.jsonl.gz` | the text column of one line (one JSON object a line) |
     | `.parquet` | the text column of one row |
-    | a folder | every such file below it, in sorted order; hidden files and other kinds are left out |
+    | a folder | every such file below it, in sorted order; hidden names and other kinds are left out |
     | a folder written by `save_to_disk`, an id on the Hub, a (streamed) dataset | the text column of one row |
 
     A text file is one document unless told otherwise, because blank lines stand inside documents too, and a document
-    cut at every one of them has nothing long to teach. Texts of whitespace alone are passed over.
+    cut at every one of them has nothing long to teach. Texts of whitespace alone are passed over. Hidden are names
+    that begin with a dot and, without `text_suffixes`, those that begin with an underscore.
 
     Args:
         source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these): where the documents are.
@@ -47,6 +53,11 @@ def load_documents(
         name (`str`, *optional*): which configuration of a dataset on the Hub that has several.
         streaming (`bool`, *optional*, defaults to `True`): read while iterating, one document in memory at a time.
             `False` reads everything now, into memory, and so finds every bad row now.
+        text_suffixes (`Sequence[str]`, *optional*): further endings of text files, such as `[".py", ".md"]` for
+            repositories; each file is read like a `.txt` file.
+        unreadable (`str`, *optional*, defaults to `"raise"`): what becomes of text files that are no UTF-8, and of
+            empty files in folders: `"raise"` stops at the first one, `"skip"` leaves them out, with a warning for each
+            that is no UTF-8.
 
     Returns:
         `IterableDataset` or, without streaming, `Dataset`: rows `{"text": str}` in the order of the sources. The
@@ -69,29 +80,73 @@ def load_documents(
     """
     if document_separator is not None and "\n" in document_separator:
         raise ValueError(f"document_separator is one line without its end, got {document_separator!r}.")
-    sources = resolve_sources(source, kinds=DOCUMENT_KINDS, split=split, name=name)
-    if next(_generate_documents(sources, text_column, document_separator), None) is None:
+    if unreadable not in ("raise", "skip"):
+        raise ValueError(f"unreadable must be 'raise' or 'skip', got {unreadable!r}.")
+    text_kinds = (".txt", *_suffixes(text_suffixes))
+    sources = resolve_sources(
+        source,
+        kinds=(*DOCUMENT_KINDS, *text_kinds[1:]),
+        split=split,
+        name=name,
+        skip_empty=unreadable == "skip",
+        # Data sets keep _SUCCESS and the like beside their files; in repositories such names are sources.
+        hidden=(".",) if text_suffixes else (".", "_"),
+    )
+    settings: dict[str, Any] = {
+        "sources": sources,
+        "text_column": text_column,
+        "document_separator": document_separator,
+        "text_kinds": text_kinds,
+        "unreadable": unreadable,
+    }
+    if next(_generate_documents(**settings), None) is None:
         raise ValueError(f"No document with any text in {_describe(sources)}. Texts of whitespace alone do not count.")
     features = Features({"text": Value("string")})
     if not streaming:
-        return Dataset.from_list(
-            list(_generate_documents(sources, text_column, document_separator)), features=features
-        )
-    settings = {"sources": sources, "text_column": text_column, "document_separator": document_separator}
+        return Dataset.from_list(list(_generate_documents(**settings)), features=features)
     return IterableDataset.from_generator(_generate_documents, gen_kwargs=settings, features=features)
 
 
+def _suffixes(given: Sequence[str]) -> tuple[str, ...]:
+    """Endings with their dot, in lower case; raises `ValueError` for those that are read otherwise."""
+    if isinstance(given, str):
+        raise ValueError(f"text_suffixes is a list of endings, got the text {given!r}: write [{given!r}].")
+    suffixes = tuple(f".{suffix.lower().removeprefix('.')}" for suffix in given)
+    for suffix in suffixes:
+        if suffix in (".", ".gz", *DOCUMENT_KINDS[1:]):
+            raise ValueError(f"text_suffixes holds {suffix!r}, which is no ending of text files: leave it out.")
+    return suffixes
+
+
 def _generate_documents(
-    sources: list[Rows], text_column: str, document_separator: str | None
+    sources: list[Rows],
+    text_column: str,
+    document_separator: str | None,
+    text_kinds: tuple[str, ...],
+    unreadable: Unreadable,
 ) -> Iterator[dict[str, str]]:
     for rows in sources:
-        if isinstance(rows, Path) and file_kind(rows) == ".txt":
+        texts: Iterable[str]
+        if isinstance(rows, Path) and file_kind(rows) in text_kinds:
             texts = _split_text(rows, document_separator)
+            if unreadable == "skip":
+                texts = _unless_unreadable(texts)
         else:
             texts = (_text_of(row, text_column, place) for place, row in iterate_rows(rows, [text_column]))
         for text in texts:
             if text.strip():
                 yield {"text": text}
+
+
+def _unless_unreadable(texts: Iterator[str]) -> list[str]:
+    """All documents of a text file, or none when it turns out not to be UTF-8."""
+    try:
+        return list(texts)
+    except ValueError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        logger.warning("Left out: %s", error)
+        return []
 
 
 def _split_text(path: Path, separator: str | None) -> Iterator[str]:

@@ -20,13 +20,16 @@ def file_kind(path: Path) -> str:
     return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
 
 
-def find_files(path: Path, kinds: Iterable[str]) -> list[Path]:
+def find_files(
+    path: Path, kinds: Iterable[str], *, skip_empty: bool = False, hidden: tuple[str, ...] = (".", "_")
+) -> list[Path]:
     """Return `path` itself, or all files of the given kinds below a folder, in sorted order.
 
     Args:
-        path (`Path`): an existing file or folder. In a folder, names that begin with a dot or underscore and files
-            of other kinds are left out.
+        path (`Path`): an existing file or folder. In a folder, hidden names and files of other kinds are left out.
         kinds (`Iterable[str]`): accepted suffixes, with the dot.
+        skip_empty (`bool`, *optional*, defaults to `False`): leave files of 0 bytes in a folder out.
+        hidden (`tuple[str, ...]`, *optional*, defaults to `(".", "_")`): beginnings of hidden names.
 
     Returns:
         `list[Path]`: at least one file, each of them with at least one byte.
@@ -36,8 +39,11 @@ def find_files(path: Path, kinds: Iterable[str]) -> list[Path]:
     """
     kinds = tuple(kinds)
     if path.is_dir():
-        inside = sorted(item for item in path.rglob("*") if item.is_file() and not _is_hidden(item.relative_to(path)))
+        names = sorted(item for item in path.rglob("*") if item.is_file())
+        inside = [item for item in names if not any(part.startswith(hidden) for part in item.relative_to(path).parts)]
         found = [item for item in inside if file_kind(item) in kinds]
+        if skip_empty:
+            found = [item for item in found if item.stat().st_size > 0]
         if not found:
             seen = ", ".join(sorted({item.suffix or "no suffix" for item in inside})) or "nothing"
             raise ValueError(f"The folder {path} has no file that ends in {' or '.join(kinds)}. It holds: {seen}.")
@@ -52,10 +58,6 @@ def find_files(path: Path, kinds: Iterable[str]) -> list[Path]:
         if item.stat().st_size == 0:
             raise ValueError(f"{item} is empty (0 bytes). Remove it from the source or write it again.")
     return found
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -16,7 +16,13 @@ Rows: TypeAlias = "Path | Dataset | IterableDataset"
 
 
 def resolve_sources(
-    source: Source | Sequence[Source], *, kinds: Iterable[str], split: str = "train", name: str | None = None
+    source: Source | Sequence[Source],
+    *,
+    kinds: Iterable[str],
+    split: str = "train",
+    name: str | None = None,
+    skip_empty: bool = False,
+    hidden: tuple[str, ...] = (".", "_"),
 ) -> list[Rows]:
     """Return the files and datasets that `source` names, in the order given; the files of a folder are sorted.
 
@@ -26,6 +32,7 @@ def resolve_sources(
         kinds (`Iterable[str]`): accepted file suffixes, with the dot.
         split (`str`, *optional*, defaults to `"train"`): which split of a dataset with several.
         name (`str`, *optional*): which configuration of a dataset on the Hub that has several.
+        skip_empty, hidden: what is left out of folders, see `find_files`.
 
     Raises:
         FileNotFoundError: for a path or id that leads nowhere.
@@ -45,25 +52,33 @@ def resolve_sources(
         if isinstance(item, (Dataset, IterableDataset)):
             resolved.append(item)
         elif isinstance(item, (str, os.PathLike)):
-            resolved.extend(_resolve_one(os.fspath(item), kinds, split, name))
+            path = Path(item).expanduser()
+            is_files = path.exists() and not _is_saved_dataset(path)
+            if is_files and os.fspath(item).strip():
+                resolved.extend(find_files(path, kinds, skip_empty=skip_empty, hidden=hidden))
+            else:
+                resolved.append(_load_one(os.fspath(item), split, name))
         else:
             raise TypeError(f"A source is a path, a dataset id or a dataset, got {type(item).__name__}: {item!r}.")
     return resolved
 
 
-def _resolve_one(text: str, kinds: tuple[str, ...], split: str, name: str | None) -> list[Rows]:
+def _is_saved_dataset(path: Path) -> bool:
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+
+
+def _load_one(text: str, split: str, name: str | None) -> Dataset | IterableDataset:
+    """A dataset saved in a folder, or on the Hub."""
     if not text.strip():
         raise ValueError("A source is an empty string. Name a file, a folder or a dataset.")
     path = Path(text).expanduser()
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        return [_pick_split(load_from_disk(str(path)), split, text)]
-    if path.exists():
-        return list(find_files(path, kinds))
+    if _is_saved_dataset(path):
+        return _pick_split(load_from_disk(str(path)), split, text)
     looks_like_path = path.is_absolute() or text.startswith(("./", "../", "~")) or text.count("/") > 1 or path.suffix
     if looks_like_path:
         raise FileNotFoundError(f"{text} does not exist (looked from {Path.cwd()}). Check the spelling of the path.")
     try:
-        return [load_dataset(text, name=name, split=split, streaming=True)]
+        return load_dataset(text, name=name, split=split, streaming=True)
     except OSError as error:
         raise FileNotFoundError(
             f"{text} is no file or folder here (looked from {Path.cwd()}), and as a dataset on the Hub it could not "

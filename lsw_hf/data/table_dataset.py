@@ -106,6 +106,26 @@ def write_tables(
     return statistics
 
 
+def write_table_part(generator: TableGenerator, folder: Path, num_samples: int, rank: int, world_size: int) -> Path:
+    """
+    Writes one of `world_size` equal parts of the rows `0` to `num_samples - 1`, unless its file is there already.
+
+    Returns:
+        `Path`: the parquet file `train-RANK-of-WORLD.parquet` (`test-` for the eval split).
+
+    Raises:
+        ValueError: fewer rows than parts.
+    """
+    if num_samples < world_size:
+        raise ValueError(f"num_samples={num_samples} rows cannot be cut into {world_size} parts: ask for more rows.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{_split_name(generator.config)}-{rank:05d}-of-{world_size:05d}.parquet"
+    if not path.exists():
+        start, stop = (num_samples * part // world_size for part in (rank, rank + 1))
+        _replace(path, Dataset.from_list(generator.generate(stop - start, start)).to_parquet)
+    return path
+
+
 def stream_tables(generator: TableGenerator, num_samples: int, num_shards: int = 8) -> IterableDataset:
     """
     Rows made while a trainer reads them, nothing on disk.

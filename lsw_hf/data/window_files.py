@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,29 +69,6 @@ def write_windows(
             writer.write_table(pa.table({name: [row[name] for row in group] for name in schema.names}, schema=schema))
     os.replace(temporary, path)
     return windows.counts
-
-
-def interleave_step(
-    tokenizer: Any, config: ChunkInterleaveConfig, output_dir: str | os.PathLike[str], seed: int = 0
-) -> Callable[..., Iterator[Any]]:
-    """
-    `write_windows` as a step of a `datatrove` pipeline, which runs it on one machine, under Slurm or on Ray.
-
-    Args:
-        tokenizer, config, output_dir, seed:
-            As for [`write_windows`].
-
-    Returns:
-        `Callable`: takes documents (objects with a `text`), `rank` and `world_size`; writes one file per rank and
-        passes no documents on. It must be the last step.
-    """
-
-    def interleave(data: Iterable[Any], rank: int = 0, world_size: int = 1) -> Iterator[Any]:
-        texts = (document.text for document in data)
-        write_windows(texts, tokenizer, config, output_dir, rank=rank, world_size=world_size, seed=seed)
-        return iter(())
-
-    return interleave
 
 
 def _columns(config: ChunkInterleaveConfig) -> list[str]:

@@ -83,6 +83,14 @@ def test_inspection_is_printed_and_saved(saved_tokenizer, corpus, tmp_path, caps
     assert json.loads(out.read_text(encoding="utf-8"))["duplicate_documents"] == 1
 
 
+def test_sources_are_read_and_unreadable_files_left_out(saved_tokenizer, corpus, tmp_path, capsys):
+    (tmp_path / "corpus" / "code.py").write_text("the key = a lamp", encoding="utf-8")
+    (tmp_path / "corpus" / "old.py").write_bytes(b"caf\xe9")
+    words = ("data", "inspect", "--documents", corpus, "--tokenizer", saved_tokenizer, "--text-suffixes", ".py")
+    assert run(*words, "--unreadable", "skip") == 0
+    assert "14 documents, " in capsys.readouterr().out
+
+
 def test_duplicates_are_left_out(corpus, tmp_path, capsys):
     out = tmp_path / "kept.jsonl"
     assert run("data", "dedup", "--documents", corpus, "--output", out) == 0

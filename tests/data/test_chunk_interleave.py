@@ -277,6 +277,29 @@ def test_memory_does_not_grow_with_the_stream():
     assert largest < 4 * 128
 
 
+def test_more_chunks_than_tokens():
+    """A document shorter than K is cut into single tokens and drops out of the later rounds."""
+    windows = interleave_chunks(
+        [[1, 2], [11, 12, 13, 14, 15, 16]],
+        window_length=8,
+        documents_per_window=2,
+        chunks_per_document=8,
+        split="equal",
+    )
+    assert next(windows)["input_ids"].tolist() == [1, 11, 2, 12, 13, 14, 15, 16]
+
+
+def test_a_gigantic_document_goes_through_many_windows_in_order():
+    """It takes what the short ones leave, and is neither cut off nor read twice."""
+    giant = np.arange(10, 100_010)
+    documents = [giant, *([n % 10] * 3 for n in range(3_200))]
+    windows = interleave_chunks(documents, window_length=64, documents_per_window=4)
+    tokens = np.concatenate([window["input_ids"] for window in windows])
+    assert tokens[tokens >= 10].tolist() == giant[: np.count_nonzero(tokens >= 10)].tolist()
+    assert len(tokens) + windows.counts.tokens_dropped == 100_000 + 9_600
+    assert windows.counts.tokens_dropped < 64
+
+
 @pytest.mark.parametrize(
     ("settings_", "message"),
     [

@@ -47,7 +47,6 @@ def test_exact_duplicates_are_left_out():
 
 
 def test_near_duplicates_are_left_out_in_both_scripts():
-    pytest.importorskip("datasketch")
     chinese = "清晨的港口很安静，渔船刚刚靠岸，窗台上放着一盏小灯，谁也不记得是谁买的，雨水洗去了灰尘。" * 3
     seen = Deduplicator(0.7)
     texts = (STORY * 4, STORY.upper() * 4 + " ten", "where is the number eight ? " * 9, chinese, chinese + "完。")

@@ -303,3 +303,44 @@ def test_missing_split(tmp_path):
 def test_separator_of_two_lines(tmp_path):
     with pytest.raises(ValueError, match=r"document_separator is one line without its end, got 'a\\n'"):
         load_documents(write(tmp_path / "a.txt", "x"), document_separator="a\n")
+
+
+def repository(folder):
+    """Sources, an empty file, one that is no UTF-8, and what is no text."""
+    (folder / "package").mkdir()
+    (folder / "package" / "__init__.py").write_text("")
+    (folder / "package" / "a.py").write_text("x = 1\n")
+    (folder / "package" / "old.py").write_bytes(b"# caf\xe9\n")
+    (folder / "README.md").write_text("# A package\n")
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    return folder
+
+
+def test_repositories_are_read_as_they_are(tmp_path, caplog):
+    """Without the unreadable file and the empty one, and saying so."""
+    documents = load_documents(repository(tmp_path), text_suffixes=["py", ".MD"], unreadable="skip")
+    assert [row["text"] for row in documents] == ["# A package\n", "x = 1\n"]
+    assert "old.py, line 1: byte 0xe9 at position 5 of the line is not UTF-8" in caplog.text
+
+
+def test_unreadable_files_stop_unless_told_otherwise(tmp_path):
+    folder = repository(tmp_path)
+    with pytest.raises(ValueError, match=r"__init__\.py is empty \(0 bytes\)"):
+        load_documents(folder, text_suffixes=[".py"])
+    (folder / "package" / "__init__.py").unlink()
+    with pytest.raises(ValueError, match=r"old\.py, line 1: byte 0xe9 .* not UTF-8"):
+        list(load_documents(folder, text_suffixes=[".py"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"text_suffixes": ".py"}, r"text_suffixes is a list of endings, got the text '\.py': write \['\.py'\]"),
+        ({"text_suffixes": [".parquet"]}, r"text_suffixes holds '\.parquet', which is no ending of text files"),
+        ({"text_suffixes": ["."]}, r"text_suffixes holds '\.', which is no ending of text files"),
+        ({"unreadable": "ignore"}, "unreadable must be 'raise' or 'skip', got 'ignore'"),
+    ],
+)
+def test_bad_reading_options(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_documents(repository(tmp_path), **options)

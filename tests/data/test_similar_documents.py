@@ -14,7 +14,6 @@ def texts():
 
 
 def test_runs_share_a_topic():
-    pytest.importorskip("bm25s")
     order = order_by_similarity(texts(), 5, seed=3)
     assert sorted(order) == list(range(40))
     runs = [order[start : start + 5] for start in range(0, 40, 5)]

@@ -6,7 +6,7 @@ from datasets import load_dataset
 
 from lsw_hf.data.chunk_interleave import ChunkInterleaver
 from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
-from lsw_hf.data.window_files import interleave_step, write_windows
+from lsw_hf.data.window_files import write_windows
 
 WORDS = "one two three four five six seven eight nine ten".split()
 
@@ -31,33 +31,6 @@ def test_file_holds_what_the_interleaver_gives(tiny_tokenizer, tmp_path):
     assert counts.windows == len(loaded) == len(truth) > 128
     for row, window in zip(loaded, truth, strict=True):
         assert row == {name: list(values) for name, values in window.items()}
-
-
-def test_datatrove_runs_the_step_on_several_ranks(tiny_tokenizer, tmp_path, monkeypatch):
-    pytest.importorskip("datatrove")
-    monkeypatch.setenv("DATATROVE_COLORIZE_LOGS", "0")
-    from datatrove.data import Document
-    from datatrove.executor import LocalPipelineExecutor
-
-    def read(data, rank=0, world_size=1):
-        for place, text in enumerate(texts()):
-            if place % world_size == rank:
-                yield Document(text=text, id=str(place))
-
-    settings = config(tiny_tokenizer)
-    executor = LocalPipelineExecutor(
-        pipeline=[read, interleave_step(tiny_tokenizer, settings, tmp_path / "out", seed=1)],
-        tasks=2,
-        workers=1,
-        logging_dir=str(tmp_path / "logs"),
-    )
-    executor.run()
-    for rank in range(2):
-        path = tmp_path / "out" / f"windows-{rank:05d}-of-00002.parquet"
-        rows = load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
-        documents = tiny_tokenizer(texts()[rank::2], add_special_tokens=False)["input_ids"]
-        truth = ChunkInterleaver(documents, settings, seed=f"1-{rank}")
-        assert rows["input_ids"][:] == [window["input_ids"].tolist() for window in truth]
 
 
 def test_bad_places(tiny_tokenizer, tmp_path):

@@ -14,8 +14,8 @@ from .table import Table
 from .token_costs import TokenCosts
 
 _PADDING_WORDS = 2
-# Characters before and behind the padding paragraph which are tokenised with it, and how many of their tokens may be
-# others than in the whole text because the excerpt begins and ends there.
+# Characters before and behind the padding paragraph which are tokenised with it, and how many tokens at either end may
+# be others than in the whole text because the excerpt begins and ends there.
 _REACH, _EDGE = 96, 4
 # Rounds of filling up: a second one only where an excerpt was not tokenised as the whole text is.
 _ROUNDS = 3
@@ -193,12 +193,22 @@ def _around(text: str, body: str, padding: str, question: str) -> tuple[str, str
 
 
 def _is_all_that_changes(whole: Sequence[int], old: Sequence[int], new: Sequence[int]) -> bool:
-    """Whether `whole` holds `old`, up to its ends, and `new` begins and ends like it well beyond these ends."""
+    """
+    Whether an excerpt that became `new` was tokenised in `whole` as it is by itself, as `old`.
+
+    The ends of an excerpt may cut words, so they are left out: half of what `old` and `new` share on either side.
+    """
     shorter = min(len(old), len(new))
-    equal = np.asarray(old[:shorter]) == np.asarray(new[:shorter])
-    equal_from_end = np.asarray(old[len(old) - shorter :]) == np.asarray(new[len(new) - shorter :])
-    if shorter < 4 * _EDGE or not equal[: 2 * _EDGE].all() or not equal_from_end[-2 * _EDGE :].all():
+    prefix = _num_equal(old[:shorter], new[:shorter])
+    suffix = min(_num_equal(old[::-1][:shorter], new[::-1][:shorter]), shorter - prefix)
+    if min(prefix, suffix) < 2 * _EDGE:
         return False
-    tokens, inner = np.asarray(whole), np.asarray(old[_EDGE : len(old) - _EDGE])
+    tokens, inner = np.asarray(whole), np.asarray(old[prefix // 2 : len(old) - suffix // 2])
     starts = np.flatnonzero(tokens[: max(0, len(tokens) - len(inner) + 1)] == inner[0])
     return any(np.array_equal(tokens[start : start + len(inner)], inner) for start in starts.tolist())
+
+
+def _num_equal(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two sequences of one length begin with together."""
+    different = np.flatnonzero(np.asarray(first) != np.asarray(second))
+    return int(different[0]) if len(different) else len(first)

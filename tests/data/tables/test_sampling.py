@@ -66,7 +66,8 @@ def test_stream_resumes_where_it_stopped(byte_tokenizer):
 
 
 def test_evidence_depth_is_uniform(byte_tokenizer):
-    stats = pytest.importorskip("scipy.stats")
+    from scipy import stats
+
     config = TableConfig(
         length=6_000, question_types=("cell", "row", "reverse", "ordinal"), questions_per_table=60, formats=("csv",)
     )
