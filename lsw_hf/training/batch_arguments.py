@@ -27,6 +27,9 @@ class LossWeightingArguments(_Arguments):
         super().__post_init__()
         if self.loss_weighting not in ("token", "sequence"):
             raise ValueError(f"loss_weighting must be 'token' or 'sequence', got {self.loss_weighting!r}.")
+        # The default of TRL 1.14: the same loss, by a patched forward that gives no logits. Ours takes its place.
+        if self.loss_type == "chunked_nll" and (self.loss_weighting == "sequence" or self.device.type == "cpu"):
+            self.loss_type = "nll"
         if self.loss_weighting == "sequence" and (self.loss_type != "nll" or self.label_smoothing_factor != 0):
             raise ValueError(
                 "loss_weighting='sequence' weighs the plain next-token loss: it needs loss_type='nll' and "

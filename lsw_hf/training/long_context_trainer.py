@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
+from trl.trainer import sft_trainer
 
 from ..context.verification import verify_context
 from .checkpoints import last_complete_checkpoint, make_resumable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 else:
     _Trainer = object
 
+_HAS_FUSED_HEAD = hasattr(sft_trainer, "add_fused_lm_head")  # not in TRL 1.14
 # Above this size the logits of the labelled positions are left to TRL's tiled head, which is slower on a CPU but
 # bounded.
 _LARGEST_LOGITS_IN_BYTES = 2**30
@@ -103,7 +105,7 @@ class LongContextTrainerMixin(_Trainer):
         if weighted:
             weights, sequences = sequence_weights(labels, inputs)
             num_items_in_batch = sequences if num_items_in_batch is None else num_items_in_batch
-        if lean:
+        if lean or not _HAS_FUSED_HEAD:
             columns = labelled_columns(labels)
             outputs = model(**inputs, use_cache=False, logits_to_keep=columns)
             loss, correct, count = labelled_cross_entropy(outputs.logits, labels, columns, num_items_in_batch, weights)
