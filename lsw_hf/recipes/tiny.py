@@ -59,7 +59,7 @@ class TinySettings:
 
     pretraining_steps: int = 120
     interleaved_steps: int = 40
-    dialogue_steps: int = 200
+    dialogue_steps: int = 250
     table_steps: int = 30
     row_length: int = _ROW
     table_length: int = _TABLE
@@ -122,7 +122,7 @@ def settings_for(context_length: int) -> TinySettings:
     """Budgets for a target length: beyond 32,768 tokens longer rows and more steps, and fewer questions a cell."""
     if context_length <= CONTEXT_LENGTH:
         return TinySettings()
-    return TinySettings(dialogue_steps=500, row_length=4_096, table_length=16_384, num_samples=50)
+    return TinySettings(dialogue_steps=700, table_steps=20, row_length=4_096, table_length=16_384, num_samples=50)
 
 
 def needle_grid(context_length: int, settings: TinySettings, seed: int) -> NeedleGrid:
@@ -237,8 +237,10 @@ def _stage_options(settings: TinySettings, context_length: int) -> dict[str, dic
             "per_device_train_batch_size": _TOKENS_A_STEP // settings.row_length,
             "sentence_end_tokens": [STOP_WORD],
         },
+        # A third of the dialogues' rate: with theirs, few steps on tables undid some of what the dialogues had taught.
         "long_sft": {
             **skips,
+            "learning_rate": 3e-4,
             "max_steps": settings.table_steps,
             "per_device_train_batch_size": 1,
             "sentence_end_tokens": [STOP_WORD, NEWLINE],
