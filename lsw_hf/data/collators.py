@@ -40,7 +40,8 @@ class DataCollatorForSkipAlign:
         strategy (`str`, *optional*, defaults to `"skip_all"`):
             Where jumps may stand, see [`~lsw_hf.data.positions.PositionSampler`].
         skip_probability (`float`, *optional*, defaults to 0.5):
-            Share of the dialogues that get skips, in [0, 1]; the others keep ordinary positions.
+            Share of the dialogues that get skips, in [0, 1]; the others keep ordinary positions. The paper's value is
+            not public; the default is our choice and not yet backed by a comparison.
         sentence_end_token_ids (`Sequence[int]`, *optional*):
             Ids of the tokens that end a sentence. With them, jumps may also stand between sentences.
         max_skips (`int`, *optional*):
@@ -50,7 +51,9 @@ class DataCollatorForSkipAlign:
         packed (`bool`, *optional*, defaults to `False`):
             `False` makes one row per dialogue. `True` lays all dialogues behind each other in one row, isolated from
             each other by `cu_seq_lens_q`/`cu_seq_lens_k`; it needs flash attention or
-            `attn_implementation="lsw_sdpa"`.
+            `attn_implementation="lsw_sdpa"`. [`SkipAlignTrainer`] refuses other backends; in a trainer or loop of
+            your own call [`assert_cross_skip_attention`] once, because stock backends cut attention at skips and do
+            not say so.
         pad_to_multiple_of (`int`, *optional*):
             Pads the length of the batch to a multiple of this value.
         split (`str`, *optional*, defaults to `"cuts"`):
@@ -126,7 +129,9 @@ class DataCollatorForSkipAlign:
         starts = np.cumsum(lengths) - lengths
         hashes = [content_hash(flat_tokens[s : s + n]) for s, n in zip(starts, lengths, strict=True)]
 
-        borders = find_borders(flat_labels != IGNORE_INDEX, lengths, self._sentence_starts(flat_tokens))
+        trained = flat_labels != IGNORE_INDEX
+        _require_trained(trained, [len(ids) for ids in tokens])
+        borders = find_borders(trained, lengths, self._sentence_starts(flat_tokens))
         positions = self._sampler()(lengths, borders, row_keys(self.seed, self.epoch, hashes))
         if self.packed:
             return self._pack(flat_tokens, flat_labels, positions, lengths)
@@ -135,7 +140,11 @@ class DataCollatorForSkipAlign:
     def _sentence_starts(self, tokens: np.ndarray) -> np.ndarray | None:
         if self.sentence_end_token_ids is None:
             return None
-        return sentence_starts_after(np.isin(tokens, np.asarray(self.sentence_end_token_ids, dtype=np.int64)))
+        ends = np.zeros(len(tokens), dtype=bool)
+        # There are few of these ids, and a comparison each is faster than np.isin.
+        for token_id in self.sentence_end_token_ids:
+            ends |= tokens == token_id
+        return sentence_starts_after(ends)
 
     def _document_lengths(self, rows: Sequence[Mapping[str, Any]], tokens: list[np.ndarray]) -> np.ndarray:
         """Returns the length of each dialogue of the batch; a packed row holds several."""
@@ -243,9 +252,15 @@ def _labels_of(row: Mapping[str, Any], tokens: np.ndarray, index: int) -> np.nda
         raise ValueError(
             f"Row {index} has {len(tokens)} input_ids but {len(labels)} labels; they must be of equal length."
         )
-    if (labels == IGNORE_INDEX).all():
-        raise ValueError(
-            f"Row {index} has no trained token: all its labels are -100. Filter such rows; often the prompt alone "
-            "filled max_length."
-        )
     return labels
+
+
+def _require_trained(trained: np.ndarray, lengths: list[int]) -> None:
+    """Refuses rows whose labels are all -100; `trained` holds all rows, one behind the other."""
+    starts = np.cumsum([0, *lengths[:-1]])
+    untrained = np.flatnonzero(~np.logical_or.reduceat(trained, starts))
+    if len(untrained):
+        raise ValueError(
+            f"Row {untrained[0]} has no trained token: all its labels are -100. Filter such rows; often the prompt "
+            "alone filled max_length."
+        )

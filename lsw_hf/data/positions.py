@@ -29,6 +29,7 @@ import numpy as np
 from .position_baselines import BASELINES
 from .position_borders import (
     INNER,
+    NUM_KINDS,
     OUTER,
     SENTENCE_IN_INSTRUCTION,
     SENTENCE_IN_RESPONSE,
@@ -138,7 +139,9 @@ class PositionSampler:
             tokens, jumps = BASELINES[self.strategy](lengths, borders, keys, room, self.max_skips or 1)
             return tokens, jumps * np.repeat(skips, lengths)[tokens]
 
-        allowed = np.isin(borders.kind, ALLOWED_BORDERS[self.strategy])
+        is_allowed = np.zeros(NUM_KINDS, dtype=bool)
+        is_allowed[list(ALLOWED_BORDERS[self.strategy])] = True
+        allowed = is_allowed[borders.kind]
         chosen, num_skips = self._choose_borders(borders.select(allowed & skips[borders.row]), keys)
         order = index_in_row(chosen.row)
         if self.split == "independent":

@@ -45,6 +45,16 @@ class SkippedPositionsArguments:
     )
 
 
+def refuse_position_column(dataset: Any) -> None:
+    """Raises `ValueError` for a dataset with a column `position_ids`, which TRL drops without a word."""
+    if "position_ids" in (getattr(dataset, "column_names", None) or ()):
+        raise ValueError(
+            "train_dataset has a column position_ids, which would be ignored: the collator draws new positions in "
+            "every epoch. Remove it (dataset.remove_columns('position_ids')), or train with trl.SFTTrainer and a "
+            "collator of your own."
+        )
+
+
 def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Gives a prepared trainer a [`DataCollatorForSkipAlign`] and keeps the collator's epoch.
 

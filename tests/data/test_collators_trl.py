@@ -53,6 +53,31 @@ def test_packed_by_trl(tmp_path, tiny_tokenizer, adapter, checkpointing):
     assert abs(loss_of_trainer(trainer) - expected) <= TOLERANCE * expected
 
 
+@pytest.mark.parametrize("name", ["qwen3", "mistral", "gemma3", "longskywork"])
+def test_packed_by_trl_on_every_model(tmp_path, tiny_tokenizer, name):
+    trainer = SFTTrainer(
+        make_model(name, "lsw_sdpa"),
+        SFTConfig(str(tmp_path), **ARGUMENTS, packing=True, max_length=64, gradient_checkpointing=False),
+        train_dataset=Dataset.from_list(rows()),
+        processing_class=tiny_tokenizer,
+    )
+    trainer.data_collator = skip_collator(packed=True)
+    expected, _ = oracle(name)
+    assert abs(loss_of_trainer(trainer) - expected) <= TOLERANCE * expected
+
+
+def test_trl_refuses_our_collator_while_it_packs(tmp_path, tiny_tokenizer):
+    """Padding-free batches come from TRL's own collator; SkipAlignTrainer puts ours in place behind its back."""
+    with pytest.raises(ValueError, match="collator"):
+        SFTTrainer(
+            make_model("llama", "lsw_sdpa"),
+            SFTConfig(str(tmp_path), **ARGUMENTS, packing=True, max_length=64),
+            train_dataset=Dataset.from_list(rows()),
+            processing_class=tiny_tokenizer,
+            data_collator=skip_collator(packed=True),
+        )
+
+
 def test_rows_through_the_data_collator_argument(tmp_path, tiny_tokenizer):
     trainer = SFTTrainer(
         make_model("llama", "sdpa"),

@@ -296,3 +296,15 @@ def test_the_help_of_strategy_names_every_strategy():
     for config_class in (SkipAlignConfig, LongSFTConfig):
         text = next(field for field in dataclasses.fields(config_class) if field.name == "strategy").metadata["help"]
         assert [line.partition(":")[0] for line in text.splitlines()[1:]] == list(get_args(Strategy))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("trainer_class", "config_class"), [(SkipAlignTrainer, SkipAlignConfig), (LongSFTTrainer, LongSFTConfig)]
+)
+def test_refused_position_column(tiny_llama, tiny_tokenizer, rows, arguments, trainer_class, config_class, streaming):
+    """TRL drops the column without a word."""
+    given = rows.map(lambda row: {"position_ids": list(range(len(row["input_ids"])))})
+    given = given.to_iterable_dataset() if streaming else given
+    with pytest.raises(ValueError, match=r"a column position_ids, which would be ignored.*remove_columns"):
+        trainer_class(tiny_llama, arguments(config_class), train_dataset=given, processing_class=tiny_tokenizer)
