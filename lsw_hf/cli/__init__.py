@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return int(load_command(name).main(words[1:]))
-    except (ValueError, TypeError, OSError, ArithmeticError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
         if os.environ.get(TRACEBACK_VARIABLE) == "1":
             raise
         print(f"lsw-hf {name}: {error}", file=sys.stderr)

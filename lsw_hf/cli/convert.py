@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 
@@ -15,6 +16,17 @@ tensor, its checksum, and what was changed. With --to llama, transformers, vLLM,
 ours."""
 
 
+def rope_parameters(text: str) -> dict:
+    """The argparse type of `--rope-parameters`."""
+    try:
+        given = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"expected a JSON object, got {text!r} ({error})") from error
+    if not isinstance(given, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, got {text!r}")
+    return given
+
+
 def main(arguments: Sequence[str]) -> int:
     """Convert with the given options and return the exit status."""
     parser = CommandParser("convert", details=DETAILS, example=EXAMPLE)
@@ -26,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--allow-pickle", action="store_true", help="read .bin weights, as plain tensors only")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="cast to (default: as stored)")
     parser.add_argument("--checksums", help="a file as sha256sum writes it; the source's files must match")
-    parser.add_argument("--rope-parameters", type=json.loads, help="JSON, instead of what the legacy config says")
+    parser.add_argument("--rope-parameters", type=rope_parameters, help="JSON, instead of what the legacy config says")
     parser.add_argument("--shard-bytes", type=count(1), default=10**9, help="most bytes in a file (default: 1e9)")
     options = parser.parse(arguments)
 

@@ -47,7 +47,10 @@ def main(arguments: Sequence[str]) -> int:
     given = {name: getattr(options, name) for _, name, _ in OPTIONS}
     given["original_context_length"] = options.original_context_length
     if options.rope_factors is not None:
-        given["rope_factors"] = json.loads(Path(options.rope_factors).read_text(encoding="utf-8"))
+        try:
+            given["rope_factors"] = json.loads(Path(options.rope_factors).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            parser.error(f"argument --rope-factors: {options.rope_factors} is no JSON list of numbers ({error})")
     report = extend_checkpoint(
         options.model,
         options.output_dir,

@@ -32,13 +32,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--trust-remote-code", action="store_true", help="run configuration code from the model")
     options = parser.parse(arguments)
 
-    from transformers import AutoConfig
-
+    from lsw_hf.context.checkpoint import load_config
     from lsw_hf.context.suggestion import suggest_context
 
-    config = AutoConfig.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
     suggestion = suggest_context(
-        config,
+        load_config(options.model, trust_remote_code=options.trust_remote_code),
         options.context_length,
         training=options.training,
         original_context_length=options.original_context_length,

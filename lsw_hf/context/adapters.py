@@ -105,7 +105,10 @@ def merge_adapter(model: PeftModel, folder: str | os.PathLike[str] | None = None
 
     Raises:
         ValueError: the live tables differ from the configuration, or from what was saved.
+        TypeError: `model` is not a PEFT model.
     """
+    if not isinstance(model, PeftModel):
+        raise TypeError(f"model must be a PeftModel, got {type(model).__name__}: there is no adapter to merge.")
     verify_context(model=model)
     merged = model.merge_and_unload()
     if folder is not None:

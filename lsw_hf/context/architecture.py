@@ -107,8 +107,9 @@ def find_layout(config: PreTrainedConfig, original_context_length: int | None = 
         )
     text = config.get_text_config(decoder=True)
     parameters = getattr(text, "rope_parameters", None)
-    if not parameters or getattr(text, "alibi", False):
+    if not parameters or getattr(text, "alibi", False) or not _reads_rope_parameters(text):
         raise ValueError(f"{text.model_type!r} cannot be extended: {_what_it_has_instead(text)}")
+    _check_given_length(text, original_context_length)
     layer_type = _global_layer_type(text)
     entry = rope_entry(text, layer_type)
     _refuse_unusual(text, entry)
@@ -127,6 +128,12 @@ def find_layout(config: PreTrainedConfig, original_context_length: int | None = 
             "is needed. Check head_dim and partial_rotary_factor."
         )
     return RopeLayout(text, layer_type, rotary_dim, length, original)
+
+
+def _reads_rope_parameters(config: PreTrainedConfig) -> bool:
+    """Whether the class knows the field: anyone can add it to a `config.json`, and the model would not look at it."""
+    fields = getattr(type(config), "__dataclass_fields__", {})
+    return "rope_parameters" in fields or not type(config).__module__.startswith("transformers.")
 
 
 def _what_it_has_instead(config: PreTrainedConfig) -> str:
@@ -182,6 +189,19 @@ def _refuse_unusual(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
                 f"{config.model_type!r} applies {key}={entry[key]} inside its attention layers, out of reach of the "
                 "rotary embedding; its live scores could not follow the configuration. Extend it by hand."
             )
+
+
+def _check_given_length(config: PreTrainedConfig, given: int | None) -> None:
+    if given is None:
+        return
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"original_context_length must be an int (tokens), got {given!r}.")
+    window = getattr(config, "max_position_embeddings", None)
+    if given < 1 or (isinstance(window, int) and given > window):
+        raise ValueError(
+            f"original_context_length={given} must lie between 1 and the model's window of {window} tokens: it is the "
+            "length the weights were pretrained at, before any extension. Leave it out if you do not know it."
+        )
 
 
 def _check_no_stale_attribute(config: PreTrainedConfig, entry: dict[str, Any]) -> None:

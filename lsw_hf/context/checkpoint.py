@@ -10,15 +10,57 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from transformers import AutoConfig
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedConfig
 
 from .architecture import RECORD_KEY
 from .extension import extend_config
-from .legacy import LEGACY_KEYS, compare_spellings, legacy_rope_fields
+from .json_files import read_json_object
+from .legacy import LEGACY_KEYS, legacy_rope_fields
 from .tokenizer_files import TOKENIZER_CONFIG, write_legacy_tokenizer
 from .verification import ContextReport, verify_context
 
 REWRITTEN = ("config.json", "generation_config.json", TOKENIZER_CONFIG)
+LINKED_SUFFIXES = (".safetensors", ".bin")
+"""Weights are replaced as whole files by whoever saves anew. A tokenizer is written in place: linked, it would change
+in the source too."""
+
+
+def load_config(path_or_id: str | os.PathLike[str], *, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """
+    The configuration of a saved model, or an error that says what to do.
+
+    Args:
+        path_or_id (`str` or `os.PathLike`):
+            Folder of a saved model, or a Hub id.
+        trust_remote_code (`bool`, *optional*, defaults to `False`):
+            Passed to `AutoConfig`.
+
+    Returns:
+        `PreTrainedConfig`
+
+    Raises:
+        ValueError: nothing is there, or what is there is no configuration that transformers can load.
+    """
+    folder = Path(path_or_id)
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file. Give the folder of a saved model, or a Hub id.")
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{folder} has no config.json. Give the folder of a saved model.")
+        if not read_json_object(folder / "config.json").get("model_type"):
+            raise ValueError(f"{folder / 'config.json'} has no model_type, so it describes no transformers model.")
+    try:
+        return AutoConfig.from_pretrained(path_or_id, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        if "trust_remote_code" in str(error):
+            fix = "Read that code, and pass trust_remote_code=True (--trust-remote-code) if you trust it."
+        elif folder.is_dir():
+            fix = "Correct config.json, or upgrade transformers if the architecture is newer."
+        else:
+            fix = f"{path_or_id} is no folder here; check the spelling of the id, the network and HF_HUB_OFFLINE."
+        raise ValueError(f"{path_or_id} has no readable configuration: {' '.join(lines)[:300]} {fix}") from error
 
 
 def extend_checkpoint(
@@ -33,9 +75,9 @@ def extend_checkpoint(
     """
     Writes a copy of a saved model with a longer context window; no weight is loaded.
 
-    Weight files and everything else are hard-linked where the file system allows and copied in blocks where not, so a
-    checkpoint of any size needs memory for its configuration only. `config.json` gets the extension and keeps its
-    other fields, the tokenizer's `model_max_length` and a generation length equal to the old window follow.
+    Weight files are hard-linked where the file system allows and copied in blocks where not, so a checkpoint of any
+    size needs memory for its configuration only; small files are copied. `config.json` gets the extension and keeps
+    its other fields, the tokenizer's `model_max_length` and a generation length equal to the old window follow.
 
     Args:
         path_or_id (`str` or `os.PathLike`):
@@ -55,20 +97,16 @@ def extend_checkpoint(
         `ContextReport`: of the written folder.
 
     Raises:
-        ValueError: the source has no `config.json`, the target is not empty, or [`extend_config`] refuses.
+        ValueError: the source is neither a folder nor to be had from the Hub or has no readable `config.json`, the
+            target is not empty, or [`extend_config`] refuses.
     """
     source, target = Path(path_or_id), Path(output_dir)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"output_dir {target} exists and is not an empty folder. Choose another one, or remove it.")
-    if not source.is_dir():
-        source = Path(snapshot_download(str(path_or_id)))
-    if not (source / "config.json").is_file():
-        raise ValueError(f"{source} has no config.json. Give the folder of a saved model.")
-    raw = _read_json(source / "config.json")
-    contradictions, _ = compare_spellings(raw.get("text_config", raw))
-    if contradictions:
-        raise ValueError("\n- ".join([f"{source} cannot be read without doubt:", *contradictions]))
-    config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    if not source.exists():
+        source = _download(str(path_or_id))
+    config = load_config(source, trust_remote_code=trust_remote_code)
+    raw = read_json_object(source / "config.json")
     extended = extend_config(config, context_length=context_length, method=method, **(options or {}))
     text, before = extended.get_text_config(decoder=True), config.get_text_config(decoder=True)
     partial = target.with_name(f"{target.name}.partial")
@@ -90,14 +128,28 @@ def extend_checkpoint(
     return report
 
 
+def _download(name: str) -> Path:
+    try:
+        return Path(snapshot_download(name))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{name} is no folder here, and the Hub did not give a model of that name ({reason}) Check the spelling, "
+            "the network (HF_HUB_OFFLINE), and `hf auth login` for models that need leave."
+        ) from error
+
+
 def _link_tree(source: Path, target: Path) -> None:
-    """Links or copies all files but the rewritten ones and hidden ones (a Hub cache's bookkeeping)."""
+    """Links weights and copies the rest, but not the rewritten files and hidden ones (a Hub cache's bookkeeping)."""
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
         if path.is_dir() or any(part.startswith(".") for part in relative.parts) or str(relative) in REWRITTEN:
             continue
         (target / relative).parent.mkdir(parents=True, exist_ok=True)
         real = path.resolve()  # a Hub snapshot holds symbolic links into its blobs
+        if path.suffix not in LINKED_SUFFIXES:
+            shutil.copyfile(real, target / relative)
+            continue
         try:
             os.link(real, target / relative)
         except OSError:  # another file system, or one without hard links
@@ -117,14 +169,10 @@ def _with_extension(raw: dict[str, Any], extended: Any) -> dict[str, Any]:
 def _replace_value(source: Path, target: Path, name: str, key: str, value: int, *, only_if: int | None = None) -> None:
     if not (source / name).is_file():
         return
-    raw = _read_json(source / name)
+    raw = read_json_object(source / name)
     if only_if is None or raw.get(key) == only_if:
         raw[key] = value
     _write_json(target / name, raw)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -11,9 +11,9 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from .architecture import RECORD_KEY, RopeLayout, find_layout
-from .legacy import keep_legacy_rope
+from .legacy import keep_legacy_rope, refuse_contradictory_file
 from .parameters import ExtensionRequest, extended_parameters
-from .rotary import rebuild, rotary_modules, unwrapped
+from .rotary import rebuild, rotary_modules, transformers_model
 
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
@@ -73,6 +73,7 @@ def extend_config(
     request = ExtensionRequest(context_length, method, rope_theta, factor, attention_factor, rope_factors)
     extended = copy.deepcopy(config)
     layout = find_layout(extended, original_context_length)
+    refuse_contradictory_file(extended)
     _announce(layout, request)
     write_extension(layout, request)
     keep_legacy_rope(extended)
@@ -118,10 +119,9 @@ def extend_context(
     ```
     """
     request = ExtensionRequest(context_length, method, rope_theta, factor, attention_factor, rope_factors)
-    base = unwrapped(model)
-    if not isinstance(getattr(base, "config", None), PreTrainedConfig):
-        raise TypeError(f"model must be a transformers model with a config, got {type(model).__name__}.")
+    base = transformers_model(model)
     layout = find_layout(base.config, original_context_length)
+    refuse_contradictory_file(base.config)
     rotary = rotary_modules(base)
     if not rotary:
         raise ValueError(
@@ -152,7 +152,12 @@ def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, context_length: int) ->
 
     Returns:
         `PreTrainedTokenizerBase`: the same object.
+
+    Raises:
+        TypeError: `tokenizer` is no tokenizer, or `context_length` not an int.
     """
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise TypeError(f"tokenizer must be a transformers tokenizer, got {type(tokenizer).__name__}.")
     ExtensionRequest(context_length)  # the same check of the length
     tokenizer.model_max_length = context_length
     return tokenizer

@@ -13,6 +13,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from .architecture import LOCAL_LAYER_TYPES
+from .json_files import read_json_object
 
 LEGACY_KEYS = ("rope_theta", "rope_scaling", "rotary_emb_base", "rope_local_base_freq")
 """Fields of old files that say what `rope_parameters` says."""
@@ -174,7 +175,7 @@ def write_legacy_rope(folder: str | os.PathLike[str]) -> bool:
 
 
 def _complete(path: Path) -> bool:
-    raw = json.loads(path.read_text(encoding="utf-8"))
+    raw = read_json_object(path)
     text = raw.get("text_config", raw)
     fields = legacy_rope_fields(text)
     if fields.items() <= text.items():
@@ -221,6 +222,27 @@ def compare_spellings(raw: dict[str, Any]) -> tuple[list[str], list[str]]:
     if rope_type in unread:
         notes.append(f"rope type {rope_type!r}: {unread[rope_type]}")
     return contradictions, notes
+
+
+def refuse_contradictory_file(config: PreTrainedConfig) -> None:
+    """
+    Refuses a configuration whose file says two things: loading has already chosen one of them without a word.
+
+    Raises:
+        ValueError: the local `config.json` it was loaded from contradicts itself; the message lists the fields.
+    """
+    path = Path(getattr(config, "name_or_path", None) or "") / "config.json"
+    if not config.name_or_path or not path.is_file():
+        return
+    raw = read_json_object(path)
+    contradictions, _ = compare_spellings(raw.get("text_config", raw))
+    if contradictions:
+        raise ValueError(
+            f"{path} was loaded, and cannot be read without doubt:\n- "
+            + "\n- ".join(contradictions)
+            + "\nCorrect the "
+            "file, or delete one of the two spellings, and load it again."
+        )
 
 
 def _same(given: Any, expected: Any) -> bool:

@@ -19,6 +19,9 @@ CARRIED_OPTIONS = {
 }
 """Options of a rope type that a model already scaled by its makers keeps when the same type extends it further."""
 
+LARGEST_LENGTH = 2**24
+"""Positions that float32, in which transformers computes angles, holds exactly."""
+
 REFUSED_METHODS = {
     "dynamic": (
         "its frequencies depend on the longest position seen so far, so training, caching and parallel ranks each "
@@ -58,9 +61,16 @@ class ExtensionRequest:
     def __post_init__(self) -> None:
         if isinstance(self.context_length, bool) or not isinstance(self.context_length, int):
             raise TypeError(
-                f"context_length must be an int (tokens), got {self.context_length!r}. "
-                "Round it yourself: model configurations reject floats."
+                f"context_length must be an int (tokens), got {self.context_length!r}. Pass int(...): model "
+                "configurations reject everything else."
             )
+        if self.context_length > LARGEST_LENGTH:
+            raise ValueError(
+                f"context_length={self.context_length} is beyond {LARGEST_LENGTH:,} tokens: positions are multiplied "
+                "in float32, which tells neighbours apart up to there only."
+            )
+        if not isinstance(self.method, str):
+            raise TypeError(f"method must be a name, got {self.method!r}. Use {_listed()}.")
         if self.method in REFUSED_METHODS:
             raise ValueError(f"method {self.method!r} is refused: {REFUSED_METHODS[self.method]}. Use {_listed()}.")
         if self.method not in METHODS:
@@ -232,7 +242,7 @@ def _scaled(layout: RopeLayout, request: ExtensionRequest, factor: float) -> dic
             "original_max_position_embeddings": length,
             "attention_factor": float(attention),
         }
-    factors = _checked_factors(request.rope_factors or (), layout.rotary_dim // 2)
+    factors = _checked_factors(request.rope_factors, layout.rotary_dim // 2)
     attention = request.attention_factor or longrope_attention_factor(factor, length)
     return _longrope(layout, factor, attention, factors)
 
@@ -249,11 +259,14 @@ def _longrope(layout: RopeLayout, factor: float, attention_factor: float, factor
     }
 
 
-def _checked_factors(factors: Sequence[float], num_pairs: int) -> list[float]:
+def _checked_factors(given: Any, num_pairs: int) -> list[float]:
+    factors = given.tolist() if hasattr(given, "tolist") else list(given) if isinstance(given, Sequence) else None
+    if factors is None or any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in factors):
+        raise TypeError(f"rope_factors must be a list of {num_pairs} numbers, one a rotated pair, got {given!r}.")
     if len(factors) != num_pairs:
         raise ValueError(
             f"rope_factors has {len(factors)} numbers; this head rotates {num_pairs} pairs, give one each."
         )
-    if any(isinstance(value, bool) or not math.isfinite(value) or value <= 0.0 for value in factors):
-        raise ValueError(f"rope_factors must all be positive and finite, got {list(factors)}.")
+    if any(not math.isfinite(value) or value <= 0.0 for value in factors):
+        raise ValueError(f"rope_factors must all be positive and finite, got {factors}.")
     return [float(value) for value in factors]

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from .architecture import RECORD_KEY
+from .json_files import read_json_object
 from .legacy import keep_legacy_rope
 from .rotary import RotaryState, compare_states, rebuild, rotary_modules, rotary_states
 
@@ -64,7 +65,7 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     path = Path(folder) / RECORD_FILE
     if not path.is_file():
         return None
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json_object(path)
     if record.get("format") != FORMAT:
         raise ValueError(f"{path} has format {record.get('format')}; this version reads {FORMAT}. Upgrade lsw-hf.")
     return record

@@ -52,6 +52,22 @@ def unwrapped(model: Any) -> PreTrainedModel:
     return model
 
 
+def transformers_model(model: Any) -> PreTrainedModel:
+    """
+    The transformers model inside any wrapper.
+
+    Raises:
+        TypeError: there is none.
+    """
+    base = unwrapped(model)
+    if not isinstance(getattr(base, "config", None), PreTrainedConfig):
+        raise TypeError(
+            f"model must be a transformers model with a config, got {type(model).__name__}. Load one with "
+            "`AutoModelForCausalLM.from_pretrained(path_or_id)`."
+        )
+    return base
+
+
 def rotary_modules(model: nn.Module) -> dict[str, nn.Module]:
     """
     Every module of `model` that turns positions into cosine and sine from a text configuration.

@@ -18,7 +18,7 @@ from ..models.rope_longskywork import longrope_attention_factor, rope_frequencie
 from .architecture import RopeLayout, find_layout
 from .extension import write_extension
 from .parameters import ExtensionRequest, extended_parameters
-from .rotary import rebuild, rotary_modules, unwrapped
+from .rotary import rebuild, rotary_modules, transformers_model, unwrapped
 
 SCORED_TOKENS = 1024
 HEADROOM = 1.25
@@ -106,8 +106,8 @@ def search_rope_factors(
         raise ValueError(f"budget must be at least {len(STARTS)}, the number of starting points, got {budget}.")
     if population_size < 2:
         raise ValueError(f"population_size must be at least 2, got {population_size}.")
-    base = unwrapped(model)
-    layout = find_layout(base.config)
+    _check_batches(batches)
+    layout = find_layout(transformers_model(model).config)
     ratio = context_length / layout.original_length
     attention = attention_factor or longrope_attention_factor(ratio, layout.original_length)
     starts = _starts(layout, context_length)
@@ -126,6 +126,18 @@ def search_rope_factors(
     best = min(scored, key=lambda candidate: scored[candidate])
     losses = {name: scored[candidate] for name, candidate in starts.items()}
     return RopeSearchResult(best, attention, scored[best], losses, tuple(history))
+
+
+def _check_batches(batches: list[Mapping]) -> None:
+    for number, batch in enumerate(batches):
+        ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
+        if not isinstance(ids, torch.Tensor) or ids.dim() != 2 or ids.shape[1] < 2:
+            found = list(batch) if isinstance(batch, Mapping) else type(batch).__name__
+            shape = f" of shape {tuple(ids.shape)}" if isinstance(ids, torch.Tensor) else ""
+            raise ValueError(
+                f"batch {number} must hold input_ids, a tensor of shape (rows, tokens) with at least 2 tokens, got "
+                f"{found}{shape}."
+            )
 
 
 def _starts(layout: RopeLayout, context_length: int) -> dict[str, tuple[float, ...]]:

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from ..models.rope_longskywork import rope_frequencies
 from .architecture import RopeLayout, find_layout
+from .legacy import refuse_contradictory_file
 from .parameters import ExtensionRequest, abf_rope_theta, extended_parameters
 
 Training = Literal["none", "short", "long"]
@@ -149,6 +150,7 @@ def suggest_context(
     if training not in ("none", "short", "long"):
         raise ValueError(f"training must be 'none', 'short' or 'long', got {training!r}.")
     layout = find_layout(copy.deepcopy(config), original_context_length)
+    refuse_contradictory_file(config)
     candidates = tuple(_candidate(layout, ExtensionRequest(context_length, method)) for method in COMPARED)
     before, _ = rope_frequencies(_plain(layout), layout.rotary_dim, layout.original_length)
     method, reason = _recommend(context_length / layout.original_length, training)

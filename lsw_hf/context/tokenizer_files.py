@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from .json_files import read_json_object
+
 TOKENIZER_CONFIG = "tokenizer_config.json"
 NEWER_CLASS, OLDER_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """Two names of one class; transformers 5 writes the first and reads both, 4.57 knows the second only."""
@@ -53,12 +55,7 @@ def write_legacy_tokenizer(folder: str | os.PathLike[str]) -> bool:
     path = Path(folder) / TOKENIZER_CONFIG
     if not path.is_file():
         raise ValueError(f"{folder} has no {TOKENIZER_CONFIG}. Give the folder of a saved tokenizer.")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}). Save the tokenizer again.") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} holds a {type(settings).__name__} instead of settings. Save the tokenizer again.")
+    settings = read_json_object(path)
     renamed = legacy_tokenizer_settings(settings)
     if renamed == settings:
         return False

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from .architecture import find_layout, rope_entry
 from .legacy import compare_spellings
 from .record import read_record, record_problems
-from .rotary import compare_states, rebuild, rebuilt, rotary_modules, rotary_states, unwrapped
+from .rotary import compare_states, rebuild, rebuilt, rotary_modules, rotary_states, transformers_model
 
 
 @dataclass(frozen=True)
@@ -96,24 +96,25 @@ def verify_context(
 
     Raises:
         ValueError: nothing to verify was given, the model has no rotary embedding, or (by default) something differs.
+        TypeError: `model` is not a transformers model.
     """
     if path_or_id is None and model is None:
         raise ValueError("verify_context needs a path_or_id, a model, or both.")
     problems: list[str] = []
     notes: list[str] = []
     saved = None
+    live = transformers_model(model) if model is not None else None
     record = _adapter_record(path_or_id)
     if record is not None:
-        if model is None:
+        if live is None:
             raise ValueError(f"{path_or_id} holds an adapter: pass the model it is attached to as well.")
-        problems += record_problems(record, unwrapped(model))
+        problems += record_problems(record, live)
     elif path_or_id is not None:
         saved = AutoConfig.from_pretrained(path_or_id, trust_remote_code=trust_remote_code)
         raw, _ = PreTrainedConfig.get_config_dict(path_or_id)
         contradictions, unread = compare_spellings(raw.get("text_config", raw))
         problems += contradictions
         notes += unread
-    live = unwrapped(model) if model is not None else None
     config = (live if live is not None else _skeleton(saved)).config
     text = config.get_text_config(decoder=True)
     modules = rotary_modules(live if live is not None else _skeleton(saved))
@@ -155,8 +156,11 @@ def restore_rotary(model: nn.Module) -> nn.Module:
 
     Returns:
         `nn.Module`: the same object.
+
+    Raises:
+        TypeError: `model` is not a transformers model.
     """
-    base = unwrapped(model)
+    base = transformers_model(model)
     text = base.config.get_text_config(decoder=True)
     for module in rotary_modules(base).values():
         rebuild(module, text)

@@ -174,6 +174,16 @@ def test_bfloat16_models_keep_float32_tables_and_cast_models_are_repaired(build)
     assert model.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_models_in_other_number_types_come_back_bit_equal(dtype, build, logits_of, tmp_path):
+    model = extend_context(build("qwen3").to(dtype), context_length=TARGET)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype).eval()
+    assert loaded.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert torch.equal(logits_of(loaded), logits_of(model))
+    assert verify_context(tmp_path, model).difference == 0.0
+
+
 def test_meta_models_stay_on_meta():
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES))

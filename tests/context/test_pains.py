@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
 from lsw_hf.context.extension import extend_config, extend_context
+from lsw_hf.context.suggestion import suggest_context
 from lsw_hf.context.verification import verify_context
 
 TARGET = 448
@@ -129,6 +130,76 @@ def test_dynamic_frequencies_depend_on_other_rows(build, logits_of, input_ids):
     with torch.no_grad():
         far = cured(short.repeat(2, 1), position_ids=torch.cat([positions, positions + 300]), use_cache=True).logits
     torch.testing.assert_close(far[:1], alone, rtol=0, atol=1e-6)
+
+
+def test_short_prompts_depend_on_earlier_long_ones(build, logits_of, input_ids):
+    """With `dynamic` the same prompt gets another answer once the model has read a longer one."""
+    config = LlamaConfig(**SIZES, rope_parameters={"rope_type": "dynamic", "factor": 7.0, "rope_theta": 10_000.0})
+    long = torch.cat([input_ids[:1]] * 4, dim=1)
+    plain, cured = build(config), extend_context(build("llama"), context_length=TARGET)
+    changes = []
+    for model in (plain, cured):
+        before = logits_of(model, input_ids)
+        logits_of(model, long)
+        changes.append((logits_of(model, input_ids) - before).abs().max().item())
+    assert changes[0] > 1e-4
+    assert changes[1] == 0.0
+
+
+def test_short_prompts_keep_their_answers_where_that_is_promised(build, logits_of, input_ids):
+    """A static factor slows the pairs down for short prompts too; `none` changes nothing up to the old window."""
+    short = input_ids[:, :40]
+    before = logits_of(build("llama"), short)
+    scaling = {"rope_type": "yarn", "factor": 7.0, "rope_theta": 10_000.0, "original_max_position_embeddings": 64}
+    plain = build(LlamaConfig(**{**SIZES, "max_position_embeddings": TARGET}, rope_parameters=scaling))
+    assert (logits_of(plain, short) - before).abs().max() > 1e-3
+    kept = extend_context(build("llama"), context_length=TARGET, method="none")
+    assert torch.equal(logits_of(kept, short), before)
+    # where it is not promised, the comparison says so before anything is trained
+    suggestion = suggest_context(LlamaConfig(**SIZES), TARGET)
+    row = next(row for row in suggestion.candidates if row.method == "yarn")
+    assert "short inputs change a little" in row.evidence
+
+
+def read_like_transformers_4(raw: dict) -> tuple[float, dict]:
+    """Also what vLLM did on it, and CTranslate2 does: the older spelling alone."""
+    return raw.get("rope_theta", 10_000.0), raw.get("rope_scaling") or {"rope_type": "default"}
+
+
+def read_like_llama_cpp(raw: dict) -> tuple[float, dict]:
+    """Its converter takes `rope_parameters`, else `rope_scaling`, and a base beside it wins over one inside."""
+    scaling = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
+    inside = scaling.pop("rope_theta", 10_000.0)
+    return raw.get("rope_theta", inside), {"rope_type": "default", **scaling}
+
+
+def read_like_transformers_5(raw: dict) -> tuple[float, dict]:
+    """Also vLLM on it: the older spelling has priority, what is missing comes from the newer one."""
+    parameters = {**(raw.get("rope_parameters") or {}), **(raw.get("rope_scaling") or {})}
+    if raw.get("rope_theta") is not None:
+        parameters["rope_theta"] = raw["rope_theta"]
+    return parameters.pop("rope_theta", 10_000.0), {"rope_type": "default", **parameters}
+
+
+SERVERS = (read_like_transformers_4, read_like_llama_cpp, read_like_transformers_5)
+
+
+@pytest.mark.parametrize("method", ["linear", "ntk", "abf", "yarn", "llama3"])
+def test_servers_read_plain_files_differently_and_ours_alike(method, tmp_path):
+    extended = extend_config(LlamaConfig(**SIZES), context_length=TARGET, method=method)
+    extended.save_pretrained(tmp_path / "ours")
+    LlamaConfig(
+        **{**SIZES, "max_position_embeddings": TARGET}, rope_parameters=dict(extended.rope_parameters)
+    ).save_pretrained(tmp_path / "plain")
+
+    def read(folder):
+        raw = json.loads((tmp_path / folder / "config.json").read_text())
+        return [server(raw) for server in SERVERS]
+
+    ours, plain = read("ours"), read("plain")
+    expected = {key: value for key, value in extended.rope_parameters.items() if key != "rope_theta"}
+    assert ours == [(extended.rope_parameters["rope_theta"], expected)] * 3
+    assert plain[0] != plain[2]
 
 
 def test_a_cast_moves_far_positions_by_whole_turns(build):

@@ -15,6 +15,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from lsw_hf.context.extension import extend_config
 from lsw_hf.context.parameters import abf_rope_theta, ntk_rope_theta
+from lsw_hf.context.rotary import rebuild
 from lsw_hf.models.rope_longskywork import yarn_attention_factor
 
 SCALED = ("linear", "ntk", "abf", "yarn", "llama3")
@@ -185,6 +186,24 @@ def test_tables_are_finite_falling_and_within_the_factor(pairs, theta, length, r
     again = LlamaConfig.from_dict(extended.to_dict())
     assert again.rope_parameters == extended.rope_parameters
     assert torch.equal(live_table(again)[0], table)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    pairs=st.integers(2, 40),
+    ratio=st.integers(1, 64),
+    method=st.sampled_from(SCALED),
+    dtype=st.sampled_from([torch.bfloat16, torch.float16, torch.float32, torch.float64]),
+)
+def test_tables_of_models_in_any_number_type_are_rebuilt_exactly(pairs, ratio, method, dtype):
+    config = llama(2 * pairs, 128)
+    extended = extend_config(config, context_length=128 * ratio, method=method)
+    module = LlamaRotaryEmbedding(config).to(dtype)
+    rebuild(module, extended)
+    expected = LlamaRotaryEmbedding(extended)
+    assert module.inv_freq.dtype == torch.float32
+    assert torch.equal(module.inv_freq, expected.inv_freq)
+    assert module.attention_scaling == expected.attention_scaling
 
 
 @settings(max_examples=40, deadline=None)

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import copy
+import json
 
+import numpy as np
 import pytest
 import torch
-from transformers import BloomConfig, FalconConfig, GPT2Config, GPTJConfig, LlamaConfig, MambaConfig, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BloomConfig,
+    FalconConfig,
+    GPT2Config,
+    GPTJConfig,
+    LlamaConfig,
+    MambaConfig,
+    PreTrainedConfig,
+)
 
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
-from lsw_hf.context.extension import extend_config, extend_context
+from lsw_hf.context.adapters import merge_adapter
+from lsw_hf.context.extension import extend_config, extend_context, extend_tokenizer
+from lsw_hf.context.verification import restore_rotary, verify_context
 
 TARGET = 448
 
@@ -38,6 +52,14 @@ def test_models_without_rotary_parameters_are_refused_by_name(config, message):
     [
         ({"context_length": 4096.0}, TypeError, "context_length must be an int .tokens., got 4096.0"),
         ({"context_length": True}, TypeError, "context_length must be an int"),
+        ({"context_length": np.int64(448)}, TypeError, r"must be an int .tokens., got np.int64.448.. Pass int"),
+        ({"context_length": 10**30}, ValueError, "is beyond 16,777,216 tokens: positions are multiplied in float32"),
+        ({"original_context_length": 65}, ValueError, "must lie between 1 and the model's window of 64 tokens"),
+        ({"original_context_length": 0}, ValueError, "original_context_length=0 must lie between 1 and"),
+        ({"original_context_length": 32.0}, TypeError, "original_context_length must be an int .tokens., got 32.0"),
+        ({"method": ["yarn"]}, TypeError, r"method must be a name, got ..yarn... Use 'linear'"),
+        ({"method": "longrope", "rope_factors": "12345678"}, TypeError, "rope_factors must be a list of 8 numbers"),
+        ({"method": "longrope", "rope_factors": {"a": 1}}, TypeError, "rope_factors must be a list of 8 numbers"),
         ({"context_length": 32}, ValueError, "context_length=32 would shrink the window of 64 tokens"),
         ({"method": "dynamic"}, ValueError, "'dynamic' is refused: its frequencies depend on the longest position"),
         ({"method": "proportional"}, ValueError, "'proportional' is refused: it describes an architecture"),
@@ -67,7 +89,27 @@ def test_bad_arguments_are_refused_before_anything_changes(kwargs, error, messag
     assert model.config == before
 
 
+def test_factors_may_come_as_a_tensor(build):
+    model = extend_context(
+        build("llama"), context_length=TARGET, method="longrope", rope_factors=torch.linspace(1, 8, 8)
+    )
+    assert model.config.rope_parameters["long_factor"] == [float(number) for number in range(1, 9)]
+
+
+@pytest.mark.parametrize(
+    "function", [restore_rotary, lambda model: verify_context(model=model)], ids=["restore", "verify"]
+)
+def test_what_is_no_model_is_refused_everywhere(function):
+    for given, name in ((torch.nn.Linear(1, 1), "Linear"), ("path", "str"), (LlamaConfig(**SIZES), "LlamaConfig")):
+        with pytest.raises(TypeError, match=f"model must be a transformers model with a config, got {name}. Load one"):
+            function(given)
+
+
 def test_wrong_kinds_of_objects_are_refused():
+    with pytest.raises(TypeError, match="tokenizer must be a transformers tokenizer, got NoneType"):
+        extend_tokenizer(None, 448)
+    with pytest.raises(TypeError, match="there is no adapter to merge"):
+        merge_adapter(torch.nn.Linear(1, 1))
     with pytest.raises(TypeError, match="config must be a transformers `PreTrainedConfig`, got dict"):
         extend_config({"rope_theta": 1.0}, context_length=8)
     with pytest.raises(TypeError, match="model must be a transformers model with a config, got Linear"):
@@ -152,3 +194,21 @@ def test_a_bug_of_older_transformers_is_not_walked_into(monkeypatch):
     monkeypatch.setattr("lsw_hf.context.parameters.transformers.__version__", "5.20.3")
     with pytest.raises(ValueError, match=r"transformers 5\.20\.3 fails on the second long input .* at least 5\.21"):
         extend_config(ARCHITECTURES["gemma3"](), context_length=TARGET, method="longrope", rope_factors=[1.0] * 12)
+
+
+def test_a_config_loaded_from_a_file_that_says_two_things_is_refused(build, tmp_path):
+    """Transformers takes the older spelling, silently; the object in memory shows no trace of the other."""
+    extend_config(LlamaConfig(**SIZES), context_length=TARGET).save_pretrained(tmp_path)
+    build(LlamaConfig(**SIZES)).save_pretrained(tmp_path / "model")
+    for folder, changes in (
+        (tmp_path, {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
+        (tmp_path / "model", {"rope_theta": 77.0}),
+    ):
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        loaded = AutoConfig.from_pretrained(folder)
+        with pytest.raises(ValueError, match=r"config\.json was loaded, and cannot be read without doubt:\n- config"):
+            extend_config(loaded, context_length=2 * TARGET)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="delete one of the two spellings, and load it again"):
+        extend_context(model, context_length=TARGET)

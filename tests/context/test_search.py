@@ -95,6 +95,17 @@ def test_bad_arguments_are_refused(kwargs, message, build, batches):
         search_rope_factors(build("llama"), **given)
 
 
+@pytest.mark.parametrize(
+    "batch",
+    [{"wrong": torch.zeros(1)}, {"input_ids": torch.zeros(1, 1).long()}, {"input_ids": [[1, 2]]}, "text"],
+    ids=str,
+)
+def test_batches_of_another_form_are_refused(batch, build):
+    good = {"input_ids": torch.full((1, 40), 5)}
+    with pytest.raises(ValueError, match=r"batch 1 must hold input_ids, a tensor of shape \(rows, tokens\)"):
+        search_rope_factors(build("llama"), [good, batch], context_length=TARGET, progress=False)
+
+
 def test_batches_without_anything_to_score_are_refused(build):
     ids = torch.full((1, 40), 5)
     with pytest.raises(ValueError, match="no token of the batches is scored"):
@@ -109,7 +120,8 @@ def test_batches_without_anything_to_score_are_refused(build):
 def test_a_failing_search_puts_the_model_back(build, logits_of):
     model = build("llama")
     before = logits_of(model)
-    with pytest.raises(KeyError):
-        search_rope_factors(model, [{"wrong": torch.zeros(1)}], context_length=TARGET, progress=False)
+    rows = [{"input_ids": torch.full((1, 40), 5)}, {"input_ids": torch.full((1, 40), 10_000)}]
+    with pytest.raises(IndexError):  # the second batch has a token that the model does not know
+        search_rope_factors(model, rows, context_length=TARGET, progress=False)
     assert torch.equal(logits_of(model), before)
     assert math.isclose(model.config.rope_parameters["rope_theta"], 10_000.0)

@@ -97,7 +97,7 @@ def test_folders_without_a_tokenizer_are_refused(tokenizer, tmp_path):
         write_legacy_tokenizer(tmp_path)
     path = tmp_path / "tokenizer_config.json"
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"is not JSON .* Save the tokenizer again"):
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json is not JSON .* Download or save it again"):
         write_legacy_tokenizer(tmp_path)
     path.write_text("[]", encoding="utf-8")
     with pytest.raises(ValueError, match="holds a list instead of settings"):
