@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache
+from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from lsw_hf.models import (
     LongSkyworkConfig,
@@ -108,21 +108,6 @@ def test_a_left_padded_batch_generates_what_each_row_does_alone(model, ids):
     for index, row in enumerate(rows):
         alone = model.generate(row[None], max_new_tokens=9, do_sample=False)
         assert batch[index, -9:].tolist() == alone[0, -9:].tolist()
-
-
-@pytest.mark.parametrize(
-    "settings", [{"do_sample": False}, {"num_beams": 3}, {"do_sample": True, "top_k": 7}], ids=str
-)
-def test_every_cache_generates_the_same(model, ids, settings):
-    mask = torch.ones_like(ids)
-
-    def generate(**how):
-        torch.manual_seed(3)
-        return model.generate(ids, attention_mask=mask, max_new_tokens=12, **settings, **how).tolist()
-
-    expected = generate(use_cache=False)
-    assert generate() == expected
-    assert generate(past_key_values=StaticCache(model.config, max_cache_len=64)) == expected or "num_beams" in settings
 
 
 def test_assisted_decoding_is_greedy_decoding(model, make_model, ids):
@@ -263,6 +248,12 @@ def test_a_mistake_in_an_edited_config_stops_the_build(shape):
     config.rope_parameters = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}
     with pytest.raises(ValueError, match="needs original_max_position_embeddings"):
         LongSkyworkModel(config)
+
+
+def test_features_of_the_torchscript_era_are_not_taken_over(make_model):
+    model = make_model()
+    assert not hasattr(model.config, "torchscript")
+    assert not hasattr(model, "prune_heads")
 
 
 def test_parallel_plans_are_llamas(make_model, shape):
