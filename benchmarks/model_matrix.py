@@ -1,12 +1,13 @@
 """Which transformers loads a saved LongSkywork folder, with trust or with the package, and how close its logits are.
 
-    python benchmarks/model_matrix.py
+    python benchmarks/model_matrix.py [--output-dir benchmarks/results]
 
 For each RoPE type (and for an attention temperature) a tiny random model is saved here; then every folder is read in
 fresh processes: by this interpreter, and those named in `LSW_HF_PYTHON_OLDEST` (the oldest supported transformers)
 and `LSW_HF_PYTHON_457` (transformers 4.57), where set; once with `trust_remote_code=True` and the package shut
 out, once with the package and no trust, once with neither. Prints a Markdown table of the largest difference between
-logits, relative to the largest logit, and as its last line one JSON object.
+logits, relative to the largest logit, and as its last line one JSON object; with `--output-dir` both are written
+there too.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def read_elsewhere(root: Path, python: str, way: str) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -110,13 +112,25 @@ def main() -> None:
             # the package needs transformers 5; a saved folder does not
             ways = [way for way in WAYS if way != "package" or reader != "4.57"] if python else []
             columns |= {f"{reader}, {way}": read_elsewhere(Path(folder), python, way) for way in ways}
-    print("| RoPE | " + " | ".join(f"{c['transformers']}, {n.partition(', ')[2]}" for n, c in columns.items()) + " |")
-    print("|" + "---|" * (len(columns) + 1))
+    titles = [f"{column['transformers']}, {name.partition(', ')[2]}" for name, column in columns.items()]
+    lines = ["| RoPE | " + " | ".join(titles) + " |", "|" + "---|" * (len(columns) + 1)]
     for name in ROPES:
         cells = [column[name] for column in columns.values()]
-        print(f"| {name} | " + " | ".join(f"{c:.0e}" if isinstance(c, float) else str(c) for c in cells) + " |")
-    numbers = [c for column in columns.values() for k, c in column.items() if k in ROPES and isinstance(c, float)]
-    print(json.dumps({"cells": len(columns) * len(ROPES), "largest_relative_difference": max(numbers)}))
+        lines.append(f"| {name} | " + " | ".join(f"{c:.0e}" if isinstance(c, float) else str(c) for c in cells) + " |")
+    page = "\n".join(lines) + "\n"
+    print(page, end="")
+    found = [(title, column[name]) for title, column in zip(titles, columns.values(), strict=True) for name in ROPES]
+    loaded = [outcome for title, outcome in found if not title.endswith("neither")]
+    figures = {
+        "cells": len(found),
+        "equal_to_1e-5": sum(isinstance(outcome, float) and outcome <= 1e-5 for outcome in loaded),
+        "refused_without_trust": sum(outcome == "refused" for title, outcome in found if title.endswith("neither")),
+        "largest_relative_difference": max(outcome for outcome in loaded if isinstance(outcome, float)),
+    }
+    if options.output_dir:
+        (options.output_dir / "model_matrix.md").write_text(page, encoding="utf-8")
+        (options.output_dir / "model_matrix.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,25 @@
+"""The README's tables of the model class are those that the commands wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@pytest.mark.parametrize("name", ["model_parity", "model_matrix"])
+def test_the_readme_shows_the_kept_table(name):
+    assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_cell_of_the_kept_tables_is_good():
+    parity = json.loads((RESULTS / "model_parity.json").read_text(encoding="utf-8"))
+    assert parity["cells"] == 49
+    assert parity["largest_relative_difference"] < 1e-5
+    assert {cells["stock Llama"] for cells in parity["rows"].values()} == {"equal", "has none"}
+    matrix = json.loads((RESULTS / "model_matrix.json").read_text(encoding="utf-8"))
+    assert (matrix["cells"], matrix["equal_to_1e-5"], matrix["refused_without_trust"]) == (56, 35, 21)
