@@ -10,6 +10,7 @@ import torch
 
 from lsw_hf.evaluation import NeedleGrid, NeedleReport, ProseNeedleTask, TextFiller, evaluate_needle
 from lsw_hf.evaluation.decoding import ReadingOptions
+from lsw_hf.evaluation.filler_stock import FillerStock
 from lsw_hf.evaluation.needle import iterate_haystacks
 from lsw_hf.evaluation.prompting import NeedleEncoder
 
@@ -206,6 +207,14 @@ def test_too_short_a_length_names_the_minimum(tiny_model, words, word_task):
         evaluate_needle(tiny_model, words, NeedleGrid((6,)), word_task, progress=False)
     report = evaluate_needle(tiny_model, words, NeedleGrid((7,)), word_task, progress=False)
     assert len(report.samples) == 50
+
+
+def test_a_tokenizer_that_allows_no_exact_length_is_refused(tokenizers, monkeypatch):
+    """As with one that counts the same words differently in different places: no filler makes the prompt fit."""
+    monkeypatch.setattr(FillerStock, "fitting", lambda stock, now, placed, size, *rest: stock.of_size(size + 2))
+    encoder = NeedleEncoder(tokenizers["byte bpe"], ProseNeedleTask())
+    with pytest.raises(ValueError, match=r"cut to a prompt of exactly 257 tokens.*counts the same sentence"):
+        list(iterate_haystacks(encoder, NeedleGrid((257,), num_samples=2), 257))
 
 
 def test_not_finite_logits_are_refused(tiny_model, words, word_task):
