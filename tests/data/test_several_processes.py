@@ -21,6 +21,12 @@ def test_windows_example(capsys):
     assert capsys.readouterr().out == "[1, 2, 5, 6, 3, 4, 7, 8]\n"
 
 
+def test_mixture_example(capsys):
+    """The shares of the whole: 75% and 25%, the means of 90% to 60% and of 10% to 40%."""
+    run(BLOCKS[3], 1)
+    assert capsys.readouterr().out == "{'long': 3060, 'short': 990}\n"
+
+
 def test_windows_are_the_same_in_two_processes():
     one, two = (run(BLOCKS[1], processes)["windows"] for processes in (1, 2))
     assert one["input_ids"][:] == two["input_ids"][:]
