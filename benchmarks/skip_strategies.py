@@ -7,7 +7,6 @@ defaults, trains on as many tokens of the same dialogues (60 steps of 4,096 toke
 and answers needle questions at every length. The last line is one JSON object: {variant: mean accuracy at the target}.
 Interrupted, it goes on where it stopped; variants that are not finished are left out of the table.
 
-One variant and seed takes half a minute to a minute and a half of one core.
 `--seeds 0 --steps 20 --variants skip_all` is a quick look, `--only-table` trains nothing.
 """
 
