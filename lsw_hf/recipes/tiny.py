@@ -23,7 +23,7 @@ from .tiny_world import NEWLINE, SENTENCE_LENGTH, STOP_WORD, TABLE_COLUMNS, WORD
 
 ORIGINAL_LENGTH = 512
 CONTEXT_LENGTH = 32_768
-_ROW = 2_048
+_ROW = 4_096
 _TABLE = 8_192
 # Tokens of rows and questions for which 1,024 different names suffice; scenery fills longer tables.
 _LARGEST_TABLE = 3_277
@@ -59,12 +59,17 @@ class TinySettings:
 
     pretraining_steps: int = 120
     interleaved_steps: int = 40
-    dialogue_steps: int = 250
+    dialogue_steps: int = 200
     table_steps: int = 30
     row_length: int = _ROW
     table_length: int = _TABLE
     num_samples: int = 100
     max_distractors: int = 750
+
+    @property
+    def rows_a_step(self) -> int:
+        """Rows of `row_length` in a step of the second and third stage: 4,096 tokens, or one longer row."""
+        return max(1, _TOKENS_A_STEP // self.row_length)
 
 
 def tiny_recipe(
@@ -122,7 +127,7 @@ def settings_for(context_length: int) -> TinySettings:
     """Budgets for a target length: beyond 32,768 tokens longer rows and more steps, and fewer questions a cell."""
     if context_length <= CONTEXT_LENGTH:
         return TinySettings()
-    return TinySettings(dialogue_steps=700, table_steps=20, row_length=4_096, table_length=16_384, num_samples=50)
+    return TinySettings(dialogue_steps=400, table_steps=20, row_length=8_192, table_length=16_384, num_samples=50)
 
 
 def needle_grid(context_length: int, settings: TinySettings, seed: int) -> NeedleGrid:
@@ -158,11 +163,11 @@ def tiny_data(recipe: LongSkyworkRecipe, settings: TinySettings | None = None) -
         return datasets.Dataset.from_list(documents)
 
     def documents() -> datasets.Dataset:
-        count = settings.interleaved_steps * _TOKENS_A_STEP // ORIGINAL_LENGTH
+        count = settings.interleaved_steps * settings.rows_a_step * settings.row_length // ORIGINAL_LENGTH
         return datasets.Dataset.from_list(list(world.documents(count, inside, (16, 60), inside // 2, seed=first + 1)))
 
     def instructions() -> datasets.Dataset:
-        count = settings.dialogue_steps * _TOKENS_A_STEP // settings.row_length
+        count = settings.dialogue_steps * settings.rows_a_step
         facts = (sentences // 8, sentences // 2 - 8)
         return datasets.Dataset.from_list(
             list(world.dialogues(count, sentences, facts, sentences * 3 // 8, seed=first + 2))
@@ -226,7 +231,7 @@ def _stage_options(settings: TinySettings, context_length: int) -> dict[str, dic
             **common,
             "max_length": settings.row_length,
             "max_steps": settings.interleaved_steps,
-            "per_device_train_batch_size": _TOKENS_A_STEP // settings.row_length,
+            "per_device_train_batch_size": settings.rows_a_step,
             "learning_rate": 1e-3,
             "documents_per_window": settings.row_length // ORIGINAL_LENGTH,
         },
@@ -234,7 +239,7 @@ def _stage_options(settings: TinySettings, context_length: int) -> dict[str, dic
             **skips,
             "max_length": settings.row_length,
             "max_steps": settings.dialogue_steps,
-            "per_device_train_batch_size": _TOKENS_A_STEP // settings.row_length,
+            "per_device_train_batch_size": settings.rows_a_step,
             "sentence_end_tokens": [STOP_WORD],
         },
         # A third of the dialogues' rate: with theirs, few steps on tables undid some of what the dialogues had taught.
