@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,25 @@ def test_pins_are_exact_portable_and_torch_is_first(pins):
 def test_console_script_is_the_module(arguments):
     assert arguments["entry_points"] == {"console_scripts": ["lsw-hf = lsw_hf.cli:main"]}
     assert arguments["python_requires"] == ">=3.10"
+
+
+def test_pins_suit_each_other(pins):
+    """What each installed, pinned package asks of others is what they are pinned to: pip would refuse otherwise."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    unfit = []
+    for pin in pins:
+        name = canonicalize_name(pin.name)
+        try:
+            found = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if found.version != pinned_version(pins, name, python):
+            continue  # a hand-made environment may have another release, which asks for other things
+        for line in found.requires or ():
+            asked = Requirement(line)
+            if asked.marker and not asked.marker.evaluate({**default_environment(), "extra": ""}):
+                continue
+            version = pinned_version(pins, canonicalize_name(asked.name), python)
+            if version is not None and version not in asked.specifier:
+                unfit.append(f"{name} asks for {asked}, pinned is {version}")
+    assert not unfit
