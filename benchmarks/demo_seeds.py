@@ -1,7 +1,7 @@
 """The demo on several seeds: needle accuracy before and after, time and memory, each seed in a process of its own.
 
-    python benchmarks/demo_seeds.py --seeds 100 101 102 103 104 --output-dir runs/seeds
-    python benchmarks/demo_seeds.py --seeds 100 101 102 103 104 --context-length 200000 --output-dir runs/seeds_200k
+    python benchmarks/demo_seeds.py --seeds 200 201 202 203 204 --output-dir runs/seeds
+    python benchmarks/demo_seeds.py --seeds 200 201 202 203 204 --context-length 200000 --output-dir runs/seeds_200k
 
 Writes `summary.json` and `summary.md` to the output directory and prints the table; the last line is one JSON object.
 Interrupted, it goes on with the seeds that the summary lacks.
