@@ -9,8 +9,8 @@ from lsw_hf.cli.parser import CommandParser, count
 HELP = "write a copy of a checkpoint with a longer context window, without loading its weights"
 EXAMPLE = "lsw-hf extend --model PATH_OR_ID --context-length 131072 --method yarn --output-dir DIR"
 DETAILS = """Writes a copy of a saved model whose configuration, tokenizer and generation settings have the longer
-window, in the spelling of transformers 4 and 5 alike. Weight files are hard-linked or copied, never loaded, so memory
-does not grow with the model. The result is verified and described; training it is the next step."""
+window, in the spelling of transformers 4 and 5 alike. Safetensors are hard-linked, the rest is copied, and no weight
+is loaded, so memory does not grow with the model. The result is verified and described; training it comes next."""
 OPTIONS = (
     ("--rope-theta", "rope_theta", "new base (for abf; for yarn, linear, llama3 and longrope beside the scaling)"),
     ("--factor", "factor", "scaling factor (default: target length over original length)"),

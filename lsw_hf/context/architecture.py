@@ -11,6 +11,16 @@ from transformers import PreTrainedConfig
 RECORD_KEY = "lsw_context"
 """Key under which an extended `config.json` remembers where it started."""
 
+WRITTEN_FIELDS = (
+    "rope_parameters",
+    "max_position_embeddings",
+    "original_max_position_embeddings",
+    "attention_temperature_length",
+    "head_dim",
+    RECORD_KEY,
+)
+"""Fields that an extension may write; a configuration class that lacks one does without."""
+
 SCALING_KEYS = frozenset(
     {
         "type",

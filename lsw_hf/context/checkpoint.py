@@ -13,17 +13,17 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
-from .architecture import RECORD_KEY
+from .architecture import WRITTEN_FIELDS
 from .extension import extend_config
 from .json_files import read_json_object
-from .legacy import LEGACY_KEYS, legacy_rope_fields
+from .legacy import CHECKPOINT_FOLDER, LEGACY_KEYS, legacy_rope_fields
 from .tokenizer_files import TOKENIZER_CONFIG, write_legacy_tokenizer
 from .verification import ContextReport, verify_context
 
 REWRITTEN = ("config.json", "generation_config.json", TOKENIZER_CONFIG)
-LINKED_SUFFIXES = (".safetensors", ".bin")
-"""Weights are replaced as whole files by whoever saves anew. A tokenizer is written in place: linked, it would change
-in the source too."""
+LINKED_SUFFIXES = (".safetensors",)
+"""A file that safetensors (0.8 and later) saves anew replaces the old one. A pickle (`torch.save`) and a tokenizer are
+written in place: linked, they would change in the source too."""
 
 
 def load_config(path_or_id: str | os.PathLike[str], *, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -75,15 +75,17 @@ def extend_checkpoint(
     """
     Writes a copy of a saved model with a longer context window; no weight is loaded.
 
-    Weight files are hard-linked where the file system allows and copied in blocks where not, so a checkpoint of any
-    size needs memory for its configuration only; small files are copied. `config.json` gets the extension and keeps
-    its other fields, the tokenizer's `model_max_length` and a generation length equal to the old window follow.
+    Safetensors are hard-linked where the file system allows; everything else is copied in blocks, so a checkpoint of
+    any size needs memory for its configuration only. Checkpoints of a training run inside the folder (`checkpoint-5`)
+    have the old window and stay behind. `config.json` gets the extension and keeps its other fields, the tokenizer's
+    `model_max_length` and a generation length equal to the old window follow.
 
     Args:
         path_or_id (`str` or `os.PathLike`):
             Folder of a saved model, or a Hub id to download.
         output_dir (`str` or `os.PathLike`):
-            Folder to write; must not exist or be empty. It appears whole or not at all.
+            Folder to write; must not exist or be empty, and not be the working folder. It appears whole or not at
+            all.
         context_length (`int`):
             Target length in tokens.
         method (`str`, *optional*, defaults to `"yarn"`):
@@ -103,14 +105,16 @@ def extend_checkpoint(
     source, target = Path(path_or_id), Path(output_dir)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"output_dir {target} exists and is not an empty folder. Choose another one, or remove it.")
+    if target.absolute() == Path.cwd():
+        raise ValueError(f"output_dir {target} is the working folder, which cannot be replaced. Name a new one.")
     if not source.exists():
         source = _download(str(path_or_id))
     config = load_config(source, trust_remote_code=trust_remote_code)
     raw = read_json_object(source / "config.json")
     extended = extend_config(config, context_length=context_length, method=method, **(options or {}))
     text, before = extended.get_text_config(decoder=True), config.get_text_config(decoder=True)
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = target.with_name(f".{target.name}.lsw-partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     try:
         _link_tree(source, partial)
         _write_json(partial / "config.json", _with_extension(raw, text))
@@ -140,10 +144,13 @@ def _download(name: str) -> Path:
 
 
 def _link_tree(source: Path, target: Path) -> None:
-    """Links weights and copies the rest, but not the rewritten files and hidden ones (a Hub cache's bookkeeping)."""
+    """Links weights and copies the rest, but not the rewritten files, hidden ones (a Hub cache's bookkeeping), and
+    checkpoints of a training run."""
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
         if path.is_dir() or any(part.startswith(".") for part in relative.parts) or str(relative) in REWRITTEN:
+            continue
+        if CHECKPOINT_FOLDER.fullmatch(relative.parts[0]):
             continue
         (target / relative).parent.mkdir(parents=True, exist_ok=True)
         real = path.resolve()  # a Hub snapshot holds symbolic links into its blobs
@@ -160,8 +167,7 @@ def _with_extension(raw: dict[str, Any], extended: Any) -> dict[str, Any]:
     text = raw.get("text_config", raw)
     for key in LEGACY_KEYS:
         text.pop(key, None)
-    fields = ("rope_parameters", "max_position_embeddings", "original_max_position_embeddings", "head_dim", RECORD_KEY)
-    text.update({key: getattr(extended, key) for key in fields if key in vars(extended)})
+    text.update({key: getattr(extended, key) for key in WRITTEN_FIELDS if key in vars(extended)})
     text.update(legacy_rope_fields({**extended.to_dict(), **text}))
     return raw
 

@@ -138,8 +138,8 @@ def convert_checkpoint(
     old_rows = config.vocab_size
     _fit_vocabulary(config, len(tokenizer), changes)
     report = ConversionReport(source.name, to, [], changes, [], len(PROBE_TEXTS), checked)
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = target.with_name(f".{target.name}.lsw-partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     partial.mkdir(parents=True)
     try:
         tensors = _converted(files.tensors(), config, old_rows, dtype, report)

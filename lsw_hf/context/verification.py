@@ -10,7 +10,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from .architecture import find_layout, rope_entry
 from .legacy import compare_spellings
@@ -115,9 +121,10 @@ def verify_context(
         contradictions, unread = compare_spellings(raw.get("text_config", raw))
         problems += contradictions
         notes += unread
-    config = (live if live is not None else _skeleton(saved)).config
+    probed = live if live is not None else _skeleton(saved, trust_remote_code)
+    config = probed.config
     text = config.get_text_config(decoder=True)
-    modules = rotary_modules(live if live is not None else _skeleton(saved))
+    modules = rotary_modules(probed)
     if not modules:
         find_layout(config)  # says what the model has instead
         raise ValueError(f"{text.model_type!r} has no rotary module with an `inv_freq` buffer to verify.")
@@ -167,10 +174,17 @@ def restore_rotary(model: nn.Module) -> nn.Module:
     return model
 
 
-def _skeleton(config: PreTrainedConfig) -> PreTrainedModel:
+def _skeleton(config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
     """The model without memory: only the classes of its rotary modules are wanted."""
+    if not hasattr(config, "auto_map") and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        config = config.get_text_config(decoder=True)  # of a model that also sees or hears
+        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            raise ValueError(
+                f"{config.model_type!r} is no causal language model that `AutoModelForCausalLM` builds, so its rotary "
+                "tables cannot be recomputed from the files alone. Load the model and pass it as model=."
+            )
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 
 def _compare(modules: dict[str, nn.Module], config: PreTrainedConfig, where: str, problems: list[str]) -> float:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionConfig, LlavaConfig
 
-from benchmarks.context_zoo import ARCHITECTURES
+from benchmarks.context_zoo import ARCHITECTURES, SIZES
 from lsw_hf.context import checkpoint
 from lsw_hf.context.checkpoint import extend_checkpoint
 from lsw_hf.context.extension import extend_config, extend_context
+from lsw_hf.models import LongSkyworkConfig
 
 TARGET = 448
 
@@ -149,6 +150,77 @@ def test_a_source_that_contradicts_itself_is_refused(source, tmp_path):
         match=r"(?s)cannot be read without doubt:\n- config\.json contradicts itself: rope_theta=77.*Correct the",
     ):
         extend_checkpoint(source, tmp_path / "long", context_length=TARGET)
+
+
+def test_pickled_files_are_copied_because_they_are_rewritten_in_place(source, tmp_path):
+    torch.save({"steps": 5}, source / "training_args.bin")
+    extend_checkpoint(source, tmp_path / "long", context_length=TARGET)
+    torch.save({"steps": 6}, tmp_path / "long" / "training_args.bin")
+    assert torch.load(source / "training_args.bin") == {"steps": 5}
+
+
+def test_checkpoints_inside_a_training_folder_are_left_behind(source, tmp_path):
+    """They are models with the shorter window."""
+    (source / "checkpoint-5").mkdir()
+    (source / "checkpoint-5" / "config.json").write_text("{}")
+    extend_checkpoint(source, tmp_path / "long", context_length=TARGET)
+    assert not (tmp_path / "long" / "checkpoint-5").exists()
+
+
+def test_a_neighbour_of_the_target_is_not_removed(source, tmp_path):
+    (tmp_path / "long.partial").mkdir()
+    (tmp_path / "long.partial" / "thesis.tex").write_text("x")
+    extend_checkpoint(source, tmp_path / "long", context_length=TARGET)
+    assert (tmp_path / "long.partial" / "thesis.tex").read_text() == "x"
+
+
+def test_the_working_folder_is_no_target(source, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ValueError, match=r"output_dir \. is the working folder"):
+        extend_checkpoint(source, ".", context_length=TARGET)
+
+
+@pytest.mark.parametrize("method", ["yarn", "ntk"])
+def test_an_attention_temperature_keeps_its_length(method, build, input_ids, tmp_path):
+    config = LongSkyworkConfig(**SIZES, attention_temperature_slope=0.3)
+    build(config).save_pretrained(tmp_path / "source")
+    extend_checkpoint(tmp_path / "source", tmp_path / "long", context_length=TARGET, method=method)
+    live = extend_context(build(config), context_length=TARGET, method=method)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "long").eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(input_ids).logits, live(input_ids).logits)
+
+
+def test_a_model_with_its_own_code_is_extended_without_a_question(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    (source / "configuration_own.py").write_text(
+        "from transformers import LlamaConfig\n\n\nclass OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+    )
+    (source / "modeling_own.py").write_text(
+        "from transformers import LlamaForCausalLM\n\nfrom .configuration_own import OwnConfig\n\n\n"
+        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    classes = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    raw = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**raw, "model_type": "own", "auto_map": classes}))
+    report = extend_checkpoint(source, tmp_path / "long", context_length=TARGET, trust_remote_code=True)
+    assert (report.ok, report.context_length) == (True, TARGET)
+
+
+def test_the_text_part_of_a_model_that_sees_is_extended(tmp_path):
+    sees = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+    )
+    LlavaConfig(text_config=ARCHITECTURES["llama"](), vision_config=sees).save_pretrained(tmp_path / "source")
+    report = extend_checkpoint(tmp_path / "source", tmp_path / "long", context_length=TARGET)
+    assert (report.ok, report.context_length, report.rope_type) == (True, TARGET, "yarn")
+    assert LlavaConfig.from_pretrained(tmp_path / "long").text_config.max_position_embeddings == TARGET
 
 
 @pytest.mark.slow

@@ -101,6 +101,14 @@ def test_a_damaged_folder_is_refused_and_leaves_nothing(tmp_path, damage):
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
+def test_a_neighbour_of_the_target_is_not_removed(tmp_path):
+    make_skywork_folder(tmp_path / "old")
+    (tmp_path / "new.partial").mkdir()
+    (tmp_path / "new.partial" / "thesis.tex").write_text("x")
+    convert_checkpoint(tmp_path / "old", tmp_path / "new", allow_pickle=True)
+    assert (tmp_path / "new.partial" / "thesis.tex").read_text() == "x"
+
+
 def test_unknown_and_missing_tensors_are_refused(tmp_path):
     make_skywork_folder(tmp_path / "old", shards=1)
     path = tmp_path / "old" / "pytorch_model.bin"
