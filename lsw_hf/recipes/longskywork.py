@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..context.extension import extend_config
 from ..evaluation.needle import NeedleGrid, evaluate_needle
 from ..evaluation.needle_task import NeedleTask
 from ..evaluation.report import NeedleReport
+from .dialogues import check_dialogues
 from .identity import describe_model, describe_rows, describe_settings, describe_tokenizer
 from .plan import PlannedStage, RecipePlan
 from .publication import RecipeResults, publish, published
 from .run_directory import RunDirectory
 from .stage_runner import StageRunner, check_stage
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
+from .starting_point import load_config, load_tokenizer, window_of
 from .synthetic_tables import check_smallest_table, synthetic_tables
 
 # What each stage trains on: the argument of `run` that holds it.
@@ -103,8 +106,9 @@ class LongSkyworkRecipe:
         check_stage_names(self.stages)
         check_stage_names([*self.options] or [*self.stages])
         self.stages = tuple(name for name in STAGES if name in self.stages)
-        self._config = self.model.config if isinstance(self.model, PreTrainedModel) else self._load_config()
-        self.original_length = int(self._config.get_text_config().max_position_embeddings)
+        model = self.model
+        self._config = model.config if isinstance(model, PreTrainedModel) else load_config(model, self.model_kwargs)
+        self.original_length = window_of(self._config)
         if isinstance(self.context_length, bool) or not isinstance(self.context_length, int):
             raise TypeError(f"context_length must be a whole number of tokens, got {self.context_length!r}.")
         if self.context_length <= self.original_length:
@@ -112,6 +116,10 @@ class LongSkyworkRecipe:
                 f"context_length={self.context_length} is not larger than the model's window of "
                 f"{self.original_length} tokens. Give a longer target."
             )
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from 0 to 4,294,967,295, got {self.seed!r}.")
+        if self.stages != ("pretraining",):
+            extend_config(self._config, context_length=self.context_length, **self.rope)
         table = self.table_length
         if table is not None and (isinstance(table, bool) or not isinstance(table, int)):
             raise TypeError(f"table_length must be a whole number of tokens, got {table!r}.")
@@ -229,6 +237,8 @@ class LongSkyworkRecipe:
         tokenizer = self._tokenizer()
         for name in self.stages:
             check_stage(STAGES[name], self._options[name], tokenizer, self.context_length)
+            if name in ("sft", "long_sft"):
+                check_dialogues(name, data[_DATA_OF[name]], self._options[name], tokenizer)
         if data["tables"] is None and "long_sft" in self.stages:
             check_smallest_table(tokenizer, longest=self.longest_table)
         settings = {
@@ -251,9 +261,7 @@ class LongSkyworkRecipe:
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:
             name = self.model.name_or_path if isinstance(self.model, PreTrainedModel) else self.model
-            if not name:
-                raise ValueError("A model that was not loaded from anywhere has no tokenizer: give tokenizer=...")
-            self.tokenizer = AutoTokenizer.from_pretrained(name, **self._hub_kwargs())
+            self.tokenizer = load_tokenizer(name, self.model_kwargs)
         return self.tokenizer
 
     def _planned(self, name: str) -> PlannedStage:
@@ -306,22 +314,6 @@ class LongSkyworkRecipe:
 
     def _model_name(self) -> str:
         return type(self.model).__name__ if isinstance(self.model, PreTrainedModel) else str(self.model)
-
-    def _hub_kwargs(self) -> dict[str, Any]:
-        return {
-            key: self.model_kwargs[key]
-            for key in ("revision", "trust_remote_code", "token")
-            if key in self.model_kwargs
-        }
-
-    def _load_config(self) -> Any:
-        name = str(self.model)
-        folder = Path(name)
-        if folder.is_dir() and not (folder / "config.json").is_file():
-            raise ValueError(f"The folder {name} holds no config.json. Give the folder of a saved model.")
-        if not folder.is_dir() and (name.startswith((".", "~", "/")) or len(folder.parts) > 2):
-            raise ValueError(f"There is no folder {name}. Give the folder of a saved model, or a Hub id (owner/name).")
-        return AutoConfig.from_pretrained(self.model, **self._hub_kwargs())
 
 
 def _in_words(sources: Mapping[str, str], **names: str) -> str:

@@ -18,10 +18,12 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import ModelConfig, get_peft_config
 
 from ..context.extension import extend_context
+from ..context.tokenizer_files import save_tokenizer
 from ..training.checkpoints import last_complete_checkpoint
 from ..training.long_context_trainer import NonFiniteLossError
 from ..training.progress import StageProgress
 from ..training.skipped_positions import skip_collator
+from .dialogues import answers_only, check_dialogues
 from .environment import describe_environment
 from .run_directory import RunDirectory
 from .stages import PEFT_OPTIONS, Stage
@@ -76,7 +78,9 @@ class StageRunner:
         if finished is None:
             finished = self._train(stage, options, source, rows)
             self.directory.write_json(f"{stage.folder}/metrics.json", finished)
-        # Outside the branch: a kill may have come between the metrics and this.
+        # Outside the branch: a kill may have come between the metrics and this. The card is TRL's, of a trainer; the
+        # model's own is written at the end.
+        (self.directory.path / stage.folder / "README.md").unlink(missing_ok=True)
         for leftover in (self.directory.path / stage.folder).glob("checkpoint-*"):
             shutil.rmtree(leftover)
         return finished
@@ -85,7 +89,12 @@ class StageRunner:
         model = self.load(source)
         if stage.name != "pretraining" and model.config.max_position_embeddings != self.context_length:
             extend_context(model, context_length=self.context_length, **self.rope)
-        trainer = self._trainer(stage, options, model, rows() if callable(rows) else rows)
+        use_cache = getattr(model.config, "use_cache", True)
+        rows = as_dataset(rows() if callable(rows) else rows)
+        if stage.name in ("sft", "long_sft"):
+            check_dialogues(stage.name, rows, options, self.tokenizer)
+            options = {**options, **answers_only(rows, options)}
+        trainer = self._trainer(stage, options, model, rows)
         checkpoint = last_complete_checkpoint(trainer.args.output_dir)
         stopwatch = _Stopwatch(self.directory, stage.folder)
         trainer.add_callback(stopwatch)
@@ -94,6 +103,8 @@ class StageRunner:
         except NonFiniteLossError as error:
             raise NonFiniteLossError(f"Stage {stage.name}: {error}") from error
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        # Training turns the cache off in the configuration, where it would be saved.
+        model.config.use_cache = use_cache
         self._keep(stage, trainer)
         return {
             "stage": stage.name,
@@ -112,8 +123,8 @@ class StageRunner:
     def load(self, source: str | Path) -> PreTrainedModel:
         """Loads a model: one of the run's own folders, or the one that the run starts from."""
         own = Path(source).is_relative_to(self.directory.path) if isinstance(source, Path) else False
-        trust = {key: self.model_kwargs[key] for key in ("trust_remote_code",) if key in self.model_kwargs}
-        kwargs = trust if own else self.model_kwargs
+        always = ("trust_remote_code", "attn_implementation")
+        kwargs = {key: value for key, value in self.model_kwargs.items() if not own or key in always}
         try:
             return AutoModelForCausalLM.from_pretrained(source, **{"dtype": "auto", **kwargs})
         except SafetensorError as error:
@@ -143,7 +154,7 @@ class StageRunner:
 
         def write(folder: Path) -> None:
             model.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
+            save_tokenizer(self.tokenizer, folder)
 
         self.directory.replace(f"{stage.folder}/model", write)
 
@@ -206,7 +217,11 @@ def check_stage(
     args = training_arguments(stage, options, Path(), seed=0)
     # TRL gives a tokenizer without a padding token its end of text for it.
     padded = copy.deepcopy(tokenizer)
-    padded.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    padded.pad_token = args.pad_token or tokenizer.pad_token or tokenizer.eos_token
+    if padded.pad_token is None:
+        raise ValueError(
+            "The tokenizer has neither a padding token nor an end of text. Save it with one: tokenizer.pad_token = ..."
+        )
     try:
         _peft_config(options)
         if hasattr(args, "strategy"):
@@ -220,8 +235,6 @@ def _peft_config(options: dict[str, Any]) -> LoraConfig | None:
     return get_peft_config(ModelConfig(**chosen)) if chosen.get("use_peft") else None
 
 
-def as_dataset(rows: Any) -> datasets.Dataset | datasets.IterableDataset:
-    """A `datasets` object from one, or from a list or other iterable of rows."""
-    if isinstance(rows, (datasets.Dataset, datasets.IterableDataset)):
-        return rows
-    return datasets.Dataset.from_list(list(rows))
+def as_dataset(rows: Any) -> Any:
+    """A [`~datasets.Dataset`] from a list of rows; anything else as it is."""
+    return datasets.Dataset.from_list(rows) if isinstance(rows, list) else rows

@@ -1,0 +1,81 @@
+"""The model that a run starts from: its configuration, window and tokenizer, or why they cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+# Arguments of `from_pretrained` that say where files come from.
+_WHERE_FROM = ("revision", "trust_remote_code", "token")
+
+
+def load_config(model: str | Path, model_kwargs: Mapping[str, Any]) -> Any:
+    """Loads the configuration of a model that is named by its folder or Hub id.
+
+    Args:
+        model (`str` or `Path`):
+            Folder of a saved model, or id on the Hub.
+        model_kwargs (`Mapping`):
+            Arguments of `from_pretrained`; those about the source are used.
+
+    Returns:
+        [`~transformers.PreTrainedConfig`]
+
+    Raises:
+        `ValueError`: if the name is a file, an empty or missing folder, or cannot be read from the Hub.
+    """
+    name, folder = str(model), Path(model)
+    if folder.is_file():
+        raise ValueError(f"The model {name} is a file. Give the folder that holds its config.json.")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(f"The folder {name} holds no config.json. Give the folder of a saved model.")
+    if not folder.is_dir() and (name.startswith((".", "~", "/")) or len(folder.parts) > 2):
+        raise ValueError(f"There is no folder {name}. Give the folder of a saved model, or a Hub id (owner/name).")
+    try:
+        return AutoConfig.from_pretrained(model, **_where_from(model_kwargs))
+    except OSError as error:
+        if folder.is_dir():
+            raise
+        raise ValueError(
+            f"The model {name} is no folder here (looked from {Path.cwd()}), and could not be read from the Hub: "
+            f"{error}"
+        ) from error
+
+
+def window_of(config: Any) -> int:
+    """The context window of a configuration in tokens; raises `ValueError` where it has none."""
+    window = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if window is None:
+        raise ValueError(
+            f"A {config.model_type} model has no max_position_embeddings, so it has no window to extend. Give a "
+            "causal language model with rotary embeddings, such as Llama, Qwen or Mistral."
+        )
+    return int(window)
+
+
+def load_tokenizer(model: str | Path, model_kwargs: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer that lies beside a model.
+
+    Args:
+        model (`str` or `Path`), model_kwargs (`Mapping`):
+            As in [`load_config`].
+
+    Raises:
+        `ValueError`: if there is none, saying where it was looked for.
+    """
+    if not str(model):
+        raise ValueError("A model that was not loaded from anywhere has no tokenizer: give tokenizer=...")
+    try:
+        return AutoTokenizer.from_pretrained(model, **_where_from(model_kwargs))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"There is no tokenizer in {model} that can be loaded: save the model's tokenizer there "
+            f"(tokenizer.save_pretrained). The reason was: {error}"
+        ) from error
+
+
+def _where_from(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: model_kwargs[key] for key in _WHERE_FROM if key in model_kwargs}
