@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..context.tokenizer_files import save_tokenizer
 from ..context.verification import verify_context
 from ..evaluation.plot import plot_needle_pair
 from ..evaluation.report import NeedleReport
@@ -100,7 +101,7 @@ def publish(
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
         card = build_model_card(
             model.config,
             report=after.to_dict() if after else None,

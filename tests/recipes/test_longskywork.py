@@ -64,6 +64,14 @@ def test_the_final_model_is_extended_and_verified(run):
     assert json.loads((folder / "model" / "tokenizer_config.json").read_text())["model_max_length"] == 1024
 
 
+def test_every_tokenizer_is_one_that_transformers_4_reads(run):
+    folder, _recipe, _ = run
+    for model in ("2_continual_pretraining/model", "4_long_sft/model", "model"):
+        settings = json.loads((folder / model / "tokenizer_config.json").read_text())
+        assert settings["tokenizer_class"] == "PreTrainedTokenizerFast", model  # 4.57 knows no TokenizersBackend
+        assert not isinstance(settings.get("extra_special_tokens"), list), model
+
+
 def test_every_stage_changed_the_weights(run):
     folder, _, _ = run
     paths = [folder / "0_start", *[folder / stage / "model" for stage in STAGES]]
