@@ -24,6 +24,17 @@ MODES = {
     "sampling": {"do_sample": True, "top_k": 7},
 }
 NEW_TOKENS = 12
+# transformers 5.17 reorders keys that it has quantised away: an IndexError under beams, for stock Llama too
+QUANTISED_MODES = [
+    pytest.param(
+        mode,
+        marks=pytest.mark.skipif(
+            mode == "beams" and "reorder_cache" not in vars(QuantizedLayer),
+            reason="this transformers cannot reorder a quantised cache, so beams fail with any model",
+        ),
+    )
+    for mode in MODES
+]
 
 
 @pytest.fixture(params=[{}, TEMPERATURE], ids=["plain", "temperature"])
@@ -128,7 +139,7 @@ def test_an_offloaded_cache_moves_every_layer_in_and_out(model, ids, monkeypatch
     assert moved.count("prefetch") >= moved.count("offload") - model.config.num_hidden_layers
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", QUANTISED_MODES)
 def test_a_quantised_cache_generates_what_it_does_under_llama(stock, ids, mode):
     ours, twin = stock
     before = EightBitLayer.quantised
@@ -147,7 +158,7 @@ def test_a_quantised_cache_comes_near_to_an_exact_one(model, ids):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # quanto 0.2.7 compiles its kernels with calls that torch 2.13 deprecates
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", QUANTISED_MODES)
 def test_transformers_own_quantised_cache_generates_what_it_does_under_llama(stock, ids, mode):
     pytest.importorskip("optimum.quanto")
     ours, twin = stock
