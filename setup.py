@@ -35,6 +35,7 @@ INSTALL_REQUIRES = [
     "safetensors>=0.8",  # transformers' own bound
     "jinja2>=3.1",  # model card and chat templates
     "pyyaml>=6.0.1",
+    "filelock>=3.12",  # a lock that dies with its process
     "numpy>=1.26",
     "tqdm>=4.66.3",
 ]

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
-import yaml
 from transformers.hf_argparser import HfArg
 from trl import TrlParser
 
 from ..data.documents import load_documents
 from ..data.instructions import load_instructions
 from ..evaluation.needle import NeedleGrid
+from .config_file import take_config
 from .identity import describe_paths
 from .longskywork import LongSkyworkRecipe
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names
@@ -52,6 +52,10 @@ class RecipeArguments:
     dtype: str = field(
         default="auto", metadata={"help": "Data type of the weights: auto, bfloat16, float16, float32."}
     )
+    attn_implementation: str | None = field(
+        default=None,
+        metadata={"help": "Attention backend; packed dialogues need flash_attention_2 or, anywhere, lsw_sdpa."},
+    )
     model_revision: str = field(default="main", metadata={"help": "Revision of the model; a commit hash pins it."})
     trust_remote_code: bool = field(
         default=False,
@@ -84,13 +88,13 @@ def parse_recipe_arguments(words: list[str]) -> RecipeArguments:
     """
     plain, by_stage = _split_stage_options(words)
     parser = TrlParser(RecipeArguments, prog="lsw-hf train", allow_abbrev=False)
-    try:
-        arguments, from_yaml, from_flags = parser.parse_args_and_config(
-            plain, return_remaining_strings=True, separate_remaining_strings=True
-        )
-    except yaml.YAMLError as error:
-        raise ValueError(f"The file of --config is not valid YAML: {error}.") from error
-    for unknown in (*from_yaml[::2], *from_flags):
+    plain, settings = take_config(plain)
+    known = {item.name for item in fields(RecipeArguments)}
+    for unknown in settings.keys() - known:
+        raise ValueError(_unknown_option(unknown))
+    parser.set_defaults_with_config(**settings)
+    arguments, from_flags = parser.parse_args_into_dataclasses(plain, return_remaining_strings=True)
+    for unknown in from_flags:
         raise ValueError(_unknown_option(unknown))
     for name, given in by_stage.items():
         setattr(arguments, name, {**(getattr(arguments, name) or {}), **given})
@@ -118,6 +122,8 @@ def recipe_from_arguments(arguments: RecipeArguments) -> LongSkyworkRecipe:
         "revision": arguments.model_revision,
         "trust_remote_code": arguments.trust_remote_code,
     }
+    if arguments.attn_implementation is not None:
+        model_kwargs["attn_implementation"] = arguments.attn_implementation
     rope = {"method": arguments.rope_method, "factor": arguments.rope_factor, "rope_theta": arguments.rope_theta}
     recipe = LongSkyworkRecipe(
         model=arguments.model_name_or_path,
@@ -164,10 +170,11 @@ def data_from_arguments(arguments: RecipeArguments) -> dict[str, Any]:
     return data
 
 
-def _split_stage_options(words: list[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Takes `--STAGE.OPTION VALUE` and `--STAGE.OPTION=VALUE` out of a command line."""
+def _split_stage_options(words: list[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Takes `--STAGE.OPTION VALUE ...` and `--STAGE.OPTION=VALUE` out of a command line; several values make a
+    tuple."""
     plain: list[str] = []
-    by_stage: dict[str, dict[str, str]] = {}
+    by_stage: dict[str, dict[str, Any]] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -178,9 +185,10 @@ def _split_stage_options(words: list[str]) -> tuple[list[str], dict[str, dict[st
         if name not in STAGES:
             check_stage_names([name])
         option, given, value = option.partition("=")
-        if not given:
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
-        by_stage.setdefault(name, {})[option.replace("-", "_")] = value
+        values = [value] if given else []
+        while not given and rest and not rest[0].startswith("--"):
+            values.append(rest.pop(0))
+        by_stage.setdefault(name, {})[option.replace("-", "_")] = tuple(values) if values[1:] else (*values, "true")[0]
     return plain, by_stage
 
 

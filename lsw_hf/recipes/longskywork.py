@@ -17,7 +17,7 @@ from .dialogues import check_dialogues
 from .identity import describe_model, describe_rows, describe_settings, describe_tokenizer
 from .plan import PlannedStage, RecipePlan
 from .publication import RecipeResults, publish, published
-from .run_directory import RunDirectory
+from .run_directory import START, RunDirectory
 from .stage_runner import StageRunner, check_stage
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
 from .starting_point import load_config, load_tokenizer, window_of
@@ -170,7 +170,8 @@ class LongSkyworkRecipe:
             [`RecipeResults`]
 
         Raises:
-            `ValueError`: before any work, if a stage has no data, or the folder holds a run with other settings.
+            `ValueError`: before any work, if a stage has no data, or the folder holds a run with other settings, or
+                another process is running in it.
         """
         data = {
             "pretraining_documents": pretraining_documents,
@@ -179,15 +180,16 @@ class LongSkyworkRecipe:
             "tables": tables,
         }
         directory, settings = self._checked(data)
-        directory.claim(settings)
-        results = published(directory)
-        if results is not None:
-            return results
+        with directory.claim(settings):
+            return published(directory) or self._run(directory, data)
+
+    def _run(self, directory: RunDirectory, data: dict[str, Any]) -> RecipeResults:
+        """Everything that is not finished, in a folder that this process holds."""
         plan = self.plan()
         directory.write_text("plan.md", plan.to_markdown() + "\n")
         directory.write_json("plan.json", plan.to_dict())
         tokenizer = self._tokenizer()
-        if tables is None and "long_sft" in self.stages:
+        if data["tables"] is None and "long_sft" in self.stages:
             data["tables"] = self._synthetic_tables(tokenizer)
         runner = StageRunner(
             directory, tokenizer, self.context_length, dict(self.rope), self.seed, dict(self.model_kwargs)
@@ -297,9 +299,9 @@ class LongSkyworkRecipe:
         """Folder or id that the first stage loads; a live model is saved first, so that a resume finds the same."""
         if not isinstance(self.model, PreTrainedModel):
             return self.model
-        folder, model = directory.path / "0_start", self.model
+        folder, model = directory.path / START, self.model
         if not folder.is_dir():
-            directory.replace("0_start", lambda target: model.save_pretrained(target))
+            directory.replace(START, lambda target: model.save_pretrained(target))
         return folder
 
     def _needle(self, runner: StageRunner, source: str | Path, name: str) -> NeedleReport | None:

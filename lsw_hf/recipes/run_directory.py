@@ -6,10 +6,17 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 _SETTINGS = "settings.json"
+_LOCK = ".lock"
+# What a run writes before it works; `0_start` is a copy of a live model.
+_BEFORE_WORK = {_SETTINGS, ".settings.partial.json", _LOCK, ".writable", "plan.md", "plan.json"}
+START = "0_start"
 
 
 class RunDirectory:
@@ -45,13 +52,12 @@ class RunDirectory:
 
         Raises:
             `ValueError`: if the folder holds a run with other settings (the differences are shown), or files of
-                something else.
+                something else. A run that stopped before its first checkpoint or measurement is no reason to refuse.
         """
         given: dict[str, Any] = json.loads(json.dumps(settings))
-        file = self.path / _SETTINGS
-        if file.exists():
-            changes = differences(json.loads(file.read_text(encoding="utf-8")), given)
-            if changes:
+        if (self.path / _SETTINGS).exists():
+            changes = differences(self.read_json(_SETTINGS), given)
+            if changes and self._has_work():
                 shown = "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, old, new in changes)
                 raise ValueError(
                     f"{self.path} holds a run with other settings:\n{shown}\nGive another output directory, or the "
@@ -59,10 +65,8 @@ class RunDirectory:
                 )
             return given
         # What a kill in the first moment of a run of ours leaves is ours.
-        ours = {".writable", f".{Path(_SETTINGS).stem}.partial.json"}
-        others = (
-            sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours) if self.path.is_dir() else []
-        )
+        inside = self.path.iterdir() if self.path.is_dir() else ()
+        others = sorted(entry.name for entry in inside if entry.name not in _BEFORE_WORK)
         if others:
             raise ValueError(
                 f"{self.path} is not empty and holds no run of this recipe ({', '.join(others[:5])}"
@@ -70,26 +74,52 @@ class RunDirectory:
             )
         return given
 
-    def claim(self, settings: Mapping[str, Any]) -> None:
+    def claim(self, settings: Mapping[str, Any]) -> AbstractContextManager[Any]:
         """Makes the folder and ties it to the settings of a run, or checks that it is tied to the same.
 
         Args:
             settings (`Mapping`):
                 See [`~RunDirectory.check`].
 
+        Returns:
+            A context manager that keeps the folder for this process until it is left. The system takes the lock back
+            from a process that is killed.
+
         Raises:
-            `ValueError`: as in [`~RunDirectory.check`], or if the folder cannot be written to.
+            `ValueError`: as in [`~RunDirectory.check`], or if the folder cannot be written to, or another process is
+                running in it.
         """
-        settings = self.check(settings)
+        self.check(settings)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / ".writable"
             probe.touch()
             probe.unlink()
+            lock = self._lock()
+        except Timeout:
+            raise ValueError(
+                f"Another process is running in {self.path}. Wait for it, or give another output directory."
+            ) from None
         except OSError as error:
             raise ValueError(f"The output directory {self.path} cannot be written to: {error.strerror}.") from error
-        if not (self.path / _SETTINGS).exists():
+        # Again, because another process may have begun and ended in between.
+        settings = self.check(settings)
+        if self.read_json(_SETTINGS) != settings:
+            _remove(self.path / START)
             self.write_json(_SETTINGS, settings)
+        return lock
+
+    def _lock(self) -> AbstractContextManager[Any]:
+        # The other processes of a distributed run work in the folder of the first.
+        if int(os.environ.get("RANK", "0")) > 0:
+            return nullcontext()
+        return FileLock(self.path / _LOCK).acquire(blocking=False)
+
+    def _has_work(self) -> bool:
+        """Whether anything would be lost with what lies here; hidden names are half-written."""
+        files = (file.relative_to(self.path) for file in self.path.rglob("*") if file.is_file())
+        tops = {file.parts[0] for file in files}
+        return any(not top.startswith(".") and top not in {*_BEFORE_WORK, START} for top in tops)
 
     def write_text(self, name: str, text: str) -> Path:
         """Writes a text file whole or not at all; returns its path."""
@@ -100,9 +130,16 @@ class RunDirectory:
         return self.write_text(name, json.dumps(value, indent=2) + "\n")
 
     def read_json(self, name: str) -> Any:
-        """Reads a JSON file of the run; `None` if it is not there."""
+        """Reads a JSON file of the run; `None` if it is not there, `ValueError` if it is no JSON."""
         file = self.path / name
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"{file} is damaged ({error}). Remove it, to make what it holds again, or give another folder."
+            ) from error
 
     def replace(self, name: str, write: Callable[[Path], Any]) -> Path:
         """Lets `write` fill a temporary file or folder and moves it to its place, replacing what was there.

@@ -36,6 +36,12 @@ _UNRESUMABLE = {
     "save_only_model": (True, "a checkpoint without the optimizer's state cannot be continued"),
     "ignore_data_skip": (True, "a resumed stage would see its first rows twice"),
 }
+# What would change nothing, or stop a stage when its turn comes.
+_WITHOUT_EFFECT = {
+    "num_train_epochs": "max_steps says how long a stage is",
+    "eval_strategy": "a stage has no rows for evaluation; the needle grid measures before and after",
+    "do_eval": "a stage has no rows for evaluation; the needle grid measures before and after",
+}
 _RESERVED = ("output_dir", "seed", "data_seed", "resume_from_checkpoint", "push_to_hub", "do_train")
 
 
@@ -152,6 +158,8 @@ def stage_options(name: str, given: Mapping[str, Any], context_length: int, orig
     for key in given:
         if key in _RESERVED:
             raise ValueError(f"{name}.{key} is set by the recipe itself and cannot be given.")
+        if key in _WITHOUT_EFFECT:
+            raise ValueError(f"{name}.{key} cannot be set: {_WITHOUT_EFFECT[key]}. Leave it out.")
         if key not in known:
             raise ValueError(_unknown(f"option of stage {name}", key, sorted(known)))
     options = {**defaults, **_typed(STAGES[name].config_class, given)}
@@ -203,15 +211,19 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
 
 
 def _typed(config_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts strings, which come from the command line (and from YAML for numbers such as 1e-5), to the options'
-    types."""
-    texts = {key: value for key, value in given.items() if isinstance(value, str)}
+    """Converts strings and tuples of them, which come from the command line (strings from YAML too, for numbers such
+    as 1e-5), to the options' types."""
+    texts = {key: value for key, value in given.items() if isinstance(value, (str, tuple))}
     if not texts:
         return dict(given)
     parser = HfArgumentParser([config_class, ModelConfig], exit_on_error=False)
-    arguments = [part for key, value in texts.items() for part in (f"--{key}", value)]
+    arguments = [
+        part for key, value in texts.items() for part in (f"--{key}", *([value] if isinstance(value, str) else value))
+    ]
     try:
-        namespace, _ = parser.parse_known_args(["--output_dir", ".", *arguments])
+        namespace, unread = parser.parse_known_args(["--output_dir", ".", *arguments])
     except (argparse.ArgumentError, ValueError, TypeError) as error:
         raise ValueError(f"Cannot read the options {texts}: {error}.") from error
+    if unread:
+        raise ValueError(f"Cannot read the options {texts}: {' '.join(unread)} is one value too many.")
     return {**given, **{key: getattr(namespace, key) for key in texts}}

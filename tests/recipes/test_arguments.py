@@ -45,12 +45,50 @@ def test_flags_override_yaml(tmp_path):
         ("contxt_length: 4096\n", r"Unknown option 'contxt_length'. Did you mean 'context_length'\?"),
         ("stages: [stf]\n", r"Unknown stage: 'stf'. Did you mean 'sft'\?"),
         ("sft: [1\n", "The file of --config is not valid YAML"),
+        ("sft:\n\tmax_steps: 1\n", "The file of --config is not valid YAML"),
+        ("- sft\n", r"run.yaml, must hold a mapping \(name: value\), not \['sft'\]"),
+        ("", "run.yaml, must hold a mapping"),
+        ("context_length: 5\ncontext-length: 6\n", "run.yaml, names context_length twice"),
         ("sft: 5\n", "sft must be a mapping of training options, got 5"),
     ],
 )
 def test_wrong_yaml(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         parse_recipe_arguments([*write(tmp_path, text), *NEEDED])
+
+
+def test_yaml_takes_the_names_of_the_flags(tmp_path):
+    text = "model: m\ncontext-length: '4096'\noutput-dir: out\nsft:\n  max-steps: 5\n  learning_rate: '2e-5'\n"
+    arguments = parse_recipe_arguments(write(tmp_path, text))
+    assert (arguments.model_name_or_path, arguments.context_length, arguments.output_dir) == ("m", 4096, "out")
+    options = stage_options("sft", arguments.sft, 4096, 256)
+    assert (options["max_steps"], options["learning_rate"]) == (5, 2e-5)
+    file = tmp_path / "run.yaml"
+    assert parse_recipe_arguments([f"--config={file}"]) == arguments
+    file.write_text("contxt_length: 4096\n")
+    with pytest.raises(ValueError, match=r"Did you mean 'context_length'\?"):  # not "context_length is required"
+        parse_recipe_arguments(["--config", str(file)])
+
+
+def test_a_config_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "run.yaml").write_bytes(b"# caf\xe9\n")
+    for words, message in (
+        (["--config"], "--config needs the name of a YAML file"),
+        (["--config", "--plan"], "--config needs the name of a YAML file"),
+        (["--config", str(tmp_path / "none.yaml")], r"none.yaml, does not exist \(looked from"),
+        (["--config", str(tmp_path / "run.yaml")], r"run.yaml, is not UTF-8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse_recipe_arguments(words)
+
+
+def test_a_stage_option_takes_several_values():
+    words = ["--sft.lora_target_modules", "q_proj", "v_proj", "--sft.use_peft", "--sft.sentence_end_tokens", "."]
+    options = stage_options("sft", parse_recipe_arguments([*NEEDED, *words]).sft, 2048, 256)
+    assert options["lora_target_modules"] == ["q_proj", "v_proj"]
+    assert (options["use_peft"], options["sentence_end_tokens"]) == (True, ["."])
+    with pytest.raises(ValueError, match="7 is one value too many"):
+        stage_options("sft", parse_recipe_arguments([*NEEDED, "--sft.max_steps", "5", "7"]).sft, 2048, 256)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +125,8 @@ def test_wrong_flags(words, message):
         ({"learning_rate": "nan"}, "sft.learning_rate must be positive, got nan"),
         ({"save_strategy": "no"}, "sft.save_strategy='no' would make the run impossible to resume: set save_steps"),
         ({"save_only_model": "true"}, "sft.save_only_model=True would make the run impossible to resume"),
+        ({"num_train_epochs": 3}, "sft.num_train_epochs cannot be set: max_steps says how long a stage is"),
+        ({"eval_strategy": "steps"}, "sft.eval_strategy cannot be set: a stage has no rows for evaluation"),
         ({"ignore_data_skip": True}, "sft.ignore_data_skip=True would make the run impossible to resume"),
     ],
 )

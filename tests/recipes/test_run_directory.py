@@ -1,6 +1,8 @@
 """The folder of a run: claimed by settings, written whole, refused where it cannot work."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -11,8 +13,47 @@ def test_the_same_settings_may_return_and_others_are_shown(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     directory.claim({"seed": 0, "sft": {"max_steps": 10, "learning_rate": 1e-3}})
     RunDirectory(tmp_path / "run").claim({"sft": {"learning_rate": 1e-3, "max_steps": 10}, "seed": 0})
+    directory.write_json("3_sft/metrics.json", {})
     with pytest.raises(ValueError, match=r"other settings:\n  sft.max_steps: 10 there, 20 now\nGive another"):
         directory.claim({"seed": 0, "sft": {"max_steps": 20, "learning_rate": 1e-3}})
+
+
+def test_a_run_that_did_nothing_yet_makes_room(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.claim({"seed": 0})
+    directory.write_text("plan.md", "seed 0")
+    (tmp_path / "0_start").mkdir()
+    (tmp_path / "0_start" / "model.safetensors").touch()
+    (tmp_path / "3_sft").mkdir()
+    directory.claim({"seed": 1})
+    assert directory.read_json("settings.json") == {"seed": 1}
+    assert not (tmp_path / "0_start").exists()
+    (tmp_path / "3_sft" / "checkpoint-1").mkdir()
+    (tmp_path / "3_sft" / "checkpoint-1" / "model.safetensors").touch()
+    with pytest.raises(ValueError, match="seed: 1 there, 2 now"):
+        directory.claim({"seed": 2})
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    code = (
+        "import sys; from lsw_hf.recipes.run_directory import RunDirectory\n"
+        "lock = RunDirectory(sys.argv[1]).claim({})\nprint('mine', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"mine\n"
+        with pytest.raises(ValueError, match=r"Another process is running in .*\. Wait for it, or give another"):
+            RunDirectory(tmp_path).claim({})
+        other.kill()
+    with RunDirectory(tmp_path).claim({}):  # the lock died with its process
+        pass
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(ValueError, match=r"settings.json is damaged .*Remove it"):
+        RunDirectory(tmp_path).check({})
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
