@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from peft import PeftConfig, PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, TrainerCallback
 
+from .checkpoint import download_model
 from .legacy import keep_legacy_rope
 from .record import RECORD_FILE, apply_record, read_record, write_record
 from .rotary import unwrapped
@@ -42,7 +44,17 @@ def save_adapter(model: PeftModel, folder: str | os.PathLike[str], **save_option
         )
     verify_context(model=model)
     model.save_pretrained(folder, **save_options)
-    write_record(unwrapped(model), folder)
+    _write_records(model, folder, save_options.get("selected_adapters"))
+
+
+def _write_records(
+    model: nn.Module | None, folder: str | os.PathLike[str], adapters: Sequence[str] | None = None
+) -> None:
+    """Writes the record into `folder`, and where PEFT puts adapters that have a name."""
+    inner: Any = getattr(model, "module", model)  # of DistributedDataParallel
+    named = {*(adapters or getattr(inner, "peft_config", {}))} - {"default"}
+    for path in (Path(folder), *(Path(folder) / name for name in sorted(named))):
+        write_record(unwrapped(model), path)
 
 
 def load_adapter(
@@ -57,7 +69,8 @@ def load_adapter(
 
     Args:
         folder (`str` or `os.PathLike`):
-            Folder written by [`save_adapter`], or by a trainer that ran with [`RopeAdapterCallback`].
+            Folder written by [`save_adapter`], or by a trainer that ran with [`RopeAdapterCallback`], or the Hub id
+            of one. An adapter that was given a name lies in the subfolder of that name.
         base_model (`PreTrainedModel`, *optional*):
             The base, extended or not; changed in place. Loaded from the name in the adapter if left out.
         is_trainable (`bool`, *optional*, defaults to `False`):
@@ -69,9 +82,11 @@ def load_adapter(
         `PeftModel`
 
     Raises:
-        ValueError: the folder has no record, or the record does not fit the base (the message says which field), or
-            `load_options` are given for a base that is not loaded here.
+        ValueError: there is no such folder or id, it has no record, or the record does not fit the base (the message
+            says which field), or `load_options` are given for a base that is not loaded here.
     """
+    if not Path(folder).is_dir():
+        folder = download_model(str(folder))
     record = read_record(folder)
     if record is None:
         raise ValueError(
@@ -136,9 +151,9 @@ class RopeAdapterCallback(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
         """Writes the record into the checkpoint just saved."""
         if state.is_world_process_zero:
-            write_record(unwrapped(model), Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            _write_records(model, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
         """Writes the record where the final adapter will be saved."""
         if state.is_world_process_zero:
-            write_record(unwrapped(model), args.output_dir)
+            _write_records(model, args.output_dir)

@@ -52,6 +52,10 @@ LIMITED_ROPE_TYPES = {
 """Architectures whose configuration class accepts only some rope types."""
 
 
+SWITCHES = {"position_embedding_type": ("rope", "rotary"), "use_mem_rope": (True,)}
+"""Fields of GraniteMoeHybrid and Zamba2, and the values with which they have a rotary embedding."""
+
+
 @dataclass(frozen=True)
 class RopeLayout:
     """
@@ -117,7 +121,7 @@ def find_layout(config: PreTrainedConfig, original_context_length: int | None = 
         )
     text = config.get_text_config(decoder=True)
     parameters = getattr(text, "rope_parameters", None)
-    if not parameters or getattr(text, "alibi", False) or not _reads_rope_parameters(text):
+    if not parameters or getattr(text, "alibi", False) or _switched_off(text) or not _reads_rope_parameters(text):
         raise ValueError(f"{text.model_type!r} cannot be extended: {_what_it_has_instead(text)}")
     _check_given_length(text, original_context_length)
     layer_type = _global_layer_type(text)
@@ -130,7 +134,7 @@ def find_layout(config: PreTrainedConfig, original_context_length: int | None = 
     else:
         length = original_context_length or _declared_length(text, entry)
         original = copy.deepcopy(entry)
-    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    head_dim = _head_dim(text)
     rotary_dim = int(head_dim * entry.get("partial_rotary_factor", 1.0))
     if rotary_dim < 2 or rotary_dim % 2:
         raise ValueError(
@@ -138,6 +142,27 @@ def find_layout(config: PreTrainedConfig, original_context_length: int | None = 
             "is needed. Check head_dim and partial_rotary_factor."
         )
     return RopeLayout(text, layer_type, rotary_dim, length, original)
+
+
+def _head_dim(config: PreTrainedConfig) -> int:
+    given = getattr(config, "head_dim", None)
+    if given:
+        return int(given)
+    size, heads = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
+    if not (isinstance(size, int) and isinstance(heads, int) and heads > 0):
+        raise ValueError(
+            f"{config.model_type!r} does not say the size of a head: its configuration has neither head_dim nor "
+            "hidden_size and num_attention_heads. A model made of several others is extended by hand."
+        )
+    return size // heads
+
+
+def _switched_off(config: PreTrainedConfig) -> str | None:
+    """The field by which an architecture that may have a rotary embedding has none, with its value."""
+    for name, values in SWITCHES.items():
+        if hasattr(config, name) and getattr(config, name) not in values:
+            return f"{name}={getattr(config, name)}"
+    return None
 
 
 def _reads_rope_parameters(config: PreTrainedConfig) -> bool:
@@ -148,6 +173,11 @@ def _reads_rope_parameters(config: PreTrainedConfig) -> bool:
 
 def _what_it_has_instead(config: PreTrainedConfig) -> str:
     name = config.model_type
+    if _switched_off(config):
+        return (
+            f"its configuration switches the rotary embedding off ({_switched_off(config)}). "
+            "Choose a model with rotary embeddings."
+        )
     if getattr(config, "alibi", False) or name in ("bloom", "mpt"):
         return "it uses ALiBi biases, which have no frequencies to change. Choose a model with rotary embeddings."
     if hasattr(config, "state_size") or hasattr(config, "mamba_d_state") or "rwkv" in name:
@@ -207,9 +237,9 @@ def _check_given_length(config: PreTrainedConfig, given: int | None) -> None:
     if isinstance(given, bool) or not isinstance(given, int):
         raise TypeError(f"original_context_length must be an int (tokens), got {given!r}.")
     window = getattr(config, "max_position_embeddings", None)
-    if given < 1 or (isinstance(window, int) and given > window):
+    if given < 2 or (isinstance(window, int) and given > window):
         raise ValueError(
-            f"original_context_length={given} must lie between 1 and the model's window of {window} tokens: it is the "
+            f"original_context_length={given} must lie between 2 and the model's window of {window} tokens: it is the "
             "length the weights were pretrained at, before any extension. Leave it out if you do not know it."
         )
 
@@ -224,17 +254,37 @@ def _check_no_stale_attribute(config: PreTrainedConfig, entry: dict[str, Any]) -
         )
 
 
+def edited_record(config: PreTrainedConfig) -> str | None:
+    """What is wrong with the record of an extended configuration, in words; `None` if nothing is or it has none."""
+    record = getattr(config, RECORD_KEY, None)
+    if record is None:
+        return None
+    needed = {
+        "max_position_embeddings": int,
+        "original_max_position_embeddings": int,
+        "original_rope_parameters": dict,
+    }
+    broken = not isinstance(record, dict) or [key for key, kind in needed.items() if type(record.get(key)) is not kind]
+    if broken:
+        found = f"lacks {', '.join(broken)}" if isinstance(broken, list) else f"is {record!r}"
+        return f"the record `{RECORD_KEY}` of this configuration {found}, so nothing tells where its extension started"
+    if record["max_position_embeddings"] != config.max_position_embeddings:
+        return (
+            f"this configuration was extended to {record['max_position_embeddings']} tokens and edited afterwards to "
+            f"max_position_embeddings={config.max_position_embeddings}"
+        )
+    return None
+
+
 def _from_record(config: PreTrainedConfig, record: dict[str, Any], given: int | None) -> tuple[int, dict[str, Any]]:
+    edited = edited_record(config)
+    if edited is not None:
+        raise ValueError(f"{edited}. Undo the edit, or extend the original model.")
     length = record["original_max_position_embeddings"]
     if given is not None and given != length:
         raise ValueError(
             f"original_context_length={given} contradicts the recorded original length {length} of this extended "
             "configuration. Leave the argument out."
-        )
-    if record["max_position_embeddings"] != config.max_position_embeddings:
-        raise ValueError(
-            f"this configuration was extended to {record['max_position_embeddings']} tokens and edited afterwards to "
-            f"max_position_embeddings={config.max_position_embeddings}. Undo the edit, or extend the original model."
         )
     return length, copy.deepcopy(record["original_rope_parameters"])
 

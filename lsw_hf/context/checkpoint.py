@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PreTrainedConfig
 
 from .architecture import WRITTEN_FIELDS
 from .extension import extend_config
 from .json_files import read_json_object
 from .legacy import CHECKPOINT_FOLDER, LEGACY_KEYS, legacy_rope_fields
+from .saved_config import load_config
 from .tokenizer_files import TOKENIZER_CONFIG, write_legacy_tokenizer
 from .verification import ContextReport, verify_context
 
@@ -24,43 +23,6 @@ REWRITTEN = ("config.json", "generation_config.json", TOKENIZER_CONFIG)
 LINKED_SUFFIXES = (".safetensors",)
 """A file that safetensors (0.8 and later) saves anew replaces the old one. A pickle (`torch.save`) and a tokenizer are
 written in place: linked, they would change in the source too."""
-
-
-def load_config(path_or_id: str | os.PathLike[str], *, trust_remote_code: bool = False) -> PreTrainedConfig:
-    """
-    The configuration of a saved model, or an error that says what to do.
-
-    Args:
-        path_or_id (`str` or `os.PathLike`):
-            Folder of a saved model, or a Hub id.
-        trust_remote_code (`bool`, *optional*, defaults to `False`):
-            Passed to `AutoConfig`.
-
-    Returns:
-        `PreTrainedConfig`
-
-    Raises:
-        ValueError: nothing is there, or what is there is no configuration that transformers can load.
-    """
-    folder = Path(path_or_id)
-    if folder.is_file():
-        raise ValueError(f"{folder} is a file. Give the folder of a saved model, or a Hub id.")
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"{folder} has no config.json. Give the folder of a saved model.")
-        if not read_json_object(folder / "config.json").get("model_type"):
-            raise ValueError(f"{folder / 'config.json'} has no model_type, so it describes no transformers model.")
-    try:
-        return AutoConfig.from_pretrained(path_or_id, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        if "trust_remote_code" in str(error):
-            fix = "Read that code, and pass trust_remote_code=True (--trust-remote-code) if you trust it."
-        elif folder.is_dir():
-            fix = "Correct config.json, or upgrade transformers if the architecture is newer."
-        else:
-            fix = f"{path_or_id} is no folder here; check the spelling of the id, the network and HF_HUB_OFFLINE."
-        raise ValueError(f"{path_or_id} has no readable configuration: {' '.join(lines)[:300]} {fix}") from error
 
 
 def extend_checkpoint(
@@ -108,7 +70,7 @@ def extend_checkpoint(
     if target.absolute() == Path.cwd():
         raise ValueError(f"output_dir {target} is the working folder, which cannot be replaced. Name a new one.")
     if not source.exists():
-        source = _download(str(path_or_id))
+        source = download_model(str(path_or_id))
     config = load_config(source, trust_remote_code=trust_remote_code)
     raw = read_json_object(source / "config.json")
     extended = extend_config(config, context_length=context_length, method=method, **(options or {}))
@@ -132,7 +94,13 @@ def extend_checkpoint(
     return report
 
 
-def _download(name: str) -> Path:
+def download_model(name: str) -> Path:
+    """
+    The local snapshot of a Hub id.
+
+    Raises:
+        ValueError: the Hub did not give it; the message says why, and what to look at.
+    """
     try:
         return Path(snapshot_download(name))
     except (OSError, ValueError) as error:

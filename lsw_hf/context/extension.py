@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from .architecture import RECORD_KEY, RopeLayout, find_layout
 from .legacy import keep_legacy_rope, refuse_contradictory_file
 from .parameters import ExtensionRequest, extended_parameters
-from .rotary import rebuild, rotary_modules, transformers_model
+from .rotary import edited_tables, rebuild, rebuilt, rotary_modules, transformers_model
 
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
@@ -107,7 +107,8 @@ def extend_context(
         `nn.Module`: the same object.
 
     Raises:
-        ValueError: as in [`extend_config`], or if the model has no rotary module of a known kind.
+        ValueError: as in [`extend_config`], or if the model has no rotary module of a known kind, or if its
+            configuration was edited after it was built, so that its tables are others (the message says which).
         TypeError: as in [`extend_config`].
 
     Example:
@@ -128,6 +129,11 @@ def extend_context(
             f"{type(base).__name__} ({layout.config.model_type!r}) has no module named *RotaryEmbedding with an "
             "`inv_freq` buffer built from its configuration, so a live change cannot reach it."
         )
+    _refuse_edited(edited_tables(rotary, layout.config))
+    trial = find_layout(copy.deepcopy(base.config), original_context_length)
+    write_extension(trial, request)
+    for module in rotary.values():
+        rebuilt(module, trial.config)  # a class that cannot hold the change stops here, before anything has changed
     before = layout.config.max_position_embeddings
     _announce(layout, request)
     write_extension(layout, request)
@@ -181,6 +187,8 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
     if getattr(config, "head_dim", 0) is None:
         # transformers' yarn and longrope read an attribute that is None as the size of a head
         config.head_dim = config.hidden_size // config.num_attention_heads
+    if vars(config).get("rope_theta") is not None:
+        config.rope_theta = parameters["rope_theta"]  # a few classes of transformers 5 keep this field
     if hasattr(config, "original_max_position_embeddings"):
         # Phi-3 keeps it here too, and gives this one priority over the dictionary
         config.original_max_position_embeddings = layout.original_length
@@ -188,6 +196,15 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
         # left open it means the window, which has just grown
         config.attention_temperature_length = layout.original_length
     setattr(config, RECORD_KEY, record)
+
+
+def _refuse_edited(problems: list[str]) -> None:
+    if problems:
+        raise ValueError(
+            "the configuration was edited after the model was built, and what runs is something else:\n- "
+            + "\n- ".join(problems)
+            + "\nUndo the edit, or make it take effect by `restore_rotary(model)`, and extend then."
+        )
 
 
 def _announce(layout: RopeLayout, request: ExtensionRequest) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import transformers
 
 from ..models.rope_longskywork import longrope_attention_factor, rope_frequencies, yarn_attention_factor
@@ -91,6 +92,8 @@ class ExtensionRequest:
                 raise TypeError(f"{name} must be a finite number, got {value!r}.")
             if value < lowest or (strict and value == lowest):
                 raise ValueError(f"{name} must be {'above' if strict else 'at least'} {lowest}, got {value}.")
+        if self.factor is not None and self.factor > LARGEST_LENGTH:
+            raise ValueError(f"factor must be at most {LARGEST_LENGTH:,}, as the window it is for, got {self.factor}.")
 
     def _check_combinations(self) -> None:
         refused = {
@@ -167,14 +170,32 @@ def extended_parameters(layout: RopeLayout, request: ExtensionRequest) -> dict[s
     parameters = {"rope_theta": theta, **carried, **_scaled(layout, request, factor)}
     if layout.layer_type is not None and parameters["rope_type"] == "longrope":
         _check_nested_longrope()
+    _check_table(layout, parameters)
     if parameters["rope_type"] in layout.rope_types:
         return parameters
-    if "longrope" not in layout.rope_types:
+    if not holds_method(layout, request.method):
         raise ValueError(
             f"{layout.config.model_type!r} configurations hold only the rope types {', '.join(layout.rope_types)}; "
             f"method {request.method!r} needs {parameters['rope_type']!r}. Use 'ntk' or 'abf'."
         )
     return _as_longrope(layout, parameters, factor)
+
+
+def holds_method(layout: RopeLayout, method: str) -> bool:
+    """Whether the configuration class of `layout` can hold what `method` writes, perhaps written as `longrope`."""
+    written = {"ntk": "default", "abf": "default"}.get(method, method)
+    return method == "none" or written in layout.rope_types or "longrope" in layout.rope_types
+
+
+def _check_table(layout: RopeLayout, parameters: dict[str, Any]) -> None:
+    with torch.device("cpu"):  # whatever the caller is building on
+        table, _ = rope_frequencies(parameters, layout.rotary_dim, layout.original_length)
+    if not bool((torch.isfinite(table) & (table > 0.0)).all()):
+        raise ValueError(
+            f"rope_theta={parameters['rope_theta']:.6g} with factor={parameters.get('factor', 1.0):.6g} and these "
+            "rope_factors leaves the range of float32: some pairs would stand still or turn infinitely fast. Give "
+            "numbers nearer to 1."
+        )
 
 
 def _check_nested_longrope() -> None:
@@ -192,8 +213,9 @@ def _as_longrope(layout: RopeLayout, parameters: dict[str, Any], factor: float) 
     scaled type; equal to float32 rounding.
     """
     plain = {"rope_type": "default", "rope_theta": parameters["rope_theta"]}
-    before, _ = rope_frequencies(plain, layout.rotary_dim, layout.original_length)
-    after, attention_factor = rope_frequencies(parameters, layout.rotary_dim, layout.original_length)
+    with torch.device("cpu"):
+        before, _ = rope_frequencies(plain, layout.rotary_dim, layout.original_length)
+        after, attention_factor = rope_frequencies(parameters, layout.rotary_dim, layout.original_length)
     factors = (before.double() / after.double()).tolist()
     kept = {key: value for key, value in parameters.items() if key not in SCALING_KEYS or key == "rope_theta"}
     return kept | _longrope(layout, factor, attention_factor, factors)

@@ -17,6 +17,9 @@ from .rotary import RotaryState, compare_states, rebuild, rotary_modules, rotary
 
 RECORD_FILE = "lsw_context.json"
 FORMAT = 1
+NEEDED = {"model_type": str, "max_position_embeddings": int, "rope_parameters": dict, "tables": list}
+TEMPERATURE = "attention_temperature_length"
+"""Tokens from which the attention of our own class grows warmer; other classes do not have the field."""
 
 
 def context_record(model: PreTrainedModel) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def context_record(model: PreTrainedModel) -> dict[str, Any]:
         for name, module in rotary_modules(model).items()
         for state in rotary_states(module, name)
     ]
-    return {
+    record = {
         "format": FORMAT,
         "model_type": config.model_type,
         "max_position_embeddings": config.max_position_embeddings,
@@ -49,10 +52,11 @@ def context_record(model: PreTrainedModel) -> dict[str, Any]:
         RECORD_KEY: getattr(config, RECORD_KEY, None),
         "tables": tables,
     }
+    return record | ({TEMPERATURE: getattr(config, TEMPERATURE)} if hasattr(config, TEMPERATURE) else {})
 
 
 def write_record(model: PreTrainedModel, folder: str | os.PathLike[str]) -> None:
-    """Writes [`context_record`] of `model` into `folder`, whole or not at all."""
+    """Writes [`context_record`] of `model` into `folder`, which is made if need be, whole or not at all."""
     path = Path(folder) / RECORD_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{RECORD_FILE}.partial")
@@ -68,6 +72,9 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     record = read_json_object(path)
     if record.get("format") != FORMAT:
         raise ValueError(f"{path} has format {record.get('format')}; this version reads {FORMAT}. Upgrade lsw-hf.")
+    lacking = [key for key, kind in NEEDED.items() if not isinstance(record.get(key), kind)]
+    if lacking:
+        raise ValueError(f"{path} was edited or cut off: it lacks {', '.join(lacking)}. Save the adapter again.")
     return record
 
 
@@ -82,6 +89,9 @@ def record_problems(record: dict[str, Any], model: PreTrainedModel) -> list[str]
             f"max_position_embeddings is {config.max_position_embeddings} live and "
             f"{record['max_position_embeddings']} in the record"
         )
+    if TEMPERATURE in record and record[TEMPERATURE] != getattr(config, TEMPERATURE, None):
+        here = getattr(config, TEMPERATURE, None)
+        problems.append(f"{TEMPERATURE} is {here} live and {record[TEMPERATURE]} in the record")
     live = {
         _key(state): state for name, module in rotary_modules(model).items() for state in rotary_states(module, name)
     }
@@ -112,11 +122,15 @@ def apply_record(record: dict[str, Any], model: PreTrainedModel) -> None:
     if not record_problems(record, model):
         return
     config = model.config.get_text_config(decoder=True)
-    change = record[RECORD_KEY]
+    change = record.get(RECORD_KEY)
     if change is not None:
         _check_start(change, config)
     config.rope_parameters = record["rope_parameters"]
     config.max_position_embeddings = record["max_position_embeddings"]
+    if TEMPERATURE in record:
+        setattr(config, TEMPERATURE, record[TEMPERATURE])
+    if vars(config).get("rope_theta") is not None:
+        config.rope_theta = record["rope_parameters"].get("rope_theta")  # a few classes keep this field
     if change is not None:
         setattr(config, RECORD_KEY, change)
         if hasattr(config, "original_max_position_embeddings"):

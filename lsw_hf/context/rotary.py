@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 SUFFIX = "inv_freq"
 TOLERANCE = 1e-6
 """Largest relative difference of inverse frequencies that counts as equal (float32 rounding is 6e-8)."""
+
+CASTS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,22 @@ def transformers_model(model: Any) -> PreTrainedModel:
     return base
 
 
-def rotary_modules(model: nn.Module) -> dict[str, nn.Module]:
+def rotary_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
     """
-    Every module of `model` that turns positions into cosine and sine from a text configuration.
+    Every module of `model` that turns positions into cosine and sine from its text configuration.
+
+    Towers for images and sound keep theirs: their positions are not tokens of the context.
 
     Returns:
         `dict[str, nn.Module]`: by name; empty if the model has none.
     """
     found = {}
+    text = model.config.get_text_config(decoder=True)
     for name, module in model.named_modules():
         config = getattr(module, "config", None)
         if "RotaryEmbedding" not in type(module).__name__ or not getattr(config, "rope_parameters", None):
+            continue
+        if getattr(config, "model_type", None) != text.model_type:
             continue
         if any(key.endswith(SUFFIX) for key in _tables(module)):
             found[name] = module
@@ -131,11 +138,38 @@ def rotary_states(module: Any, name: str = "") -> list[RotaryState]:
             continue
         stored = getattr(module, f"{prefix}original_{SUFFIX}", table)
         # the table in use alternates only for longrope; everywhere else it is the truth
-        rope_type = module.rope_type if not prefix else module.rope_type[prefix[:-1]]
-        used = stored if rope_type == "longrope" else table
+        used = stored if _rope_type(module, prefix[:-1] or None) == "longrope" else table
         scaling = getattr(module, f"{prefix}attention_scaling")
         states.append(RotaryState(name, prefix[:-1] or None, used.detach(), float(scaling)))
     return states
+
+
+def _rope_type(module: Any, layer_type: str | None) -> str:
+    return str(module.rope_type if layer_type is None else module.rope_type[layer_type])
+
+
+def edited_tables(modules: dict[str, nn.Module], config: PreTrainedConfig) -> list[str]:
+    """
+    Where live tables are not those of `config` and no cast to a shorter number type explains it, in words.
+
+    Such a configuration was edited after the model was built. Tables on `meta` hold nothing, and those of `dynamic`
+    follow the input, so neither tells anything.
+    """
+    problems = []
+    for name, module in modules.items():
+        expected = {state.layer_type: state for state in rotary_states(rebuilt(module, config), name)}
+        for state in rotary_states(module, name):
+            wanted = expected.get(state.layer_type)
+            if state.inv_freq.device.type == "meta" or _rope_type(module, state.layer_type) == "dynamic":
+                continue
+            live = replace(state, inv_freq=state.inv_freq.float())
+            found = [compare_states(live, _cast(wanted, dtype), "its configuration")[1] for dtype in CASTS]
+            problems += found[0] if all(found) else []
+    return problems
+
+
+def _cast(state: RotaryState | None, dtype: torch.dtype) -> RotaryState | None:
+    return None if state is None else replace(state, inv_freq=state.inv_freq.to(dtype).float())
 
 
 def compare_states(live: RotaryState, expected: RotaryState | None, where: str) -> tuple[float, list[str]]:

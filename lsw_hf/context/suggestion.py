@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 from ..models.rope_longskywork import rope_frequencies
 from .architecture import RopeLayout, find_layout
 from .legacy import refuse_contradictory_file
-from .parameters import ExtensionRequest, abf_rope_theta, extended_parameters
+from .parameters import ExtensionRequest, abf_rope_theta, extended_parameters, holds_method
 
 Training = Literal["none", "short", "long"]
 
@@ -151,9 +151,10 @@ def suggest_context(
         raise ValueError(f"training must be 'none', 'short' or 'long', got {training!r}.")
     layout = find_layout(copy.deepcopy(config), original_context_length)
     refuse_contradictory_file(config)
-    candidates = tuple(_candidate(layout, ExtensionRequest(context_length, method)) for method in COMPARED)
+    methods = [method for method in COMPARED if holds_method(layout, method)]
+    candidates = tuple(_candidate(layout, ExtensionRequest(context_length, method)) for method in methods)
     before, _ = rope_frequencies(_plain(layout), layout.rotary_dim, layout.original_length)
-    method, reason = _recommend(context_length / layout.original_length, training)
+    method, reason = _recommend(context_length / layout.original_length, training, methods)
     return ContextSuggestion(
         model_type=layout.config.model_type,
         original_length=layout.original_length,
@@ -228,10 +229,15 @@ def _candidate(layout: RopeLayout, request: ExtensionRequest) -> ContextCandidat
     )
 
 
-def _recommend(ratio: float, training: Training) -> tuple[str, str]:
+def _recommend(ratio: float, training: Training, methods: list[str]) -> tuple[str, str]:
     """Our choice, from the evidence column."""
     if ratio == 1.0:
         return "none", "The window is already that long."
+    if "yarn" not in methods and training != "long":
+        only = "This architecture's configuration holds a plain base and no scaling, so 'yarn' cannot be written"
+        if training == "none":
+            return "ntk", f"{only}; without training the NTK base loses least of the rest."
+        return "abf", f"{only}; with training a base above the NTK value does best of the rest."
     if training == "long":
         theta = f"Twice the NTK base (here {abf_rope_theta(1.0, ratio, 128):.3g} times the base for heads of 128)"
         return "abf", (

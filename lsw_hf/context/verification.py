@@ -12,16 +12,16 @@ import torch
 from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
-    AutoConfig,
     AutoModelForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
-from .architecture import find_layout, rope_entry
+from .architecture import edited_record, find_layout, rope_entry
 from .legacy import compare_spellings
-from .record import read_record, record_problems
+from .record import RECORD_FILE, read_record, record_problems
 from .rotary import compare_states, rebuild, rebuilt, rotary_modules, rotary_states, transformers_model
+from .saved_config import load_config
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def verify_context(
         `ContextReport`
 
     Raises:
-        ValueError: nothing to verify was given, the model has no rotary embedding, or (by default) something differs.
+        ValueError: nothing to verify was given, the folder or id holds no model, the model has no rotary embedding,
+            or (by default) something differs.
         TypeError: `model` is not a transformers model.
     """
     if path_or_id is None and model is None:
@@ -116,7 +117,7 @@ def verify_context(
             raise ValueError(f"{path_or_id} holds an adapter: pass the model it is attached to as well.")
         problems += record_problems(record, live)
     elif path_or_id is not None:
-        saved = AutoConfig.from_pretrained(path_or_id, trust_remote_code=trust_remote_code)
+        saved = load_config(path_or_id, trust_remote_code=trust_remote_code)
         raw, _ = PreTrainedConfig.get_config_dict(path_or_id)
         contradictions, unread = compare_spellings(raw.get("text_config", raw))
         problems += contradictions
@@ -129,6 +130,8 @@ def verify_context(
         find_layout(config)  # says what the model has instead
         raise ValueError(f"{text.model_type!r} has no rotary module with an `inv_freq` buffer to verify.")
     worst = 0.0
+    if edited_record(text) is not None:
+        problems.append(str(edited_record(text)))
     if live is not None:
         worst = _compare(modules, text, "its configuration", problems)
     if live is not None and saved is not None:
@@ -147,7 +150,13 @@ def _adapter_record(path_or_id: str | os.PathLike[str] | None) -> dict[str, Any]
     """The record of an adapter's folder; `None` for a model's folder, whose `config.json` is what counts."""
     if path_or_id is None or (Path(path_or_id) / "config.json").is_file():
         return None
-    return read_record(path_or_id)
+    record = read_record(path_or_id)
+    if record is None and (Path(path_or_id) / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{path_or_id} holds an adapter without {RECORD_FILE}: nothing tells which context window it was trained "
+            "with. `save_adapter` and `RopeAdapterCallback` write that file."
+        )
+    return record
 
 
 def restore_rotary(model: nn.Module) -> nn.Module:
@@ -199,10 +208,10 @@ def _compare(modules: dict[str, nn.Module], config: PreTrainedConfig, where: str
 
 
 def _check_length(live: PreTrainedConfig, saved: PreTrainedConfig, problems: list[str]) -> None:
-    if live.max_position_embeddings != saved.max_position_embeddings:
-        problems.append(
-            f"max_position_embeddings is {live.max_position_embeddings} live and {saved.max_position_embeddings} saved"
-        )
+    for name in ("max_position_embeddings", "attention_temperature_length"):
+        here, there = getattr(live, name, None), getattr(saved, name, None)
+        if here != there:
+            problems.append(f"{name} is {here} live and {there} saved")
 
 
 def _report(

@@ -18,6 +18,7 @@ from lsw_hf.context.adapters import RopeAdapterCallback, load_adapter, merge_ada
 from lsw_hf.context.extension import extend_context
 from lsw_hf.context.record import RECORD_FILE, apply_record, context_record, read_record, write_record
 from lsw_hf.context.verification import verify_context
+from lsw_hf.models import LongSkyworkConfig
 
 # PEFT 0.21 asks for the old name of an attribute
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -135,6 +136,48 @@ def test_an_adapter_attached_by_peft_alone_is_detected(extended_adapter, base_fo
     assert verify_context(tmp_path / "adapter", live).ok
     with pytest.raises(ValueError, match="holds an adapter: pass the model it is attached to"):
         verify_context(tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("method", ["yarn", "ntk"])
+def test_an_attention_temperature_is_remembered(method, build, logits_of, tmp_path):
+    ids = torch.randint(3, 97, (1, 200), generator=torch.Generator().manual_seed(5))
+    build(LongSkyworkConfig(**SIZES, attention_temperature_slope=0.3)).save_pretrained(tmp_path / "base")
+    base = extend_context(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "base"), context_length=TARGET, method=method
+    )
+    live = trained(base, lora())
+    save_adapter(live, tmp_path / "adapter")
+    assert torch.equal(logits_of(load_adapter(tmp_path / "adapter").eval(), ids), logits_of(live, ids))
+
+
+def test_adapters_with_names_remember_in_their_own_folders(base_folder, logits_of, tmp_path):
+    base = extend_context(AutoModelForCausalLM.from_pretrained(base_folder()), context_length=TARGET)
+    live = get_peft_model(base, lora(), adapter_name="first")
+    live.add_adapter("second", lora())
+    save_adapter(live, tmp_path / "both")
+    for name in ("first", "second"):
+        assert load_adapter(tmp_path / "both" / name).config.max_position_embeddings == TARGET
+    save_adapter(live, tmp_path / "one", selected_adapters=["second"])
+    assert sorted(path.name for path in (tmp_path / "one").iterdir() if path.is_dir()) == ["second"]
+
+
+def test_an_adapter_on_the_hub_is_downloaded_whole(extended_adapter, logits_of, monkeypatch, tmp_path):
+    live = extended_adapter()
+    save_adapter(live, tmp_path / "snapshot")
+    monkeypatch.setattr("lsw_hf.context.checkpoint.snapshot_download", {"me/it": str(tmp_path / "snapshot")}.get)
+    assert torch.equal(logits_of(load_adapter("me/it").eval()), logits_of(live))
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="me/it is no folder here, and the Hub did not give a model of that name"):
+        load_adapter("me/it")
+
+
+def test_a_cut_record_is_refused(extended_adapter, tmp_path):
+    save_adapter(extended_adapter(), tmp_path / "adapter")
+    path = tmp_path / "adapter" / RECORD_FILE
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in record.items() if key != "tables"}))
+    with pytest.raises(ValueError, match=r"lsw_context\.json was edited or cut off: it lacks tables"):
+        load_adapter(tmp_path / "adapter")
 
 
 def test_a_callback_makes_a_plain_training_run_remember(base_folder, logits_of, tmp_path):

@@ -12,7 +12,9 @@ import transformers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     LlamaConfig,
+    Qwen2VLConfig,
 )
 
 from benchmarks.context_zoo import ARCHITECTURES, ORIGINAL_LENGTH, SIZES
@@ -184,6 +186,13 @@ def test_models_in_other_number_types_come_back_bit_equal(dtype, build, logits_o
     assert verify_context(tmp_path, model).difference == 0.0
 
 
+@pytest.mark.parametrize("name", ["llama", "phi3"])
+def test_configs_are_extended_inside_a_meta_context(name):
+    expected = extend_config(ARCHITECTURES[name](), context_length=TARGET)
+    with torch.device("meta"):
+        assert extend_config(ARCHITECTURES[name](), context_length=TARGET).rope_parameters == expected.rope_parameters
+
+
 def test_meta_models_stay_on_meta():
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES))
@@ -208,6 +217,31 @@ def test_device_maps_keep_their_hooks(build, logits_of, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT 0.21 asks for it
+def test_towers_that_see_keep_their_own_rotation(logits_of):
+    seen = {"depth": 1, "embed_dim": 16, "hidden_size": 48, "num_heads": 2}
+    sections = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 3, 3]}
+    config = Qwen2VLConfig(
+        text_config={**SIZES, "num_key_value_heads": 1, "rope_parameters": sections}, vision_config=seen
+    )
+    torch.manual_seed(3)
+    model = AutoModelForImageTextToText.from_config(config).eval()
+    tower = model.model.visual.rotary_pos_emb.inv_freq.clone()
+    before = logits_of(model)
+    extend_context(model, context_length=TARGET)
+    assert torch.equal(model.model.visual.rotary_pos_emb.inv_freq, tower)
+    assert not torch.equal(logits_of(model), before)
+    assert verify_context(model=model).rope_type == "yarn"
+
+
+def test_a_base_kept_in_a_field_of_its_own_follows():
+    """A few classes of transformers 5 declare `rope_theta` beside `rope_parameters`."""
+    config = LlamaConfig(**SIZES)
+    config.rope_theta = config.rope_parameters["rope_theta"]
+    extended = extend_config(config, context_length=TARGET, method="ntk")
+    assert extended.rope_theta == extended.rope_parameters["rope_theta"] > 10_000.0
+    assert extend_config(extended, context_length=TARGET, method="ntk").rope_parameters == extended.rope_parameters
+
+
 def test_peft_models_are_extended_inside(build, logits_of):
     from peft import LoraConfig, get_peft_model
 

@@ -12,12 +12,15 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     BloomConfig,
+    BltConfig,
     FalconConfig,
     GPT2Config,
     GPTJConfig,
+    GraniteMoeHybridConfig,
     LlamaConfig,
     MambaConfig,
     PreTrainedConfig,
+    Zamba2Config,
 )
 
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
@@ -38,6 +41,12 @@ TARGET = 448
         ),
         (MambaConfig(), "'mamba' cannot be extended: it is a state-space model"),
         (GPTJConfig(), "'gptj' cannot be extended: its rotary tables are fixed inside the attention layers"),
+        (
+            GraniteMoeHybridConfig(),
+            "'granitemoehybrid' .*switches the rotary embedding off .position_embedding_type=None",
+        ),
+        (Zamba2Config(), "'zamba2' cannot be extended: its configuration switches .* off .use_mem_rope=False"),
+        (BltConfig(), "'blt' does not say the size of a head: its configuration has neither head_dim nor"),
         (GPT2Config(), "'gpt2' cannot be extended: its configuration has no `rope_parameters`"),
     ],
     ids=lambda value: value.model_type if isinstance(value, PreTrainedConfig) else "",
@@ -54,8 +63,8 @@ def test_models_without_rotary_parameters_are_refused_by_name(config, message):
         ({"context_length": True}, TypeError, "context_length must be an int"),
         ({"context_length": np.int64(448)}, TypeError, r"must be an int .tokens., got np.int64.448.. Pass int"),
         ({"context_length": 10**30}, ValueError, "is beyond 16,777,216 tokens: positions are multiplied in float32"),
-        ({"original_context_length": 65}, ValueError, "must lie between 1 and the model's window of 64 tokens"),
-        ({"original_context_length": 0}, ValueError, "original_context_length=0 must lie between 1 and"),
+        ({"original_context_length": 65}, ValueError, "must lie between 2 and the model's window of 64 tokens"),
+        ({"original_context_length": 0}, ValueError, "original_context_length=0 must lie between 2 and"),
         ({"original_context_length": 32.0}, TypeError, "original_context_length must be an int .tokens., got 32.0"),
         ({"method": ["yarn"]}, TypeError, r"method must be a name, got ..yarn... Use 'linear'"),
         ({"method": "longrope", "rope_factors": "12345678"}, TypeError, "rope_factors must be a list of 8 numbers"),
@@ -153,6 +162,76 @@ def test_an_edited_or_contradicted_record_is_refused():
         ValueError, match="was extended to 448 tokens and edited afterwards to max_position_embeddings=1000"
     ):
         extend_config(extended, context_length=2 * TARGET)
+
+
+@pytest.mark.parametrize(
+    "record", ["yarn", {"method": "yarn", "max_position_embeddings": TARGET}], ids=["text", "cut"]
+)
+def test_a_record_edited_by_hand_is_refused(record, build):
+    extended = extend_config(LlamaConfig(**SIZES), context_length=TARGET)
+    extended.lsw_context = record
+    with pytest.raises(
+        ValueError, match=r"the record `lsw_context` of this configuration (is 'yarn'|lacks original_max)"
+    ):
+        extend_config(extended, context_length=2 * TARGET)
+    with pytest.raises(ValueError, match="so nothing tells where its extension started"):
+        verify_context(model=build(extended))
+
+
+def test_a_model_whose_config_was_edited_is_not_extended_from_the_edit(build):
+    """The edit has no effect on what runs; an extension of it would count from a base the weights never saw."""
+    model = build("gemma3")
+    model.config.rope_parameters["full_attention"]["rope_theta"] = 3e5
+    with pytest.raises(
+        ValueError, match=r"edited after .* built.*\n- model\.rotary_emb\[full_attention\]\.inv_freq differs"
+    ):
+        extend_context(model, context_length=TARGET)
+    assert model.config.max_position_embeddings == 64
+    extend_context(restore_rotary(model), context_length=TARGET)
+    assert model.config.rope_parameters["full_attention"]["rope_theta"] == 3e5
+
+
+@pytest.mark.parametrize("dtypes", [(torch.float16,), (torch.bfloat16,), (torch.bfloat16, torch.float32)])
+def test_a_cast_is_no_edit(dtypes, build):
+    model = build("llama")
+    for dtype in dtypes:
+        model.to(dtype)
+    assert verify_context(model=extend_context(model, context_length=TARGET)).ok
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "abf", "rope_theta": 1e300},
+        {"method": "yarn", "rope_theta": 1e60},
+        {"method": "longrope", "rope_factors": [1e-320] * 8},
+        {"method": "longrope", "rope_factors": [1e300] * 8},
+    ],
+)
+def test_numbers_beyond_float32_are_refused(options, build):
+    model = build("llama")
+    with pytest.raises(ValueError, match="leaves the range of float32: some pairs would stand still"):
+        extend_context(model, context_length=TARGET, **options)
+    assert verify_context(model=model).context_length == 64
+
+
+@pytest.mark.parametrize("method", ["ntk", "linear", "yarn"])
+def test_a_factor_beyond_every_window_is_refused(method):
+    with pytest.raises(ValueError, match=r"factor must be at most 16,777,216, as the window it is for, got 1e\+300"):
+        extend_config(LlamaConfig(**SIZES), context_length=TARGET, method=method, factor=1e300)
+
+
+def test_a_class_that_cannot_hold_the_change_keeps_its_config(build, monkeypatch):
+    model = build("llama")
+    before = copy.deepcopy(model.config)
+
+    def fails(self, config, device=None):
+        raise KeyError("of a class unknown here")
+
+    monkeypatch.setattr(type(model.model.rotary_emb), "__init__", fails)
+    with pytest.raises(KeyError, match="of a class unknown here"):
+        extend_context(model, context_length=TARGET)
+    assert model.config.to_dict() == before.to_dict()
 
 
 @pytest.mark.parametrize("key", ["mscale_all_dim", "llama_4_scaling_beta"])

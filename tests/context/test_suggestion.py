@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, PhimoeConfig
 
 from benchmarks.context_zoo import ARCHITECTURES
 from lsw_hf.context.suggestion import rope_theta_lower_bound, suggest_context
@@ -76,6 +76,14 @@ def test_every_architecture_has_suggestions(name):
     found = suggest_context(ARCHITECTURES[name](), 1024)
     assert len(found.candidates) == 6
     assert all(math.isfinite(row.longest_wavelength) for row in found.candidates)
+
+
+@pytest.mark.parametrize(("training", "method"), [("none", "ntk"), ("short", "abf"), ("long", "abf")])
+def test_an_architecture_that_holds_a_plain_base_only_gets_one(training, method):
+    found = suggest_context(PhimoeConfig(), 1 << 20, training=training)
+    assert [row.method for row in found.candidates] == ["none", "ntk", "abf"]
+    assert found.recommended == method
+    assert training == "long" or "'yarn' cannot be written" in found.reason
 
 
 def test_unknown_training_is_refused():

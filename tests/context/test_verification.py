@@ -115,6 +115,24 @@ def test_a_model_on_meta_has_nothing_to_compare(folder):
         verify_context(folder, model)
 
 
+def test_a_window_edited_in_the_file_is_noticed(folder):
+    edit(folder, max_position_embeddings=1000)
+    with pytest.raises(
+        ValueError, match="extended to 448 tokens and edited afterwards to max_position_embeddings=1000"
+    ):
+        verify_context(folder)
+
+
+def test_folders_that_hold_no_model_are_refused_by_name(build, tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere has no readable configuration.*is no folder here"):
+        verify_context("some/nowhere")
+    with pytest.raises(ValueError, match=r"has no config\.json\. Give the folder of a saved model"):
+        verify_context(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"holds an adapter without lsw_context\.json: nothing tells which"):
+        verify_context(tmp_path, build("llama"))
+
+
 def test_different_architectures_are_noticed(folder, build):
     with pytest.raises(ValueError, match=r"has tables that .* does not describe"):
         verify_context(folder, extend_context(build("qwen3"), context_length=TARGET))
