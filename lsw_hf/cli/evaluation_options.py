@@ -53,9 +53,14 @@ def add_grid_options(parser: CommandParser) -> None:
         "--task", default="number",
         help="number, word, uuid, sentence; tiny (the demo's world); or MODULE:CLASS of your own (default: number)",
     )  # fmt: skip
-    parser.add_argument("--language", default="en", help="language of the built-in needles: en or zh (default: en)")
+    parser.add_argument(
+        "--language",
+        default=None,
+        choices=("en", "zh"),
+        help="language of the built-in needles: en or zh (default: en)",
+    )
     parser.add_argument("--haystack", nargs="+", default=None, help="UTF-8 text files to hide the needles in")
-    parser.add_argument("--prompt-style", default="auto", help="auto, plain or chat (default: auto)")
+    parser.add_argument("--prompt-style", default="auto", choices=("auto", "plain", "chat"), help="default: auto")
     parser.add_argument("--seed", type=count(0), default=0, help="seed of haystacks and needles (default: 0)")
 
 
@@ -70,6 +75,15 @@ def load_model(options: argparse.Namespace, path: str | None = None) -> tuple[An
     model = AutoModelForCausalLM.from_pretrained(place, dtype=options.dtype, **hub)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval(), tokenizer
+
+
+def model_window(options: argparse.Namespace, place: str) -> int | None:
+    """Return the window that a model's configuration declares; refuses a missing model before another one is run."""
+    from transformers import AutoConfig
+
+    revision = options.revision if place == options.model else None
+    config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=options.trust_remote_code)
+    return getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
 
 
 def grid_from(options: argparse.Namespace) -> Any:
@@ -88,21 +102,30 @@ def grid_from(options: argparse.Namespace) -> Any:
     )
 
 
+def filler_from(options: argparse.Namespace) -> Any:
+    """Return the text of the user's files that needles are hidden in, `None` for built-in prose."""
+    from lsw_hf.evaluation.fillers import TextFiller
+
+    return None if options.haystack is None else TextFiller.from_files(*options.haystack)
+
+
 def task_from(options: Any) -> Any:
     """Return the needle task of the options.
 
     Raises:
-        ValueError: for a task that is neither built in nor importable.
+        ValueError: for a task that is neither built in nor importable, or text options that it has no use for.
     """
-    from lsw_hf.evaluation.fillers import TextFiller
     from lsw_hf.evaluation.needle_task import NeedleTask, ProseNeedleTask
 
     name: Any = "lsw_hf.recipes.tiny_needle:TinyNeedleTask" if options.task == "tiny" else options.task
     if ":" not in name:
         if name not in PROSE_KINDS:
             raise ValueError(f"--task must be one of {', '.join(PROSE_KINDS)}, tiny or MODULE:CLASS; got {name!r}")
-        filler = None if options.haystack is None else TextFiller.from_files(*options.haystack)
-        return ProseNeedleTask(name, options.language, filler)
+        return ProseNeedleTask(name, options.language or "en", filler_from(options))
+    if options.haystack is not None or options.language is not None:
+        raise ValueError(
+            f"--haystack and --language belong to the built-in needles; --task {options.task} brings its own text"
+        )
     module, _, attribute = name.partition(":")
     try:
         task = getattr(import_module(module), attribute)()

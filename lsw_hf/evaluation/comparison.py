@@ -32,10 +32,15 @@ class NeedleComparison:
     def _pairs(self) -> list[tuple]:
         return list(zip(self.before.samples, self.after.samples, strict=True))
 
-    def to_markdown(self) -> str:
-        """A table by length: both accuracies with their intervals, gained and lost questions."""
+    def to_markdown(self, labels: tuple[str, str] = ("before", "after")) -> str:
+        """
+        A table by length: both accuracies with their intervals, gained and lost questions.
+
+        Args:
+            labels (`tuple[str, str]`, *optional*, defaults to `("before", "after")`): Names of the two models.
+        """
         rows = [
-            "| length | before | after | change | gained | lost |",
+            f"| length | {labels[0]} | {labels[1]} | change | gained | lost |",
             "| ---: | ---: | ---: | ---: | ---: | ---: |",
         ]
         lengths = sorted({sample.context_length for sample in self.before.samples})

@@ -82,7 +82,9 @@ class ReadingOptions:
 
 class GreedyReader:
     """
-    Reads prompts with a causal LM and continues them greedily, as `model.generate(do_sample=False)` does.
+    Reads prompts with a causal LM and continues them greedily, as `model.generate(do_sample=False)` does. Penalties
+    and forced tokens of a generation configuration are not applied: they change what is likeliest, and a penalty on
+    repeated tokens works against answers that repeat the text.
 
     Args:
         model ([`PreTrainedModel`]): The model, on any device.

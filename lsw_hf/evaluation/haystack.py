@@ -49,8 +49,8 @@ class HaystackPlan:
     Args:
         prompt_length (`int`): Tokens of every prompt about this haystack, special tokens and question included.
         needle_depths (`tuple[float, ...]`): Cell depth of each needle, in [0, 1].
-        tolerance (`float`): How far a needle may stand from its cell depth. 0 places it at the nearest sentence
-        border.
+        tolerance (`float`):
+            How far a needle may stand from its cell depth. 0 places it at the nearest sentence border.
         facts_per_64_tokens (`float`): Density of facts, needles included; the needles are always there.
         max_distractors (`int`, *optional*): Upper bound on the number of facts that are not needles.
         candidates (`bool`, *optional*, defaults to `False`): Whether each question brings wrong answers to weigh.
@@ -91,8 +91,17 @@ def build_questions(
             does not know the facts' words, or if the filler cannot be cut to the exact length.
         [`CrowdedHaystackError`]: if a needle cannot stand within the tolerance.
     """
-    builder = _HaystackBuilder(encoder, plan, generator)
-    return builder.build()
+    return _HaystackBuilder(encoder, plan, generator).build()
+
+
+def check_plan(encoder: NeedleEncoder, plan: HaystackPlan) -> None:
+    """
+    Refuse, without building it, a haystack that cannot hold its facts.
+
+    Raises:
+        `ValueError`: as in [`build_questions`], if the plan has no room, or the task too few facts or unknown words.
+    """
+    _HaystackBuilder(encoder, plan, np.random.default_rng(0)).draw_facts()
 
 
 class _HaystackBuilder:
@@ -103,7 +112,7 @@ class _HaystackBuilder:
         self.filler = FillerStock(encoder, generator)
 
     def build(self) -> list[NeedleQuestion]:
-        facts, room = self._draw_facts()
+        facts, room = self.draw_facts()
         needles = facts[: len(self.plan.needle_depths)]
         sizes = self.encoder.sizes([fact.text for fact in facts])
         pieces, places = self._lay_out(facts, sizes, room)
@@ -126,7 +135,7 @@ class _HaystackBuilder:
             if prompt is not None
         ]
 
-    def _draw_facts(self) -> tuple[list[NeedleFact], int]:
+    def draw_facts(self) -> tuple[list[NeedleFact], int]:
         """Needles first, then distractors; and the tokens that are left for filler."""
         plan, task = self.plan, self.encoder.task
         needles = len(plan.needle_depths)
@@ -150,9 +159,8 @@ class _HaystackBuilder:
 
     def _check_known(self, fact: NeedleFact) -> None:
         """A fact of unknown tokens could be neither found nor told from another."""
-        unknown = getattr(self.encoder.tokenizer, "unk_token_id", None)
         text = f"{fact.text} {fact.question} {fact.answer}"
-        if unknown is not None and unknown in self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]:
+        if self.encoder.unknown_words(text):
             raise ValueError(
                 f"the tokenizer does not know all words of the task {self.encoder.task.name!r}, as in {text!r}: "
                 "choose a task in the words of this model"

@@ -44,7 +44,7 @@ def eval_result_entries(
         source_url (`str`, *optional*): Where the whole report can be read.
 
     Returns:
-            found.append(("tasks", "Long-context tasks", "average", length, results.tasks.average(length)))
+        `list[huggingface_hub.EvalResultEntry]`: One a length, in percent; `task_id` is `needle_8192` or `tasks_8192`.
 
     Raises:
         `ValueError`: if `dataset_id` is no Hub id of the form `owner/name`.

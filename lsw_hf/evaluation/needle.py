@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from .asking import Examiner, Verdict
 from .decoding import GreedyReader, ReadingOptions
 from .draft import NeedleDraft
-from .haystack import CrowdedHaystackError, HaystackPlan, NeedleQuestion, build_questions
+from .haystack import CrowdedHaystackError, HaystackPlan, NeedleQuestion, build_questions, check_plan
 from .needle_task import NeedleTask, ProseNeedleTask
 from .prompting import NeedleEncoder, PromptStyle
 from .report import NeedleReport, NeedleSample
@@ -68,7 +68,7 @@ class NeedleGrid:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "context_lengths", tuple(int(length) for length in self.context_lengths))
+        object.__setattr__(self, "context_lengths", as_lengths(self.context_lengths))
         object.__setattr__(self, "depths", tuple(float(depth) for depth in self.depths))
         for name in ("context_lengths", "depths"):
             values = getattr(self, name)
@@ -124,6 +124,19 @@ class NeedleGrid:
         ]
 
 
+def as_lengths(values: Iterable[Any]) -> tuple[int, ...]:
+    """
+    Token counts as they stand in a grid.
+
+    Raises:
+        `TypeError`: for a number or a string instead of a sequence, or values that are no whole numbers.
+    """
+    found = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else None
+    if found is None or any(isinstance(value, str) or value != int(value) for value in found):
+        raise TypeError(f"context_lengths is a sequence of whole numbers, as in (4096, 32768); got {values!r}")
+    return tuple(int(value) for value in found)
+
+
 def iterate_haystacks(encoder: NeedleEncoder, grid: NeedleGrid, context_length: int) -> Iterator[list[NeedleQuestion]]:
     """
     Build the haystacks of one length, one after the other; each item holds the questions about one haystack.
@@ -162,8 +175,8 @@ def evaluate_needle(
     Ask the model for facts hidden in long texts, and count the right answers by length and depth.
 
     The common prefix of the questions about one haystack is computed once; each question continues from that cache in
-    a row of its own. Verdicts equal those of generating from every prompt alone. An answer is right if the expected
-    answer stands in the first `max_new_tokens` greedily generated tokens.
+    a row of its own. Verdicts equal those of generating greedily from every prompt alone. An answer is right if the
+    expected answer stands in the first `max_new_tokens` greedily generated tokens.
 
     Args:
         model ([`PreTrainedModel`]): A causal LM; evaluated in eval mode, and returned to its mode.
@@ -186,6 +199,8 @@ def evaluate_needle(
     """
     task = ProseNeedleTask() if task is None else task
     encoder = NeedleEncoder(tokenizer, task, prompt_style)
+    for length in grid.context_lengths:
+        check_plan(encoder, grid.plans(length)[0])
     reader = GreedyReader(model, max_new_tokens=grid.max_new_tokens or task.max_new_tokens, options=reading)
     fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(grid).items()}
     settings = _settings(model, encoder, grid, reader.max_new_tokens)

@@ -4,8 +4,9 @@ import base64
 import html
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .comparison import compare_needle
 from .files import write_text
@@ -13,7 +14,7 @@ from .plot import plot_needle, plot_needle_pair
 from .plot_curves import plot_length_curves, plot_position_loss
 from .report import NeedleReport
 from .results import EvaluationResults
-from .short_context import compare_short_context
+from .short_context import ShortContextReport, compare_short_context
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 960px; margin: 2rem auto; padding: 0 1rem; }
@@ -65,45 +66,59 @@ class _Page:
     """The sections, in the order of reading."""
 
     def __init__(self, after: EvaluationResults, before: EvaluationResults, labels: tuple[str, str]) -> None:
-        self.after, self.before, self.labels = after, before, labels
+        self.after, self.before = after, before
+        # All text of a page is escaped where it is written; labels stand in many places.
+        self.labels = (html.escape(labels[0]), html.escape(labels[1]))
+        self.names = labels
+        old, new = before.short_context, after.short_context
+        self.short = None if old is None or new is None else compare_short_context(old, new)
 
     def parts(self) -> list[str]:
         return [
             self._verdict(),
+            self._models(),
             self._needle(),
             self._short(),
             self._tasks(),
             self._loss(),
-            self._examples(),
+            self._wrong_needles(),
+            self._wrong_tasks(),
             self._setting(),
         ]
 
     def _verdict(self) -> str:
-        """The whole page in one or two sentences."""
+        """The whole page in a few sentences: what is reached, and what it cost."""
         sentences = []
         new, old = self.after.needle, self.before.needle
         if new is not None:
-            lengths = new.grid["context_lengths"]
-            span = f"{min(lengths):,} to {max(lengths):,} tokens" if len(lengths) > 1 else f"{lengths[0]:,} tokens"
-            if old is None:
-                sentences.append(f"Retrieval over {span}: <b>{_percent(new.accuracy)}</b>.")
-            else:
-                far = max(lengths)
-                sentences.append(
-                    f"Retrieval over {span}: {_percent(old.accuracy)} {self.labels[0]}, "
-                    f"<b>{_percent(new.accuracy)} {self.labels[1]}</b>; at {far:,} tokens "
-                    f"{_percent(old.accuracy_at(far))}, <b>{_percent(new.accuracy_at(far))}</b>."
-                )
-        if self.before.short_context is not None and self.after.short_context is not None:
-            short = compare_short_context(self.before.short_context, self.after.short_context)
-            price = "was paid for" if short.paid else "was not paid for"
-            sentences.append(f"The original window {price} ({100 * short.change:+.1f} points).")
+            far = max(new.grid["context_lengths"])
+            was = (
+                f" ({self.labels[0]}: {_percent(old.accuracy_at(far))})"
+                if old is not None and old.grid == new.grid
+                else ""
+            )
+            sentences.append(
+                f"At {far:,} tokens the model finds <b>{_percent(new.accuracy_at(far))}</b> of the hidden facts{was}."
+            )
+        if self.short is not None:
+            sentences.append(_price(self.short, self.labels))
         if self.after.tasks is not None:
             effective = self.after.tasks.effective_length()
             sentences.append(
                 f"Effective length by RULER's threshold: {f'{effective:,} tokens' if effective else 'none reached'}."
             )
-        return f'<p class="verdict">{" ".join(sentences)}</p>' if sentences else ""
+        return "".join(f'<p class="verdict">{sentence}</p>' for sentence in sentences)
+
+    def _models(self) -> str:
+        """Which models these are, and how long a window each of them declares."""
+        lines = []
+        for label, results in zip(self.labels, (self.before, self.after), strict=True):
+            report = results.needle or results.tasks or results.loss
+            if report is not None:
+                window = report.settings.get("max_position_embeddings")
+                name = html.escape(str(report.settings.get("model")))
+                lines.append(f"{label}: {name}" + (f", window of {window:,} tokens" if window else ""))
+        return f'<p class="note">{"<br>".join(lines)}</p>' if lines else ""
 
     def _needle(self) -> str:
         new, old = self.after.needle, self.before.needle
@@ -112,50 +127,57 @@ class _Page:
         if old is None:
             picture = _image(lambda path: plot_needle(new, path), "Heat map of retrieval accuracy", narrow=True)
             return f"<h2>Retrieval by length and depth</h2>{picture}{_table(new.to_markdown())}"
-        pair = _image(lambda path: plot_needle_pair(old, new, path, labels=self.labels), "Two heat maps side by side")
-        lines = dict(zip(self.labels, (old, new), strict=True))
+        pair = _image(lambda path: plot_needle_pair(old, new, path, labels=self.names), "Two heat maps side by side")
+        lines = dict(zip(self.names, (old, new), strict=True))
         curve = _image(lambda path: plot_length_curves(lines, path), "Accuracy by length", narrow=True)
-        table = _table(compare_needle(old, new).to_markdown())
+        table = _table(compare_needle(old, new).to_markdown(self.names))
         return f"<h2>Retrieval by length and depth</h2>{pair}{curve}{table}{_notes(new)}"
 
     def _short(self) -> str:
-        if self.before.short_context is None or self.after.short_context is None:
+        if self.short is None:
             return ""
-        report = compare_short_context(self.before.short_context, self.after.short_context)
-        return f"<h2>What the original window paid</h2>{_table(report.to_markdown())}"
+        return f"<h2>What the original window paid</h2>{_table(self.short.to_markdown(self.names))}"
 
     def _tasks(self) -> str:
         if self.after.tasks is None:
             return ""
         old = self.before.tasks
-        earlier = f"<h3>{html.escape(self.labels[0])}</h3>{_table(old.to_markdown())}" if old is not None else ""
-        heading = f"<h3>{html.escape(self.labels[1])}</h3>" if old is not None else ""
+        earlier = f"<h3>{self.labels[0]}</h3>{_table(old.to_markdown())}" if old is not None else ""
+        heading = f"<h3>{self.labels[1]}</h3>" if old is not None else ""
         return f"<h2>Tasks beyond one needle</h2>{heading}{_table(self.after.tasks.to_markdown())}{earlier}"
 
     def _loss(self) -> str:
         if self.after.loss is None:
             return ""
-        lines = {self.labels[1]: self.after.loss}
+        lines = {self.names[1]: self.after.loss}
         if self.before.loss is not None:
-            lines = {self.labels[0]: self.before.loss} | lines
+            lines = {self.names[0]: self.before.loss} | lines
         picture = _image(lambda path: plot_position_loss(lines, path), "Loss by position", narrow=True)
         return f"<h2>Loss by position</h2>{picture}{_table(self.after.loss.to_markdown())}"
 
-    def _examples(self) -> str:
+    def _wrong_needles(self) -> str:
         """Wrong answers, the shortest contexts first: those are the least excusable."""
         if self.after.needle is None:
             return ""
         wrong = [sample for sample in self.after.needle.samples if not sample.correct]
-        if not wrong:
-            return "<h2>Wrong answers</h2><p>None.</p>"
-        heads = "".join(f'<th class="text">{name}</th>' for name in ("asked", "expected", "answered"))
-        rows = [f"<tr><th>length</th><th>depth</th>{heads}</tr>"]
-        for s in sorted(wrong, key=lambda s: (s.context_length, s.depth))[:_EXAMPLES]:
-            texts = "".join(f'<td class="text">{html.escape(t)}</td>' for t in (s.question, s.expected, s.answered))
-            rows.append(f"<tr><td>{s.context_length:,}</td><td>{s.depth:.2f}</td>{texts}</tr>")
-        shown = f"The first {_EXAMPLES} of {len(wrong):,}" if len(wrong) > _EXAMPLES else f"All {len(wrong):,}"
-        note = f'<p class="note">{shown}, by length; depth 0 is the beginning of the text.</p>'
-        return f"<h2>Wrong answers</h2>{note}<table>{''.join(rows)}</table>"
+        rows = [
+            (f"{s.context_length:,}", f"{s.depth:.2f}", s.question, s.expected, s.answered)
+            for s in sorted(wrong, key=lambda s: (s.context_length, s.depth))
+        ]
+        note = "Depth is where the fact stood: 0 is the beginning of the text, 1 its end."
+        return _examples("Wrong answers about hidden facts", ("length", "depth"), rows, note)
+
+    def _wrong_tasks(self) -> str:
+        """Answers of the task families that were not wholly right, the shortest contexts first."""
+        if self.after.tasks is None:
+            return ""
+        wrong = [outcome for outcome in self.after.tasks.outcomes if outcome.score < 1]
+        rows = [
+            (o.task, f"{o.context_length:,}", _place(o.detail), o.question, ", ".join(o.expected), o.answered)
+            for o in sorted(wrong, key=lambda o: o.context_length)
+        ]
+        note = "Depths are where the evidence stood: 0 is the beginning of the text, 1 its end."
+        return _examples("Wrong answers in the task families", ("task", "length", "depths"), rows, note)
 
     def _setting(self) -> str:
         """Under which circumstances the numbers were made."""
@@ -163,11 +185,56 @@ class _Page:
             return ""
         settings = self.after.needle.grid | self.after.needle.settings
         rows = "".join(
-            f'<tr><td>{html.escape(str(name))}</td><td class="text">{html.escape(str(value))}</td></tr>'
+            f"<tr><td>{html.escape(str(name).replace('_', ' '))}</td>"
+            f'<td class="text">{html.escape(_value(value))}</td></tr>'
             for name, value in settings.items()
             if value not in (None, [])
         )
         return f"<h2>How it was measured</h2><table>{rows}</table>"
+
+
+def _price(short: ShortContextReport, labels: tuple[str, str]) -> str:
+    """What the longer window cost in the old one, in a sentence."""
+    old, new = short.before.needle.accuracy, short.after.needle.accuracy
+    change = 100 * abs(short.change)
+    moved = (
+        f"{change:.1f} points were {'lost' if short.change < 0 else 'gained'}" if change >= 0.05 else "nothing changed"
+    )
+    return (
+        f"In the original window of {short.before.window:,} tokens {moved}: {_percent(new)} "
+        f"({labels[0]}: {_percent(old)})."
+    )
+
+
+def _examples(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], note: str) -> str:
+    """A table of the first rows, each ending with what was asked, expected and answered."""
+    if not rows:
+        return f"<h2>{title}</h2><p>None.</p>"
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    head += "".join(f'<th class="text">{name}</th>' for name in ("asked", "expected", "answered"))
+    lines = [f"<tr>{head}</tr>"]
+    for row in rows[:_EXAMPLES]:
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row[: len(columns)])
+        cells += "".join(f'<td class="text">{html.escape(cell)}</td>' for cell in row[len(columns) :])
+        lines.append(f"<tr>{cells}</tr>")
+    shown = f"The first {_EXAMPLES} of {len(rows):,}" if len(rows) > _EXAMPLES else f"All {len(rows):,}"
+    return f'<h2>{title}</h2><p class="note">{shown}, by length. {note}</p><table>{"".join(lines)}</table>'
+
+
+def _place(detail: dict[str, Any]) -> str:
+    """Where the evidence of a task stood, as far as the task says."""
+    depths = detail.get("depths", detail.get("depth"))
+    values = depths if isinstance(depths, (list, tuple)) else [] if depths is None else [depths]
+    return " ".join(f"{float(value):.2f}" for value in values)
+
+
+def _value(value: object) -> str:
+    """A setting in words that need no Python."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_value(part)}" for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_value, value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _image(draw: Callable[[Path], None], description: str, narrow: bool = False) -> str:

@@ -48,6 +48,11 @@ class PromptEncoder:
         ids = self.tokenizer(text, add_special_tokens=self.style == "plain", verbose=False)["input_ids"]
         return list(ids[: len(ids) - self._added_eos(ids, text)])
 
+    def unknown_words(self, text: str) -> bool:
+        """Whether the tokenizer has no token of its own for a part of the text: nothing there could be told apart."""
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        return unknown is not None and unknown in self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
     def _added_eos(self, ids: list[int], text: str) -> int:
         """1 if the last id is an end of sequence that the text does not contain: nothing can be asked after it."""
         eos = self.tokenizer.eos_token

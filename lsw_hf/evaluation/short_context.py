@@ -12,8 +12,10 @@ from .files import write_text
 from .needle import NeedleGrid, evaluate_needle
 from .needle_task import NeedleTask
 from .position_loss import PositionLossReport, loss_by_position
+from .prompting import PromptStyle
 from .report import SCHEMA_VERSION, NeedleReport
-from .statistics import wilson_interval
+from .statistics import mean, wilson_interval
+from .task_report import TaskReport
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class ShortContextMeasure:
         window (`int`): The original window in tokens.
         needle ([`NeedleReport`]): Retrieval at half and at the whole window.
         loss ([`PositionLossReport`], *optional*): Loss on the user's texts over the window.
+        tasks ([`TaskReport`], *optional*): Task families at half and at the whole window.
     """
 
     window: int
     needle: NeedleReport
     loss: PositionLossReport | None = None
+    tasks: TaskReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The measure as plain data."""
@@ -39,6 +43,7 @@ class ShortContextMeasure:
             "window": self.window,
             "needle": self.needle.to_dict(),
             "loss": None if self.loss is None else self.loss.to_dict(),
+            "tasks": None if self.tasks is None else self.tasks.to_dict(),
         }
 
     @classmethod
@@ -47,7 +52,8 @@ class ShortContextMeasure:
         if data.get("kind") != "short_context" or data.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"this is not a short-context measure of schema version {SCHEMA_VERSION}")
         loss = None if data["loss"] is None else PositionLossReport.from_dict(data["loss"])
-        return cls(data["window"], NeedleReport.from_dict(data["needle"]), loss)
+        tasks = None if data.get("tasks") is None else TaskReport.from_dict(data["tasks"])
+        return cls(data["window"], NeedleReport.from_dict(data["needle"]), loss, tasks)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the measure as JSON; an existing file is replaced in one step."""
@@ -94,16 +100,32 @@ class ShortContextReport:
         return self.after.loss.loss - self.before.loss.loss
 
     @property
+    def task_averages(self) -> tuple[float, float] | None:
+        """Mean score of the task families over the short lengths before and after, in percent."""
+        if self.before.tasks is None or self.after.tasks is None:
+            return None
+        before, after = (
+            mean([report.average(length) for length in report.suite["context_lengths"]])
+            for report in (self.before.tasks, self.after.tasks)
+        )
+        return before, after
+
+    @property
     def paid(self) -> bool:
         """Whether accuracy fell by more than the tolerance."""
         return self.change < -self.tolerance
 
-    def to_markdown(self) -> str:
-        """What was paid, in a table and a sentence."""
+    def to_markdown(self, labels: tuple[str, str] = ("before", "after")) -> str:
+        """
+        What was paid, in a table and a sentence.
+
+        Args:
+            labels (`tuple[str, str]`, *optional*, defaults to `("before", "after")`): Names of the two models.
+        """
         low, high = self.interval
         before, after = self.before.needle.accuracy, self.after.needle.accuracy
         rows = [
-            "| at the original window | before | after | change |",
+            f"| in the original window | {labels[0]} | {labels[1]} | change |",
             "| :--- | ---: | ---: | ---: |",
             f"| needle accuracy (%) | {100 * before:.1f} | {100 * after:.1f} | {100 * self.change:+.1f} "
             f"[{100 * low:+.1f}, {100 * high:+.1f}] |",
@@ -113,9 +135,13 @@ class ShortContextReport:
                 f"| loss (nats per token) | {self.before.loss.loss:.3f} | {self.after.loss.loss:.3f} "
                 f"| {self.loss_change:+.3f} |"
             )
-        verdict = "The short window was paid for" if self.paid else "The short window was not paid for"
+        if self.task_averages is not None:
+            old, new = self.task_averages
+            rows.append(f"| task families (%) | {old:.1f} | {new:.1f} | {new - old:+.1f} |")
+        verdict = "Retrieval got worse" if self.paid else "Retrieval did not get worse"
         lengths = " and ".join(f"{length:,}" for length in self.before.needle.grid["context_lengths"])
-        return "\n".join(rows) + f"\n\n{verdict}: {lengths} tokens, tolerance {100 * self.tolerance:g} points."
+        note = f"{verdict} at {lengths} tokens, by a tolerance of {100 * self.tolerance:g} points."
+        return "\n".join(rows) + f"\n\n{note} Change with its 95 % interval."
 
 
 def measure_short_context(
@@ -126,18 +152,22 @@ def measure_short_context(
     grid: NeedleGrid | None = None,
     task: NeedleTask | None = None,
     texts: Iterable[str] | None = None,
+    prompt_style: PromptStyle = "auto",
     progress: bool = True,
 ) -> ShortContextMeasure:
     """
-    Measure one model at half and at the whole of its original window. Call it for the model before and after.
+    Measure one model at half and at the whole of its original window. Call it for the model before and after. Task
+    families are measured by [`evaluate_tasks`] at the same lengths and set as `tasks` with `dataclasses.replace`.
 
     Args:
         model ([`PreTrainedModel`]): A causal LM.
         tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
         window (`int`): The original window in tokens, the same for both models.
-        grid ([`NeedleGrid`], *optional*): Samples, depths and density; its lengths are replaced. Defaults to 20
-        samples. task ([`NeedleTask`], *optional*): Where the needles come from.
-        texts (`Iterable[str]`, *optional*): Texts for the loss; without them only needles are measured.
+        grid ([`NeedleGrid`], *optional*):
+            Samples, depths and density; its lengths are replaced. Defaults to 20 samples.
+        task ([`NeedleTask`], *optional*): Where the needles come from.
+        texts (`Iterable[str]`, *optional*): Texts for the loss; without them it is not measured.
+        prompt_style (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"chat"`, or chat if there is a template.
         progress (`bool`, *optional*, defaults to `True`): Show bars on a terminal.
 
     Raises:
@@ -147,7 +177,7 @@ def measure_short_context(
         raise ValueError(f"the original window must have at least 2 tokens; got {window}")
     base = NeedleGrid((window,), num_samples=20) if grid is None else grid
     short = replace(base, context_lengths=(window // 2, window))
-    needle = evaluate_needle(model, tokenizer, short, task, progress=progress)
+    needle = evaluate_needle(model, tokenizer, short, task, prompt_style=prompt_style, progress=progress)
     loss = None if texts is None else loss_by_position(model, tokenizer, texts, context_length=window)
     return ShortContextMeasure(window, needle, loss)
 
@@ -164,13 +194,16 @@ def compare_short_context(
         tolerance (`float`, *optional*, defaults to 0.01): Loss of accuracy that is accepted (our choice).
 
     Raises:
-        `ValueError`: if they were not measured on the same grid.
+        `ValueError`: if they were not measured on the same grid, or by the same tasks.
     """
     if before.window != after.window or before.needle.grid != after.needle.grid:
         raise ValueError(
             "before and after were measured on different grids: "
             f"window {before.window} and {after.window}, {before.needle.grid} and {after.needle.grid}"
         )
+    suites = [None if measure.tasks is None else measure.tasks.suite for measure in (before, after)]
+    if None not in suites and suites[0] != suites[1]:
+        raise ValueError(f"before and after answered different task suites: {suites[0]} and {suites[1]}")
     return ShortContextReport(before, after, tolerance)
 
 

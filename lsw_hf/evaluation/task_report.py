@@ -122,9 +122,15 @@ class TaskReport:
         return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
     def to_markdown(self) -> str:
-        """A table task x length of scores in percent with half their 95 % interval, averages below."""
+        """
+        A table task x length of scores in percent with half their 95 % interval, averages below; lengths beyond the
+        model's window are starred.
+        """
         lengths = self.suite["context_lengths"]
-        rows = [["task", *(f"{length:,}" for length in lengths)], [":---", *(["---:"] * len(lengths))]]
+        window = self.settings.get("max_position_embeddings")
+        beyond = {length for length in lengths if window is not None and length > window}
+        header = ["task", *(f"{length:,}{'*' if length in beyond else ''}" for length in lengths)]
+        rows = [header, [":---", *(["---:"] * len(lengths))]]
         for task in self.suite["tasks"]:
             row = [task]
             for length in lengths:
@@ -136,7 +142,8 @@ class TaskReport:
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
         effective = self.effective_length()
         verdict = f"{effective:,} tokens" if effective else "none of these lengths"
+        note = f" * longer than the model's window of {window:,} tokens." if beyond else ""
         return (
             f"{table}\n\nPercent of the expected answers, {len(self.outcomes):,} questions; ± half a 95 % interval. "
-            f"Effective length by RULER's threshold of {RULER_THRESHOLD}: {verdict}."
+            f"Effective length by RULER's threshold of {RULER_THRESHOLD}: {verdict}.{note}"
         )

@@ -50,11 +50,46 @@ def test_eval_writes_one_page(folders, tmp_path, capsys):
         "short_context.json",
     ]
     page = (out / "index.html").read_text(encoding="utf-8")
-    assert "Retrieval over 64 to 96 tokens" in page
+    assert "At 96 tokens the model finds" in page
     assert "Loss by position" in page
     # The baseline's window is the original one.
     assert json.loads((out / "after" / "short_context.json").read_text())["window"] == 64
     assert f"Open {out / 'index.html'}." in capsys.readouterr().out
+
+
+def test_eval_keeps_the_prompt_style_at_short_lengths(folders, tmp_path):
+    words = ["--model", folders[1], *GRID, "--original-window", "64", "--output-dir", str(tmp_path)]
+    assert cli.main(["eval", *words, "--prompt-style", "plain"]) == 0
+    found = json.loads((tmp_path / "short_context.json").read_text())
+    assert found["needle"]["settings"]["prompt_style"] == "plain"
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--model", "no/such/folder"], "no/such/folder"),
+        (["--tasks", "single_9"], "--tasks: there is no family single_9; there are single_1, single_2"),
+        (["--tasks", "single_2"], "a context_length of 32 tokens is too short for the task 'single_2'"),
+        (["--passages", "missing.jsonl"], "file of passages not found: missing.jsonl"),
+        (["--texts", "missing.txt"], "missing.txt"),
+        (["--haystack", "some.txt"], "--haystack and --language belong to the built-in needles; --task tiny brings"),
+        (["--language", "zh"], "--haystack and --language belong to the built-in needles"),
+    ],
+)
+def test_eval_refuses_before_it_measures(folders, extra, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lsw_hf.evaluation.needle.evaluate_needle", lambda *_, **__: pytest.fail("measured first"))
+    words = ["--model", folders[1], "--baseline", folders[0], *GRID, "--output-dir", str(tmp_path / "out"), *extra]
+    assert cli.main(["eval", *words]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_eval_refuses_short_texts_before_it_measures(folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lsw_hf.evaluation.needle.evaluate_needle", lambda *_, **__: pytest.fail("measured first"))
+    texts = tmp_path / "texts.txt"
+    texts.write_text("Yesterday Marlow sang . " * 3, encoding="utf-8")
+    assert cli.main(["eval", "--model", folders[1], *GRID, "--texts", str(texts)]) == 1
+    assert "--texts: no document has the 96 tokens of the longest context" in capsys.readouterr().err
 
 
 def test_compare_prints_and_refuses(folders, tmp_path, capsys):

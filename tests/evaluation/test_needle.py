@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lsw_hf.evaluation import NeedleGrid, NeedleReport, ProseNeedleTask, TextFiller, evaluate_needle
+from lsw_hf.evaluation import NeedleGrid, NeedleReport, ProseNeedleTask, TaskSuite, TextFiller, evaluate_needle
 from lsw_hf.evaluation.decoding import ReadingOptions
 from lsw_hf.evaluation.filler_stock import FillerStock
 from lsw_hf.evaluation.needle import iterate_haystacks
@@ -207,6 +207,22 @@ def test_too_short_a_length_names_the_minimum(tiny_model, words, word_task):
         evaluate_needle(tiny_model, words, NeedleGrid((6,)), word_task, progress=False)
     report = evaluate_needle(tiny_model, words, NeedleGrid((7,)), word_task, progress=False)
     assert len(report.samples) == 50
+
+
+def test_all_lengths_are_checked_before_the_model_is_asked(tiny_model, words, word_task, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tiny_model, "forward", lambda **inputs: asked.append(inputs))
+    with pytest.raises(ValueError, match="a context_length of 6 tokens is too short"):
+        evaluate_needle(tiny_model, words, NeedleGrid((131, 6)), word_task, progress=False)
+    assert not asked
+
+
+@pytest.mark.parametrize("lengths", [4096, "4096", (512.5,), ("4k",)])
+def test_lengths_are_a_sequence_of_whole_numbers(lengths):
+    with pytest.raises(TypeError, match=r"sequence of whole numbers, as in \(4096, 32768\); got "):
+        NeedleGrid(lengths)
+    with pytest.raises(TypeError, match="sequence of whole numbers"):
+        TaskSuite(lengths)
 
 
 def test_a_tokenizer_that_allows_no_exact_length_is_refused(tokenizers, monkeypatch):

@@ -13,6 +13,7 @@ from lsw_hf.evaluation import (
     NeedleSample,
     PositionLossReport,
     ShortContextMeasure,
+    TaskReport,
     compare_needle,
     compare_short_context,
     measure_short_context,
@@ -21,6 +22,7 @@ from lsw_hf.evaluation import (
 from lsw_hf.evaluation.plot import format_length, plot_needle, plot_needle_pair
 from lsw_hf.evaluation.plot_curves import plot_length_curves, plot_position_loss
 from lsw_hf.evaluation.position_loss import PositionBucket
+from lsw_hf.evaluation.task_report import TaskOutcome
 
 
 def report(verdicts, window=512, **grid):
@@ -82,7 +84,7 @@ def test_newcombe_interval_against_the_published_example():
 def test_guard_says_what_was_paid():
     cheap = compare_short_context(ShortContextMeasure(512, BEFORE, LOSS), ShortContextMeasure(512, BEFORE, LOSS))
     assert not cheap.paid
-    assert "The short window was not paid for: 512 and 1,024 tokens" in cheap.to_markdown()
+    assert "Retrieval did not get worse at 512 and 1,024 tokens, by a tolerance of 1 points." in cheap.to_markdown()
     worse = dataclasses.replace(BEFORE, samples=AFTER.samples[:4] + BEFORE.samples[4:])
     dear = compare_short_context(ShortContextMeasure(512, BEFORE), ShortContextMeasure(512, worse))
     assert dear.paid
@@ -124,8 +126,8 @@ def test_page_is_self_contained_and_readable(tmp_path):
     write_page(tmp_path / "index.html", after, before, title="A & B")
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<h1>A &amp; B</h1>" in page
-    assert "62.5 % before, <b>75.0 % after</b>; at 1,024 tokens 25.0 %, <b>75.0 %</b>." in page
-    assert "The original window" in page
+    assert "At 1,024 tokens the model finds <b>75.0 %</b> of the hidden facts (before: 25.0 %)." in page
+    assert "In the original window of 512 tokens 12.5 points were gained: 75.0 % (before: 62.5 %)." in page
     assert "Recall &lt;name1&gt;" in page
     assert '<td class="text">&lt;wrong&gt;</td>' in page
     assert not re.search(r"(src|href)=\"(?!data:image/png;base64,)", page)
@@ -134,12 +136,51 @@ def test_page_is_self_contained_and_readable(tmp_path):
     assert all(base64.b64decode(image).startswith(b"\x89PNG") for image in images)
 
 
+def test_page_names_and_escapes_both_models(tmp_path):
+    labels = ("<b>old</b>", "new")
+    short = [ShortContextMeasure(512, source) for source in (BEFORE, AFTER)]
+    before = EvaluationResults(BEFORE, short_context=short[0], loss=LOSS)
+    after = EvaluationResults(AFTER, short_context=short[1], loss=LOSS)
+    write_page(tmp_path / "index.html", after, before, labels=labels)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<b>old</b>" not in page
+    assert "<th>length</th><th>&lt;b&gt;old&lt;/b&gt;</th><th>new</th>" in page
+    assert "<th>in the original window</th><th>&lt;b&gt;old&lt;/b&gt;</th><th>new</th>" in page
+
+
+def test_page_shows_wrong_answers_of_tasks(tmp_path):
+    outcomes = (
+        TaskOutcome("two <keys>", 600, 580, "Question: which?", ("a", "b"), "only a", 0.5, {"depths": [0.25, 0.5]}),
+        TaskOutcome("two <keys>", 300, 280, "Question: who?", ("c",), "c", 1.0),
+    )
+    tasks = TaskReport({"context_lengths": [300, 600], "tasks": ["two <keys>"]}, outcomes)
+    write_page(tmp_path / "tasks.html", EvaluationResults(tasks=tasks))
+    page = (tmp_path / "tasks.html").read_text(encoding="utf-8")
+    assert "<td>two &lt;keys&gt;</td><td>600</td><td>0.25 0.50</td>" in page
+    assert '<td class="text">a, b</td><td class="text">only a</td>' in page
+    assert "Question: who?" not in page
+
+
+def test_short_tasks_are_part_of_the_price(tmp_path):
+    def families(score, tasks=("x",)):
+        suite = {"context_lengths": [256, 512], "tasks": list(tasks)}
+        found = [TaskOutcome("x", length, length, "?", ("a",), "b", score) for length in suite["context_lengths"]]
+        return TaskReport(suite, tuple(found))
+
+    before, after = (ShortContextMeasure(512, BEFORE, tasks=families(score)) for score in (1.0, 0.5))
+    assert "| task families (%) | 100.0 | 50.0 | -50.0 |" in compare_short_context(before, after).to_markdown()
+    before.save(tmp_path / "short.json")
+    assert ShortContextMeasure.load(tmp_path / "short.json") == before
+    with pytest.raises(ValueError, match="different task suites"):
+        compare_short_context(before, dataclasses.replace(after, tasks=families(0.5, ("y",))))
+
+
 def test_page_of_one_model(tmp_path):
     perfect = report({512: {0.0: [1, 1]}})
     write_page(tmp_path / "one.html", EvaluationResults(perfect))
     page = (tmp_path / "one.html").read_text(encoding="utf-8")
-    assert "Retrieval over 512 tokens: <b>100.0 %</b>." in page
-    assert "<h2>Wrong answers</h2><p>None.</p>" in page
+    assert "At 512 tokens the model finds <b>100.0 %</b> of the hidden facts." in page
+    assert "<h2>Wrong answers about hidden facts</h2><p>None.</p>" in page
     with pytest.raises(ValueError, match="nothing to show"):
         write_page(tmp_path / "none.html", EvaluationResults())
 

@@ -1,6 +1,7 @@
 """Task families: what a sample promises is true of its text; lengths, scoring and the report."""
 
 import collections
+import copy
 import json
 import re
 
@@ -241,3 +242,26 @@ def test_report_averages_thresholds_and_saving(tmp_path):
 def test_tasks_need_different_names(reader_model, tokenizers):
     with pytest.raises(ValueError, match="tasks need different names"):
         evaluate_tasks(reader_model, tokenizers["byte bpe"], TaskSuite((500,)), [ParaphraseTask(), ParaphraseTask(1)])
+
+
+def refuse(**_inputs):
+    raise AssertionError("the model was asked before the options were checked")
+
+
+def test_every_task_is_checked_before_the_model_is_asked(reader_model, tokenizers, words, monkeypatch):
+    monkeypatch.setattr(reader_model, "forward", refuse)
+    with pytest.raises(ValueError, match=r"700 tokens is too short for the task 'common_words'.*the minimum is"):
+        evaluate_tasks(reader_model, tokenizers["byte bpe"], TaskSuite((4096, 700)), progress=False)
+    ignorant = copy.deepcopy(words)
+    ignorant.unk_token = "<pad>"
+    with pytest.raises(ValueError, match="does not know all words of the task 'paraphrase', as in '"):
+        evaluate_tasks(reader_model, ignorant, TaskSuite((500,)), [ParaphraseTask()], progress=False)
+
+
+def test_lengths_beyond_the_window_are_warned_of_and_starred(reader_model, tokenizers, monkeypatch, caplog):
+    monkeypatch.setattr(reader_model.config, "max_position_embeddings", 450)
+    suite = TaskSuite((400, 500), num_samples=1)
+    report = evaluate_tasks(reader_model, tokenizers["byte bpe"], suite, [ParaphraseTask()], progress=False)
+    assert "lengths [500] exceed the model's max_position_embeddings of 450" in caplog.text
+    assert "| task | 400 | 500* |" in report.to_markdown()
+    assert report.to_markdown().endswith("* longer than the model's window of 450 tokens.")

@@ -1,5 +1,6 @@
 """Running task families at several lengths, and the table that comes out."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from tqdm.auto import tqdm
 
 from ..decoding import GreedyReader
 from ..fillers import FillerSource
+from ..needle import as_lengths
 from ..prompting import PromptEncoder, PromptStyle
 from ..scoring import match_all, match_any
 from ..task_report import TaskOutcome, TaskReport
@@ -20,6 +22,8 @@ from .retrieval import NeedleRetrievalTask
 from .sample import LongContextTask, TaskSample
 from .tables import TableTask
 from .tracing import VariableTrackingTask
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class TaskSuite:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "context_lengths", tuple(int(length) for length in self.context_lengths))
+        object.__setattr__(self, "context_lengths", as_lengths(self.context_lengths))
         if not self.context_lengths:
             raise ValueError("context_lengths is empty: a suite needs at least one length")
         if len(set(self.context_lengths)) < len(self.context_lengths) or min(self.context_lengths) < 1:
@@ -117,13 +121,21 @@ def evaluate_tasks(
         whether one of the accepted answers was given (`string_match_part`).
 
     Raises:
-        `ValueError`: for two tasks of one name, a length that a task does not fit into, or logits that are not finite.
+        `ValueError`: for two tasks of one name, a length that a task does not fit into, a task whose words the
+            tokenizer does not know, or logits that are not finite.
     """
     tasks = default_tasks() if tasks is None else list(tasks)
     names = [task.name for task in tasks]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"tasks need different names, and at least one task; got {names}")
     encoder, started = PromptEncoder(tokenizer, prompt_style), time.perf_counter()
+    window = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    check_tasks(tasks, tokenizer, suite, prompt_style)
+    beyond = [length for length in suite.context_lengths if window is not None and length > window]
+    if beyond:
+        logger.warning(
+            "lengths %s exceed the model's max_position_embeddings of %s; their scores are marked", beyond, window
+        )
     was_training = model.training
     model.eval()
     outcomes: list[TaskOutcome] = []
@@ -140,7 +152,6 @@ def evaluate_tasks(
                         bar.update(length)
     finally:
         model.train(was_training)
-    window = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     settings = {
         "prompt_style": encoder.style,
         "max_position_embeddings": window,
@@ -149,6 +160,27 @@ def evaluate_tasks(
     }
     fields = asdict(suite) | {"context_lengths": list(suite.context_lengths), "tasks": names}
     return TaskReport(suite=fields, outcomes=tuple(outcomes), settings=settings)
+
+
+def check_tasks(
+    tasks: Sequence[LongContextTask], tokenizer: Any, suite: TaskSuite, prompt_style: PromptStyle = "auto"
+) -> None:
+    """
+    Refuse tasks that cannot be measured, before the first question is put.
+
+    Raises:
+        `ValueError`: for a task that does not fit into the shortest length, or whose words the tokenizer does not
+            know.
+    """
+    encoder, shortest = PromptEncoder(tokenizer, prompt_style), min(suite.context_lengths)
+    for task in tasks:
+        sample = task.sample(encoder, shortest, np.random.default_rng(suite.seed))
+        words = f"{_closing(sample.text)} {' '.join(sample.expected)}"
+        if encoder.unknown_words(words):
+            raise ValueError(
+                f"the tokenizer does not know all words of the task {task.name!r}, as in {words!r}: "
+                "choose tasks in the words of this model"
+            )
 
 
 def _answer(reader: GreedyReader, tokenizer: Any, name: str, length: int, sample: TaskSample) -> TaskOutcome:
