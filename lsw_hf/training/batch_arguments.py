@@ -15,6 +15,9 @@ else:
 class LossWeightingArguments(_Arguments):
     """What counts the same in the loss, see [`~lsw_hf.training.losses.sequence_weights`]."""
 
+    if TYPE_CHECKING:
+        loss_type: str
+
     loss_weighting: Literal["token", "sequence"] = field(
         default="token",
         metadata={

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from ..data.attention import assert_cross_skip_attention, assert_document_isolation, check_attention_backend
 from ..data.collators import DataCollatorForSkipAlign
+from ..data.position_borders import IGNORE_INDEX, find_borders, sentence_starts_after
+from ..data.positions import ALLOWED_BORDERS
+
+_COLUMNS = ("input_ids", "labels", "seq_lengths")
+_ROWS_LOOKED_AT = 64
 
 STRATEGY_HELP = """Where positions jump:
 skip_all: at every border between instructions, responses and, with sentence_end_tokens, sentences;
@@ -122,14 +129,47 @@ def probe_first_batch(trainer: Any) -> None:
     skips = trainer.args.strategy != "none"
     if not skips and not trainer.padding_free:
         return
-    rows = list(islice(iter(trainer.train_dataset), 2))
-    columns = ("input_ids", "labels", "seq_lengths")
-    batch = trainer.data_collator([{key: row[key] for key in columns if key in row} for row in rows])
+    rows = ({key: row[key] for key in _COLUMNS if key in row} for row in trainer.train_dataset)
+    batch = trainer.data_collator(list(islice(rows, 2)))
+    if isinstance(trainer.data_collator, DataCollatorForSkipAlign):
+        require_borders(trainer.data_collator, trainer.train_dataset)
     model = trainer.accelerator.unwrap_model(trainer.model)
     if skips:
         assert_cross_skip_attention(model, batch)
     else:
         assert_document_isolation(model, batch)
+
+
+def require_borders(collator: DataCollatorForSkipAlign, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Refuses rows that leave the strategy no border to jump at, such as dialogues of which every token is trained.
+
+    Args:
+        collator ([`DataCollatorForSkipAlign`]):
+            The collator of a run.
+        rows (`Iterable[Mapping]`):
+            Its prepared rows; read up to the first one with a border, at most 64.
+
+    Raises:
+        `ValueError`: if none of these rows has one, with the remedies.
+    """
+    allowed = ALLOWED_BORDERS.get(collator.strategy)
+    if not allowed or collator.skip_probability == 0.0:
+        return
+    labels_of, seen = replace(collator, packed=False), 0
+    for seen, row in enumerate(islice(rows, _ROWS_LOOKED_AT), start=1):  # noqa: B007 (counted for the message)
+        tokens = np.asarray(row["input_ids"])
+        batch = labels_of([{key: row[key] for key in _COLUMNS[:2] if key in row}])
+        trained = batch["labels"][0, : len(tokens)].numpy() != IGNORE_INDEX
+        ends = collator.sentence_end_token_ids
+        starts = None if ends is None else sentence_starts_after(np.isin(tokens, list(ends)))
+        borders = find_borders(trained, np.asarray(row.get("seq_lengths") or [len(tokens)]), starts)
+        if np.isin(borders.kind, allowed).any():
+            return
+    raise ValueError(
+        f"strategy={collator.strategy!r} finds no border to jump at in the first {seen} rows: no position would be "
+        "skipped. Where every token of a dialogue is trained, set assistant_only_loss=True; for jumps between "
+        "sentences name their ends in sentence_end_tokens; for text without dialogues use strategy='pose'."
+    )
 
 
 def token_ids(tokens: list[str] | None, tokenizer: PreTrainedTokenizerBase) -> list[int] | None:

@@ -245,6 +245,21 @@ def test_training_does_not_start_with_attention_cut_at_skips(tiny_llama, tiny_to
         trainer.train()
 
 
+def test_rows_that_leave_no_border_are_refused(tiny_llama, tiny_tokenizer, rows, arguments):
+    """A dialogue that is trained whole, and single turns for jumps between turns: the method would be off."""
+    extend_context(tiny_llama, context_length=512)
+    whole = datasets.Dataset.from_list([{"input_ids": row, "labels": row} for row in [[5, 6, 7, 8, 9]] * 8])
+    for train_dataset, options in ((whole, {}), (rows, {"strategy": "skip_outer"})):
+        args = arguments(SkipAlignConfig, skip_probability=1.0, max_length=64, **options)
+        trainer = SkipAlignTrainer(tiny_llama, args, train_dataset=train_dataset, processing_class=tiny_tokenizer)
+        with pytest.raises(ValueError, match=r"finds no border to jump at in the first \d+ rows.*assistant_only_loss"):
+            trainer.train()
+    sentences = arguments(
+        SkipAlignConfig, max_length=64, sentence_end_tokens=[tiny_tokenizer.convert_ids_to_tokens(7)]
+    )
+    SkipAlignTrainer(tiny_llama, sentences, train_dataset=whole, processing_class=tiny_tokenizer).train()
+
+
 def test_packed_skips_are_refused_on_stock_attention(tiny_llama, tiny_tokenizer, rows, arguments):
     extend_context(tiny_llama, context_length=512)
     args = arguments(SkipAlignConfig, packing=True, max_length=64)
