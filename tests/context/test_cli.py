@@ -71,7 +71,7 @@ STRANGE = {
     "another original": (
         lambda source: None,
         "--original-context-length 9999",
-        "must lie between 1 and the model's window of 64 tokens",
+        "must lie between 2 and the model's window of 64 tokens",
     ),
 }
 
