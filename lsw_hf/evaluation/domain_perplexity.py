@@ -79,9 +79,13 @@ def domain_losses(
 
     Raises:
         `ValueError`: for a domain named `"average"`, or one without a document of two tokens.
+        `TypeError`: for a domain that is one string.
     """
     if "average" in domains:
         raise ValueError("a domain cannot be called 'average': that is the name of all of them together")
+    alone = [name for name, documents in domains.items() if isinstance(documents, str)]
+    if alone:
+        raise TypeError(f"a domain is a sequence of documents; {', '.join(map(repr, alone))} is one string")
     characters = max_tokens // 3 if num_characters is None else num_characters
     losses, found = TokenLosses(model), {}
     for name, documents in domains.items():

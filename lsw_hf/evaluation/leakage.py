@@ -134,13 +134,17 @@ def leakage_test(
 
     Raises:
         `ValueError`: for a set of fewer than 2 samples, or samples of fewer than 2 tokens.
+        `TypeError`: for a set that is one string.
     """
     sets = {"train": train, "test": test, "reference": reference}
     losses, pooled, resampled = TokenLosses(model), {}, {}
     generator = np.random.default_rng(seed)
     for name, samples in sets.items():
+        if isinstance(samples, str):
+            raise TypeError(f"the {name} set is one string; give a sequence of samples")
         if len(samples) < 2:
             raise ValueError(f"the {name} set has {len(samples)} samples; a comparison needs at least 2")
+    for name, samples in sets.items():
         rows = [tokenizer(text, verbose=False)["input_ids"] for text in samples]
         totals = np.array([(float(values.double().sum()), len(values)) for values in losses.of(rows)])
         pooled[name] = totals[:, 0].sum() / totals[:, 1].sum()
@@ -167,7 +171,8 @@ def find_overlap(reference: Iterable[str], others: Iterable[str], ngram: int = 8
         reference (`Iterable[str]`): The set to check.
         others (`Iterable[str]`): Texts it must not repeat: the train and test split.
         ngram (`int`, *optional*, defaults to 8):
-            Words in a row that count as a copy. Each character of a script without spaces counts as a word.
+            Words in a row that count as a copy. Each character of a script without spaces counts as a word. A
+            shorter sample is a copy if it stands whole among the other texts as a sample of its own.
 
     Returns:
         `list[tuple[int, str]]`: Index of the sample, and the first run found.
@@ -191,6 +196,8 @@ def _runs(text: str, ngram: int) -> list[tuple[str, ...]]:
             words += list(word)
         else:
             words.append(word.strip(".,;:!?\"'()"))
+    if 0 < len(words) < ngram:
+        return [tuple(words)]
     return [tuple(words[start : start + ngram]) for start in range(len(words) - ngram + 1)]
 
 

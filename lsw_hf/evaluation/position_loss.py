@@ -136,8 +136,7 @@ def loss_by_position(
     place in the window: a model that uses its whole window has a falling curve, one that fails beyond its training
     length a rising one. With `stride` ("sliding"), windows move by `stride` tokens and only their last `stride`
     losses count (all losses in the first window): position is the place in the text, and every token beyond the first
-    window has at least
-    `context_length - stride` tokens of context.
+    window has at least `context_length - stride` tokens of context.
 
     Args:
         model ([`PreTrainedModel`]): A causal LM.
@@ -153,6 +152,7 @@ def loss_by_position(
 
     Raises:
         `ValueError`: for values out of range, or if no text is long enough.
+        `TypeError`: if `texts` is one string.
     """
     if context_length < 2 or not 1 <= num_buckets < context_length:
         raise ValueError(
@@ -162,10 +162,15 @@ def loss_by_position(
     # A whole window further, its first token would have nothing before it to be predicted from.
     if stride is not None and not 1 <= stride < context_length:
         raise ValueError(f"stride must be at least 1 and below context_length {context_length}; got {stride}")
+    if isinstance(texts, str):
+        raise TypeError("texts is a sequence of texts; got one string, which would be read letter by letter")
+    if max_windows is not None and max_windows < 1:
+        raise ValueError(f"max_windows must be at least 1; got {max_windows}")
     # A position, its losses: one short array per window, so that the spread between windows can be seen.
     pieces: list[tuple[int, np.ndarray]] = []
     losses, longest = TokenLosses(model), 0
-    for ids in (tokenizer(text, verbose=False)["input_ids"] for text in texts):
+    for text in texts:
+        ids = tokenizer(text, verbose=False)["input_ids"]
         longest = max(longest, len(ids))
         left = None if max_windows is None else max_windows - len(pieces)
         windows = list(islice(_windows(ids, context_length, stride), left))
@@ -174,6 +179,9 @@ def loss_by_position(
         ):
             counted = values.numpy()[fresh:]
             pieces.append((1 + fresh + (0 if stride is None else start), counted))
+        if len(pieces) == max_windows:
+            # Texts may be an endless stream.
+            break
     if not pieces:
         raise ValueError(f"no text has {context_length} tokens; the longest has {longest}")
     end = max(first + len(values) for first, values in pieces)

@@ -112,6 +112,17 @@ def test_overlap():
         find_overlap([], [], ngram=0)
 
 
+def test_short_copies_are_overlap():
+    others = ["Two plus two is four.", "", "One more question that is somewhat longer than the others are."]
+    assert find_overlap(["two plus two is FOUR", "two plus two", ""], others) == [(0, "two plus two is four")]
+
+
+def test_one_string_is_no_set(tiny_model, words):
+    sets = {"train": ["word1 word2"] * 2, "test": ["word1 word2"] * 2, "reference": "word1 word2"}
+    with pytest.raises(TypeError, match="the reference set is one string; give a sequence of samples"):
+        leakage_test(tiny_model, words, **sets)
+
+
 def test_small_sets_are_refused(tiny_model, words):
     with pytest.raises(ValueError, match="the reference set has 1 samples"):
         leakage_test(tiny_model, words, train=["word1 word2"] * 2, test=["word1 word2"] * 2, reference=["word1 word2"])

@@ -160,3 +160,22 @@ def test_bad_domains(tiny_model, words):
         domain_losses(tiny_model, words, {"average": ["word1 word2"]})
     with pytest.raises(ValueError, match="the domain 'empty' has no document"):
         domain_losses(tiny_model, words, {"empty": ["", "word1"]})
+
+
+def test_an_endless_stream_is_read_no_further_than_asked(tiny_model, words):
+    def endless():
+        for number in range(100):
+            assert number < 3, "read on after the last window"
+            yield " ".join(["word1"] * 20)
+
+    found = loss_by_position(tiny_model, words, endless(), context_length=10, max_windows=5)
+    assert found.windows == 5
+
+
+def test_bad_texts_and_counts_are_refused(tiny_model, words):
+    with pytest.raises(TypeError, match="texts is a sequence of texts; got one string"):
+        loss_by_position(tiny_model, words, "word1 word2", context_length=10)
+    with pytest.raises(ValueError, match="max_windows must be at least 1; got 0"):
+        loss_by_position(tiny_model, words, ["word1 word2"], context_length=10, max_windows=0)
+    with pytest.raises(TypeError, match="a domain is a sequence of documents; 'law' is one string"):
+        domain_losses(tiny_model, words, {"law": "word1 word2"})
