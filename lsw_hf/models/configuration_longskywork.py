@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, TypeGuard
 
 from transformers import LlamaConfig
+from transformers.activations import ACT2FN
 
 from .rope_longskywork import ROPE_KEYS, ntk_theta
 
@@ -17,6 +18,28 @@ AUTO_MAP = {
 }
 DEFAULT_ROPE_THETA = 10_000.0
 ORIGINAL_LENGTH = "original_max_position_embeddings"
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+)
+# RoPE number: the smallest that makes sense, and whether it does itself
+RANGES = {
+    "factor": (1, True),
+    "attention_factor": (0, False),
+    ORIGINAL_LENGTH: (2, True),
+    "beta_fast": (0, True),  # 0 means "the default" for the two bounds, as it does in transformers
+    "beta_slow": (0, True),
+    "mscale": (0, True),
+    "mscale_all_dim": (0, True),
+    "low_freq_factor": (0, False),
+    "high_freq_factor": (0, False),
+}
 
 
 class LongSkyworkConfig(LlamaConfig):
@@ -58,7 +81,8 @@ class LongSkyworkConfig(LlamaConfig):
         self.rope_parameters = standard_rope_parameters(
             self.rope_parameters, kwargs.pop("rope_scaling", None), kwargs.pop("rope_theta", None)
         )
-        # Before the parent looks at them: it would fill a missing original length with the extended one.
+        # Before the parent looks at them: it would fill a missing original length with the extended one, and divide.
+        check_sizes(vars(self))
         self.check_rope()
         super().__post_init__(**kwargs)
         self.check()
@@ -74,6 +98,7 @@ class LongSkyworkConfig(LlamaConfig):
             self.rope_parameters = standard_rope_parameters(
                 kwargs.pop("rope_parameters", None), kwargs.pop("rope_scaling", None), kwargs.pop("rope_theta", None)
             )
+            check_sizes(kwargs)
             self.check_rope()
             super().__init__(**legacy_rope(self.rope_parameters), **kwargs)
             self.check()
@@ -84,10 +109,7 @@ class LongSkyworkConfig(LlamaConfig):
         Raises:
             ValueError: what was given, what is allowed.
         """
-        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1.")
+        check_sizes(vars(self))
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}."
@@ -99,20 +121,39 @@ class LongSkyworkConfig(LlamaConfig):
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim={self.head_dim} is odd; RoPE turns pairs of dimensions, so it must be even.")
-        if self.attention_temperature_slope < 0:
+        if self.hidden_act not in ACT2FN:
             raise ValueError(
-                f"attention_temperature_slope={self.attention_temperature_slope} would flatten attention as the text "
-                "grows; use 0 (off) or more, for example 1 / ln(original length)."
+                f"hidden_act={self.hidden_act!r} is no activation that transformers knows, such as 'silu'."
             )
-        if self.attention_temperature_length is not None and self.attention_temperature_length < 1:
-            raise ValueError(
-                f"attention_temperature_length={self.attention_temperature_length}; it must be at least 1 token."
-            )
+        if not is_number(self.rms_norm_eps, 0):
+            raise ValueError(f"rms_norm_eps={self.rms_norm_eps!r}; it must be a number of at least 0.")
+        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
+            raise ValueError(f"pad_token_id={self.pad_token_id} is not among the vocab_size={self.vocab_size} tokens.")
+        self.check_temperature()
         self.check_rope()
         factors = self.rope_parameters.get("long_factor")
         if factors is not None and len(factors) != self.head_dim // 2:
             raise ValueError(
                 f"long_factor has {len(factors)} numbers; head_dim={self.head_dim} has {self.head_dim // 2} pairs."
+            )
+
+    def check_temperature(self) -> None:
+        """Refuses an attention temperature that is no number or flattens attention; the parent checks no types here.
+
+        Raises:
+            ValueError: what was given, what is allowed.
+        """
+        slope, length = self.attention_temperature_slope, self.attention_temperature_length
+        if is_number(slope) and slope < 0:
+            raise ValueError(
+                f"attention_temperature_slope={slope} would flatten attention as the text "
+                "grows; use 0 (off) or more, for example 1 / ln(original length)."
+            )
+        if not is_number(slope):
+            raise ValueError(f"attention_temperature_slope={slope!r}; it must be a number of at least 0 (0 is off).")
+        if length is not None and (type(length) is not int or length < 1):
+            raise ValueError(
+                f"attention_temperature_length={length!r}; it must be at least 1 token, as a whole number."
             )
 
     def check_rope(self) -> None:
@@ -122,8 +163,6 @@ class LongSkyworkConfig(LlamaConfig):
             ValueError: what was given, what is allowed, what to write instead.
         """
         check_rope_parameters(self.rope_parameters)
-        if self.max_position_embeddings < 1:
-            raise ValueError(f"max_position_embeddings is {self.max_position_embeddings}; it must be at least 1.")
 
     def temperature_length(self) -> int:
         """Tokens up to which the attention temperature stays 1."""
@@ -154,8 +193,29 @@ class LongSkyworkConfig(LlamaConfig):
         the ratio is what works best after training, and [`check_rope_parameters`] is stricter about the rest."""
 
 
+def is_number(value: Any, low: float = float("-inf"), including: bool = True) -> TypeGuard[float]:
+    """Whether `value` is a finite number, of at least `low` or above it; `True` and `False` are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max and (low <= value if including else low < value)
+
+
+def check_sizes(fields: Mapping) -> None:
+    """Refuses sizes that are no whole number of at least 1; one that is missing or `None` has a default.
+
+    Raises:
+        ValueError: which one, what was given, what is allowed.
+    """
+    for name in SIZES:
+        value = fields.get(name)
+        if value is not None and (type(value) is not int or value < 1):
+            raise ValueError(f"{name} is {value!r}; it must be at least 1, and a whole number.")
+
+
 def complete_auto_map(auto_map: Mapping | None) -> dict:
     """`auto_map` with every Auto class of ours; entries of a Hub repository (`repo--file.Class`) keep their prefix."""
+    if not isinstance(auto_map, Mapping | None) or not isinstance((auto_map or {}).get("AutoConfig", ""), str):
+        raise ValueError(f"auto_map={auto_map!r}; it maps Auto classes to 'file.Class'. Leave it out to get ours.")
     given = dict(auto_map or {})
     prefix = "".join(given.get("AutoConfig", "").rpartition("--")[:2])
     return {key: prefix + value for key, value in AUTO_MAP.items()} | given
@@ -172,6 +232,11 @@ def standard_rope_parameters(
     Raises:
         ValueError: when two spellings are given and do not say the same.
     """
+    for name, spelling in (("rope_parameters", rope_parameters), ("rope_scaling", rope_scaling)):
+        if not isinstance(spelling, Mapping | None):
+            raise ValueError(
+                f"{name}={spelling!r}; it is a dictionary, for example {{'type': 'linear', 'factor': 4.0}}."
+            )
     merged: dict[str, Any] = {}
     for spelling in (rope_parameters or {}, rope_scaling or {}, {"rope_theta": rope_theta}):
         given = {key: value for key, value in spelling.items() if value is not None}
@@ -191,6 +256,10 @@ def standard_rope_parameters(
     if merged["rope_type"] == "ntk":
         if set(merged) - {"rope_type", "rope_theta"} != {"factor"}:
             raise ValueError(f"rope type 'ntk' is a factor and nothing else, got {merged}.")
+        if not is_number(merged["factor"], 1) or not is_number(merged["rope_theta"], 1, including=False):
+            raise ValueError(
+                f"rope type 'ntk' multiplies rope_theta, above 1, by a factor of at least 1; got {merged}."
+            )
         merged = {"rope_type": "default", "rope_theta": ntk_theta(merged["rope_theta"], merged["factor"])}
     return merged
 
@@ -216,7 +285,7 @@ def check_rope_parameters(rope_parameters: Mapping) -> None:
             "rope type 'dynamic' changes its frequencies with the longest position seen, so training, caches and "
             "servers disagree. Write the length you want: 'yarn', or 'default' with a larger rope_theta."
         )
-    if rope_type not in ROPE_KEYS:
+    if not isinstance(rope_type, str) or rope_type not in ROPE_KEYS:
         raise ValueError(f"Unknown rope type {rope_type!r}: LongSkywork knows {', '.join(sorted(ROPE_KEYS))} and ntk.")
     needed, possible = ROPE_KEYS[rope_type]
     missing = sorted(needed - {key for key, value in rope_parameters.items() if value is not None})
@@ -229,18 +298,18 @@ def check_rope_parameters(rope_parameters: Mapping) -> None:
             f"{', '.join(sorted(needed | possible | {'rope_theta'}))}."
         )
     theta = rope_parameters.get("rope_theta")
-    if not isinstance(theta, int | float) or not theta > 1:
+    if not is_number(theta, 1, including=False):
         raise ValueError(f"rope_theta={theta!r}; it is the base of the frequencies, a number above 1.")
-    for key, low in (("factor", 1.0), ("attention_factor", 0.0), (ORIGINAL_LENGTH, 1)):
+    for key, (low, including) in RANGES.items():
         value = rope_parameters.get(key)
-        if value is not None and (not isinstance(value, int | float) or not low <= value < float("inf")):
-            raise ValueError(f"{key}={value!r} in rope type {rope_type!r}; it must be a number of at least {low}.")
+        if value is not None and not is_number(value, low, including):
+            allowed = f"of at least {low}" if including else f"above {low}"
+            raise ValueError(f"{key}={value!r} in rope type {rope_type!r}; it must be a number {allowed}.")
+    if not isinstance(rope_parameters.get("truncate", True), bool | None):
+        raise ValueError(f"truncate={rope_parameters['truncate']!r} in rope type {rope_type!r}; it is true or false.")
     _check_band(rope_parameters)
-    if rope_type == "longrope" and list(rope_parameters["short_factor"]) != list(rope_parameters["long_factor"]):
-        raise ValueError(
-            "short_factor differs from long_factor: such a model has other frequencies for short texts, which cannot "
-            "be cached or trained on mixed lengths. Write the set you want in both."
-        )
+    if rope_type == "longrope":
+        _check_divisors(rope_parameters)
 
 
 def _check_band(rope_parameters: Mapping) -> None:
@@ -250,6 +319,19 @@ def _check_band(rope_parameters: Mapping) -> None:
     values = rope_parameters.get(low) or 1, rope_parameters.get(high) or 32
     if low and not values[0] < values[1]:
         raise ValueError(f"{low}={values[0]} must be below {high}={values[1]}.")
+
+
+def _check_divisors(rope_parameters: Mapping) -> None:
+    """The two lists of `longrope` must hold numbers above 0, the same ones."""
+    for name in ("short_factor", "long_factor"):
+        divisors = rope_parameters[name]
+        if not isinstance(divisors, list | tuple) or not all(is_number(each, 0, including=False) for each in divisors):
+            raise ValueError(f"{name}={divisors!r}; it is a list of numbers above 0, one for each pair of dimensions.")
+    if list(rope_parameters["short_factor"]) != list(rope_parameters["long_factor"]):
+        raise ValueError(
+            "short_factor differs from long_factor: such a model has other frequencies for short texts, which cannot "
+            "be cached or trained on mixed lengths. Write the set you want in both."
+        )
 
 
 def share_lora_targets() -> None:

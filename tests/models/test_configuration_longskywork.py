@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoConfig
 
 from lsw_hf.models import LongSkyworkConfig
-from lsw_hf.models.configuration_longskywork import AUTO_MAP, standard_rope_parameters
+from lsw_hf.models.configuration_longskywork import AUTO_MAP, ORIGINAL_LENGTH, standard_rope_parameters
 
 YARN = {"rope_type": "yarn", "rope_theta": 5e5, "factor": 4.0, "original_max_position_embeddings": 24}
 
@@ -144,6 +144,38 @@ LONGROPE = {
         ({"rope_scaling": {"type": "ntk", "rope_type": "yarn"}}, r"say two types: .* Keep rope_type, drop type"),
         ({"rope_scaling": {"type": "ntk", "factor": 2.0, "beta_fast": 3}}, r"'ntk' is a factor and nothing else"),
         ({"rope_scaling": {"type": "ntk"}}, r"'ntk' is a factor and nothing else"),
+        ({"num_attention_heads": 0}, r"num_attention_heads is 0; it must be at least 1"),
+        ({"intermediate_size": 0}, r"intermediate_size is 0"),
+        ({"head_dim": -2}, r"head_dim is -2"),
+        ({"hidden_act": "swoosh"}, r"hidden_act='swoosh' is no activation"),
+        ({"rms_norm_eps": float("nan")}, r"rms_norm_eps=nan; it must be a number of at least 0"),
+        ({"pad_token_id": 99}, r"pad_token_id=99 is not among the vocab_size=53 tokens"),
+        ({"attention_temperature_slope": "0.1"}, r"attention_temperature_slope='0.1'; it must be a number"),
+        ({"attention_temperature_slope": float("nan")}, r"attention_temperature_slope=nan; it must be a number"),
+        ({"attention_temperature_slope": 10**400}, r"attention_temperature_slope=1000.*; it must be a number"),
+        ({"attention_temperature_length": 1.5}, r"attention_temperature_length=1.5; it must be at least 1 token"),
+        ({"auto_map": {"AutoConfig": 3}}, r"auto_map={'AutoConfig': 3}; it maps Auto classes to 'file.Class'"),
+        ({"auto_map": ["x"]}, r"auto_map=\['x'\]; it maps Auto classes"),
+        ({"rope_scaling": "ntk"}, r"rope_scaling='ntk'; it is a dictionary"),
+        ({"rope_parameters": {"rope_type": ["yarn"]}}, r"Unknown rope type \['yarn'\]"),
+        ({"rope_theta": float("inf")}, r"rope_theta=inf; it is the base"),
+        (
+            {"rope_scaling": {"type": "ntk", "factor": 0.5}},
+            r"'ntk' multiplies rope_theta, above 1, by a factor of at l",
+        ),
+        ({"rope_scaling": {"type": "ntk", "factor": "4"}}, r"'ntk' multiplies rope_theta"),
+        ({"rope_parameters": {**YARN, "factor": True}}, r"factor=True in rope type 'yarn'"),
+        ({"rope_parameters": {**YARN, "factor": 10**400}}, r"factor=1000.* in rope type 'yarn'"),
+        ({"rope_parameters": {**YARN, "attention_factor": 0}}, r"attention_factor=0 .* must be a number above 0"),
+        ({"rope_parameters": {**YARN, "beta_fast": "a"}}, r"beta_fast='a' in rope type 'yarn'"),
+        ({"rope_parameters": {**YARN, "mscale": "x"}}, r"mscale='x' in rope type 'yarn'"),
+        ({"rope_parameters": {**YARN, "truncate": "no"}}, r"truncate='no' in rope type 'yarn'; it is true or false"),
+        ({"rope_parameters": {**YARN, ORIGINAL_LENGTH: 1}}, r"original_max_position_embeddings=1 in .* at least 2"),
+        ({"rope_parameters": {**LONGROPE, "short_factor": "abcde"}}, r"short_factor='abcde'; it is a list of numbers"),
+        (
+            {"rope_parameters": {**LONGROPE, "long_factor": [0.0] * 5}},
+            r"long_factor=\[0.0, .*; it is a list of numbers",
+        ),
         ({"rope_parameters": {**LONGROPE, "long_factor": [2.0] * 5}}, r"short_factor differs from long_factor"),
         (
             {"rope_parameters": {**LONGROPE, "short_factor": [1.0] * 4, "long_factor": [1.0] * 4}},
