@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,8 +11,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from .json_files import read_json_object
+
 _SINGLE = {"safetensors": "model.safetensors", "pickle": "pytorch_model.bin"}
 _PARTS_OF_A_FILE = 2**24
+_LONGEST_NAME = 255  # what file systems take
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class CheckpointFiles:
     names: tuple[str, ...]
     pickled: bool
     index: Mapping[str, str]
+
+    def total_bytes(self) -> int:
+        """Size of all weight files together."""
+        return sum((self.folder / name).stat().st_size for name in self.names)
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yields every tensor with its name; only the one at hand is in memory.
@@ -70,10 +76,16 @@ class CheckpointFiles:
                 f"{path} cannot be read as a zip archive of plain tensors ({reason}). It is cut off, written by "
                 "torch before 1.6, or holds objects that would run code; save it as safetensors where it came from."
             ) from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} holds a {type(content).__name__}, and not tensors by name.")
         for key in list(content):
             tensor = content.pop(key)
-            if not isinstance(tensor, torch.Tensor):
+            if not isinstance(key, str) or not isinstance(tensor, torch.Tensor):
                 raise ValueError(f"{path} holds {key!r}, which is a {type(tensor).__name__} and not a tensor.")
+            if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+                raise ValueError(
+                    f"{path} holds {key!r}, which is sparse, quantised or empty; save it as plain numbers."
+                )
             yield key, tensor
 
 
@@ -143,10 +155,7 @@ def tensor_checksum(tensor: torch.Tensor) -> str:
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not an index of weight files ({error!r}). Download it again.") from error
+    index = read_json_object(path).get("weight_map")
     if not isinstance(index, dict) or not index or not all(isinstance(name, str) for name in index.values()):
         raise ValueError(f"{path} is not an index of weight files: weight_map must map tensors to file names.")
     return index
@@ -156,8 +165,10 @@ def _check_names(folder: Path, names: tuple[str, ...]) -> None:
     for name in names:
         path = folder / name
         # A Hub cache stores files as links out of the snapshot; what matters is that the *name* stays inside.
-        if Path(name).name != name or name in (".", ".."):
-            raise ValueError(f"{name!r} is not a file name inside {folder}: an index may name files beside it only.")
+        if Path(name).name != name or name in ("", ".", "..") or len(name) > _LONGEST_NAME:
+            raise ValueError(
+                f"{name[:80]!r} is not a file name inside {folder}: an index may name files beside it only."
+            )
         if not path.is_file():
             raise ValueError(f"{folder} lacks {name}. Download the missing file; {len(names)} are needed.")
 

@@ -24,8 +24,11 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
 from ..models import LongSkyworkConfig, modeling_longskywork
-from ..models.rope_longskywork import rope_frequencies
+from ..models.configuration_longskywork import is_number
+from ..models.presets import estimate_memory
+from ..models.rope_longskywork import default_inv_freq
 from .checkpoint_files import check_file_checksums, find_checkpoint_files, tensor_checksum
+from .json_files import read_json_object
 from .legacy import write_legacy_rope
 from .skywork_config import read_skywork_config
 from .skywork_tokenizer import CHAT_TOKENS, PROBE_TEXTS, convert_tokenizer
@@ -35,6 +38,8 @@ REPORT_NAME = "conversion_report.json"
 TARGETS = ("llama", "longskywork")
 _BY_TOKEN = ("model.embed_tokens.weight", "lm_head.weight")
 _STORED_FREQUENCIES = ".rotary_emb.inv_freq"
+_SAMPLING = {"temperature": (0, 100), "top_k": (0, 10**6), "top_p": (0, 1)}
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,8 @@ def convert_checkpoint(
             `"longskywork"` for our class with its code beside the weights.
         allow_pickle (`bool`, *optional*, defaults to `False`): Whether `.bin` files may be read. Nothing in them is
             executed either way.
-        rope_parameters (`Mapping`, *optional*): RoPE to write instead of what the legacy config says.
+        rope_parameters (`Mapping`, *optional*): RoPE to write instead of what the legacy config says; frequencies
+            stored with the weights are not compared then.
         dtype (`torch.dtype`, *optional*): Cast floating-point tensors; defaults to the source's own.
         checksums (`str` or `os.PathLike`, *optional*): A file as `sha256sum` writes it; the source's files must match.
         shard_bytes (`int`, *optional*, defaults to 1,000,000,000): Most bytes in one written file, unless a single
@@ -132,6 +138,7 @@ def convert_checkpoint(
         raise ValueError(f"{target} exists and is not an empty folder. Name a new one.")
     config, changes = read_skywork_config(source, to=to, rope_parameters=rope_parameters)
     files = find_checkpoint_files(source, allow_pickle=allow_pickle)
+    _check_size(config, files.total_bytes())
     checked = check_file_checksums(source, Path(checksums)) if checksums is not None else 0
     ids = {f"{name}_id": getattr(config, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     tokenizer = convert_tokenizer(source / "tokenizer.model", **ids)
@@ -142,7 +149,7 @@ def convert_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     partial.mkdir(parents=True)
     try:
-        tensors = _converted(files.tensors(), config, old_rows, dtype, report)
+        tensors = _converted(files.tensors(), config, old_rows, dtype, rope_parameters is not None, report)
         _write_shards(tensors, partial, shard_bytes, report)
         _write_configs(config, source, partial, report)
         save_tokenizer(tokenizer, partial)
@@ -155,6 +162,16 @@ def convert_checkpoint(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return report
+
+
+def _check_size(config: LlamaConfig, total_bytes: int) -> None:
+    """Before anything is built from a config: one that describes a model of any size costs a line to write."""
+    parameters = estimate_memory(config, 1).parameters
+    if parameters > total_bytes:  # no legacy format has less than a byte a weight
+        raise ValueError(
+            f"config.json describes {parameters:,} weights, but the weight files hold {total_bytes:,} bytes: one of "
+            "them is cut off, or they do not belong together."
+        )
 
 
 def _fit_vocabulary(config: LlamaConfig, tokens: int, changes: list[str]) -> None:
@@ -177,6 +194,7 @@ def _converted(
     config: LlamaConfig,
     old_rows: int,
     dtype: torch.dtype | None,
+    chosen_rope: bool,
     report: ConversionReport,
 ) -> Iterator[tuple[str, torch.Tensor, str]]:
     """Every tensor of the result with what was done to it; raises when one is missing, unknown or of another shape."""
@@ -186,7 +204,8 @@ def _converted(
     seen: set[str] = set()
     for name, tensor in tensors:
         if name.endswith(_STORED_FREQUENCIES):
-            _check_frequencies(name, tensor, config)
+            if not chosen_rope:
+                _check_frequencies(name, tensor, config)
             report.dropped.append(name)
             continue
         if name == "lm_head.weight" and config.tie_word_embeddings:
@@ -198,14 +217,22 @@ def _converted(
         shape = (old_rows, *expected[name][1:]) if name in _BY_TOKEN else expected[name]
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the config asks for {shape}.")
+        if tensor.dtype not in _DTYPES:
+            allowed = ", ".join(_dtype_name(each) for each in _DTYPES)
+            raise ValueError(f"{name} is of {_dtype_name(tensor.dtype)}; weights are of {allowed}.")
         change = []
         if name in _BY_TOKEN and expected[name][0] > old_rows:
             mean = tensor.mean(dim=0, keepdim=True, dtype=torch.float32).to(tensor.dtype)
             tensor = torch.cat([tensor, mean.expand(expected[name][0] - old_rows, -1)])
             change.append(f"{expected[name][0] - old_rows} mean rows added")
-        if dtype is not None and tensor.dtype != dtype and tensor.is_floating_point():
+        if dtype is not None and tensor.dtype != dtype:
             change.append(f"cast from {_dtype_name(tensor.dtype)}")
             tensor = tensor.to(dtype)
+        if not tensor.isfinite().all():
+            raise ValueError(
+                f"{name} holds NaN or infinity as {_dtype_name(tensor.dtype)}: the file is damaged, or the numbers "
+                "are too large for the dtype that was asked for."
+            )
         yield name, tensor, ", ".join(change)
     missing = sorted(set(expected) - seen)
     if missing:
@@ -215,11 +242,13 @@ def _converted(
 def _check_frequencies(name: str, stored: torch.Tensor, config: LlamaConfig) -> None:
     """Old checkpoints store the frequencies they were trained with: a wrong base in the config shows here."""
     rope = config.rope_parameters
-    if rope["rope_type"] != "default":
-        return
-    expected, _ = rope_frequencies(rope, config.head_dim, config.max_position_embeddings)
+    plain = default_inv_freq(config.head_dim, rope["rope_theta"])
+    # a linear factor divides the frequencies or, in most classes of that time, the positions
+    possible = [plain, plain / rope["factor"]] if rope["rope_type"] == "linear" else [plain]
     tolerance = 1e-5 if stored.dtype in (torch.float32, torch.float64) else 1e-2
-    if stored.shape != expected.shape or not torch.allclose(stored.float(), expected, rtol=tolerance, atol=0):
+    if stored.shape != plain.shape or not any(
+        torch.allclose(stored.float(), turns, rtol=tolerance, atol=0) for turns in possible
+    ):
         raise ValueError(
             f"{name} was stored with other frequencies than rope_theta={rope['rope_theta']} gives. The config does "
             "not belong to these weights, or means something else by its rope_scaling; pass rope_parameters."
@@ -271,13 +300,25 @@ def _write_configs(config: LlamaConfig, source: Path, folder: Path, report: Conv
     else:
         write_legacy_rope(folder)
     ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    generation = source / "generation_config.json"
-    if generation.is_file():
-        given = json.loads(generation.read_text(encoding="utf-8"))
-        kept = {key: value for key, value in given.items() if key in ("do_sample", "temperature", "top_k", "top_p")}
-        ids |= kept | ({"do_sample": True} if {"temperature", "top_k", "top_p"} & set(kept) else {})
-        report.changes.append(f"generation_config.json: kept {', '.join(sorted(kept)) or 'nothing but the token ids'}")
-    GenerationConfig(**ids).save_pretrained(folder)
+    sampling = _sampling(source / "generation_config.json", report)
+    GenerationConfig(**ids, **sampling).save_pretrained(folder)
+
+
+def _sampling(path: Path, report: ConversionReport) -> dict[str, Any]:
+    """What a legacy generation config says about sampling; the rest of it is about lengths and ids."""
+    if not path.is_file():
+        return {}
+    given = {key: value for key, value in read_json_object(path).items() if value is not None}
+    for key, (low, high) in _SAMPLING.items():
+        if key in given and not (is_number(given[key], low) and given[key] <= high):
+            raise ValueError(f"{path} says {key}={given[key]!r}; it must be a number from {low} to {high}.")
+    kept = {key: given[key] for key in _SAMPLING if key in given}
+    if given.get("do_sample", bool(kept)) is not True or kept.get("temperature") == 0:
+        kept = {}  # greedy search takes no such numbers
+    else:
+        kept["do_sample"] = True
+    report.changes.append(f"generation_config.json: kept {', '.join(sorted(kept)) or 'nothing but the token ids'}")
+    return kept
 
 
 def _dtype_name(dtype: torch.dtype) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import LlamaConfig
 
 from ..models import LongSkyworkConfig
+from ..models.configuration_longskywork import is_number
 from ..models.rope_longskywork import ntk_theta
+from .json_files import read_json_object
 
 # Fields with the same meaning on both sides.
 _SAME = (
@@ -61,23 +63,31 @@ def read_skywork_config(
     rope = _rope(legacy, to, rope_parameters, changes)
     unknown = sorted(set(legacy) - set(_SAME) - set(_READ_ELSEWHERE) - _SAYS_NOTHING)
     if unknown:
-        left = ", ".join(f"{name}={legacy[name]!r}" for name in unknown)
+        left = ", ".join(f"{name if name.isidentifier() else repr(name)}={legacy[name]!r}" for name in unknown)
         changes.append(f"left out, without meaning for a Llama-shaped network as far as is known: {left}")
     fields = {name: legacy[name] for name in _SAME if legacy.get(name) is not None}
     fields.setdefault("pad_token_id", 0)
-    ours = LongSkyworkConfig(**fields, rope_parameters=rope if to == "longskywork" else {})  # refuses sizes that clash
-    return ours if to == "longskywork" else LlamaConfig(**fields, rope_parameters=rope), changes
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        if name in fields and type(fields[name]) is not int:
+            raise ValueError(f"{folder / 'config.json'} says {name}={fields[name]!r}; it must be one whole number.")
+    # Ours refuses sizes and RoPE numbers that clash; stock Llama would make a broken model of them. It has no dynamic.
+    dynamic = to == "llama" and rope.get("rope_type") == "dynamic"
+    try:
+        ours = LongSkyworkConfig(**fields, rope_parameters={} if dynamic else rope)
+    except StrictDataclassError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{folder / 'config.json'} has a field of the wrong type: {reason}.") from error
+    if to == "longskywork":
+        return ours, changes
+    return LlamaConfig(**fields, rope_parameters=rope if dynamic else ours.rope_parameters), changes
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path} is missing. Give the folder of a legacy Skywork checkpoint.")
-    try:
-        legacy = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}). Download it again.") from error
-    if not isinstance(legacy, dict) or legacy.get("model_type") != "skywork":
-        found = legacy.get("model_type") if isinstance(legacy, dict) else type(legacy).__name__
+    legacy = read_json_object(path)
+    if legacy.get("model_type") != "skywork":
+        found = legacy.get("model_type")
         raise ValueError(
             f"{path} says model_type {found!r}; this converts legacy checkpoints of model_type 'skywork'. "
             "Others load with transformers as they are."
@@ -86,20 +96,23 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _rope(legacy: Mapping, to: str, chosen: Mapping | None, changes: list[str]) -> dict[str, Any]:
-    theta = float(legacy.get("rope_theta") or 10_000.0)
-    scaling = legacy.get("rope_scaling")
+    given, scaling = legacy.get("rope_theta"), legacy.get("rope_scaling")
+    if given is not None and not is_number(given, 1, including=False):
+        raise ValueError(f"rope_theta={given!r}; it is the base of the frequencies, a number above 1.")
+    theta = float(given or 10_000.0)
     if chosen is not None:
         changes.append(f"rope_scaling={scaling!r}, rope_theta={theta} replaced by {dict(chosen)!r} as asked")
         return dict(chosen)
     if scaling is None:
         return {"rope_type": "default", "rope_theta": theta}
-    kind, factor = scaling.get("type", scaling.get("rope_type")), scaling.get("factor")
+    known = scaling if isinstance(scaling, dict) else {}
+    kind, factor = known.get("type", known.get("rope_type")), known.get("factor")
     if kind not in ("ntk", "linear", "dynamic"):
         raise ValueError(
             f"rope_scaling={scaling!r}: legacy Skywork has the types ntk, linear and dynamic. Pass rope_parameters to "
             "say what is meant."
         )
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < float("inf"):
+    if not is_number(factor, 1):
         raise ValueError(f"rope_scaling={scaling!r}: factor must be a number of at least 1.")
     if kind == "ntk":
         larger = ntk_theta(theta, float(factor))

@@ -181,6 +181,44 @@ def test_generation_settings_are_kept_and_the_result_generates(tmp_path):
     assert model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=3).shape[1] > len(IDS)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"do_sample": False, "temperature": 0.7}, {}),
+        ({"temperature": 0.0}, {}),
+        ({"temperature": None, "top_k": 5}, {"top_k": 5, "do_sample": True}),
+        ({"do_sample": True}, {"do_sample": True}),
+        ({"max_length": 4096}, {}),
+    ],
+)
+def test_greedy_generation_stays_greedy(tmp_path, given, kept):
+    make_skywork_folder(tmp_path / "old")
+    (tmp_path / "old" / "generation_config.json").write_text(json.dumps(given))
+    convert_checkpoint(tmp_path / "old", tmp_path / "new", allow_pickle=True)
+    written = json.loads((tmp_path / "new" / "generation_config.json").read_text())
+    assert {key: written[key] for key in ("do_sample", "temperature", "top_k", "top_p") if key in written} == kept
+
+
+@pytest.mark.parametrize("to", ["llama", "longskywork"])
+def test_chosen_rope_parameters_win_over_stored_frequencies(tmp_path, to):
+    state = make_skywork_folder(tmp_path / "old", dtype=torch.float32)  # it stores those of base 10,000
+    chosen = {"type": "ntk", "factor": 4.0}
+    convert_checkpoint(tmp_path / "old", tmp_path / "new", to=to, allow_pickle=True, rope_parameters=chosen)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "new")
+    with torch.no_grad():
+        got = model(torch.tensor([IDS])).logits[0, :, :PIECES].double()
+    truth = legacy_logits(state, IDS, 40_000.0)
+    assert (got - truth).abs().max() / truth.abs().max() < 1e-5
+
+
+def test_the_report_shows_no_control_characters(tmp_path):
+    make_skywork_folder(tmp_path / "old", **{"\x1b[2J<script>": "\x1b[31m"})
+    report = convert_checkpoint(tmp_path / "old", tmp_path / "new", allow_pickle=True)
+    told = " ".join(report.changes)
+    assert "'\\x1b[2J<script>'='\\x1b[31m'" in told
+    assert told.isprintable()
+
+
 def test_dynamic_is_kept_for_llama_and_refused_for_longskywork(tmp_path):
     make_skywork_folder(tmp_path / "old", rope_scaling={"type": "dynamic", "factor": 2.0})
     with pytest.raises(ValueError, match=r'Convert to "llama", or pass rope_parameters, for example'):

@@ -29,8 +29,8 @@ def edit_index(folder: Path, edit) -> None:
     path.write_text(json.dumps(index))
 
 
-def rewrite_shard(folder: Path, edit) -> None:
-    path = folder / "pytorch_model-00001-of-00003.bin"
+def rewrite_shard(folder: Path, edit, name: str = "pytorch_model-00001-of-00003.bin") -> None:
+    path = folder / name
     state = torch.load(path, weights_only=True)
     edit(state)
     torch.save(state, path)
@@ -46,6 +46,22 @@ class Evil:
 
 
 FIRST = "model.layers.0.self_attn.rotary_emb.inv_freq"
+NORM = "model.norm.weight"
+
+
+def write(name: str, text: str):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def put(value):
+    """Writes another final norm into the whole checkpoint."""
+    return lambda folder: [
+        rewrite_shard(folder, lambda s: s.update({NORM: value}), path.name)
+        for path in folder.glob("*.bin")
+        if NORM in torch.load(path, weights_only=True)
+    ]
+
+
 DAMAGE = {
     "no config": (lambda f: (f / "config.json").unlink(), r"config.json is missing. Give the folder"),
     "broken config": (lambda f: (f / "config.json").write_text("{"), r"config.json is not JSON"),
@@ -63,7 +79,7 @@ DAMAGE = {
         lambda f: edit_config(f, vocab_size=PIECES + 1),
         r"weight has shape \(420, 36\), the config asks for \(421",
     ),
-    "pad id": (lambda f: edit_config(f, pad_token_id=65_519), r"pad_token_id=65519, but tokenizer.model has 420 piec"),
+    "pad id": (lambda f: edit_config(f, pad_token_id=65_519), r"pad_token_id=65519 is not among the vocab_size=420"),
     "no pieces": (lambda f: (f / "tokenizer.model").unlink(), r"tokenizer.model is missing"),
     "broken pieces": (lambda f: (f / "tokenizer.model").write_bytes(b"\xff\x01"), r"is not a SentencePiece model"),
     "missing shard": (lambda f: (f / "pytorch_model-00002-of-00003.bin").unlink(), r"lacks pytorch_model-00002-of-00"),
@@ -76,14 +92,53 @@ DAMAGE = {
     ),
     "absolute": (lambda f: edit_index(f, lambda m: m.update({FIRST: "/etc/passwd"})), r"is not a file name inside"),
     "empty index": (lambda f: edit_index(f, lambda m: m.clear()), r"weight_map must map tensors to file names"),
-    "broken index": (
-        lambda f: (f / "pytorch_model.bin.index.json").write_text("[]"),
-        r"is not an index of weight fil",
-    ),
+    "broken index": (write("pytorch_model.bin.index.json", "[]"), r"index.json holds a list instead of settings"),
+    "index without map": (write("pytorch_model.bin.index.json", "{}"), r"is not an index of weight files"),
+    "end id": (lambda f: edit_config(f, eos_token_id=420), r"eos_token_id=420, but tokenizer.model has 420 pieces"),
     "other shard": (
         lambda f: rewrite_shard(f, lambda s: s.pop(FIRST)),
         r"missing model.layers.0.self_attn.rotary_emb.inv_freq, not in the index nothing",
     ),
+    "empty name": (lambda f: edit_index(f, lambda m: m.update({FIRST: ""})), r"'' is not a file name inside"),
+    "long name": (lambda f: edit_index(f, lambda m: m.update({FIRST: "x" * 999})), r"'xxxx.*' is not a file name"),
+    "deep index": (write("pytorch_model.bin.index.json", "[" * 99_999), r"index.json is not JSON \(maximum recursion"),
+    "deep config": (write("config.json", "[" * 99_999), r"config.json is not JSON \(maximum recursion"),
+    "long number": (write("config.json", '{"vocab_size": %s}' % ("9" * 9_999)), r"config.json is not JSON \(Exceeds"),
+    "wrong type": (lambda f: edit_config(f, vocab_size="420"), r"wrong type: .* 'vocab_size' expected int, got str"),
+    "no heads": (lambda f: edit_config(f, num_attention_heads=0), r"num_attention_heads is 0; it must be at least 1"),
+    "activation": (lambda f: edit_config(f, hidden_act="swoosh"), r"hidden_act='swoosh' is no activation"),
+    "million layers": (
+        lambda f: edit_config(f, num_hidden_layers=10**7),
+        r"describes \d+,\d+,\d+,\d+ weights, but the weight files hold \d+,\d+ bytes",
+    ),
+    "rope text": (lambda f: edit_config(f, rope_scaling="ntk"), r"rope_scaling='ntk': legacy Skywork has the types"),
+    "huge factor": (
+        lambda f: edit_config(f, rope_scaling={"type": "ntk", "factor": 10**400}),
+        r"factor must be a numb",
+    ),
+    "base": (lambda f: edit_config(f, rope_theta=-5.0), r"rope_theta=-5.0; it is the base of the frequencies"),
+    "base text": (lambda f: edit_config(f, rope_theta="abc"), r"rope_theta='abc'; it is the base"),
+    "two ends": (lambda f: edit_config(f, eos_token_id=[2, 3]), r"eos_token_id=\[2, 3\]; it must be one whole number"),
+    "linear base": (
+        lambda f: edit_config(f, rope_theta=5e5, rope_scaling={"type": "linear", "factor": 2.0}),
+        r"stored with other frequencies than rope_theta=500000",
+    ),
+    "broken generation": (write("generation_config.json", "{"), r"generation_config.json is not JSON"),
+    "generation list": (write("generation_config.json", "[1]"), r"generation_config.json holds a list"),
+    "hot": (write("generation_config.json", '{"temperature": "hot"}'), r"says temperature='hot'; it must be a number"),
+    "share": (write("generation_config.json", '{"top_p": 7}'), r"says top_p=7; it must be a number from 0 to 1"),
+    "no names": (
+        lambda f: torch.save(torch.ones(3), f / "pytorch_model-00001-of-00003.bin"),
+        r"holds a Tensor, and not",
+    ),
+    "numbered": (lambda f: rewrite_shard(f, lambda s: s.update({3: torch.ones(2)})), r"holds 3, which is a Tensor"),
+    "whole numbers": (
+        put(torch.ones(36, dtype=torch.int64)),
+        r"model.norm.weight is of int64; weights are of float16",
+    ),
+    "sparse": (put(torch.ones(36).to_sparse()), r"'model.norm.weight', which is sparse, quantised or empty"),
+    "meta": (put(torch.ones(36, device="meta")), r"'model.norm.weight', which is sparse, quantised or empty"),
+    "no number": (put(torch.full((36,), float("nan"))), r"model.norm.weight holds NaN or infinity as float32"),
     "no weights": (
         lambda f: [p.unlink() for p in f.glob("pytorch_model*")],
         r"holds no weights: looked for model.saf",
@@ -149,6 +204,28 @@ def test_checksums_are_compared_before_anything_is_read(tmp_path):
     sums.write_text("md5  model.safetensors")
     with pytest.raises(ValueError, match=r"SHA256SUMS, line 1: expected a SHA-256 and a file name"):
         convert_checkpoint(tmp_path / "old", tmp_path / "again", checksums=sums)
+
+
+def test_a_cast_that_overflows_is_refused(tmp_path):
+    make_skywork_folder(tmp_path / "old", dtype=torch.float32)
+    put(torch.full((36,), 1e6))(tmp_path / "old")
+    with pytest.raises(ValueError, match=r"model.norm.weight holds NaN or infinity as float16: .* too large for the"):
+        convert_checkpoint(tmp_path / "old", tmp_path / "new", allow_pickle=True, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("to", ["llama", "longskywork"])
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"rope_type": "su", "rope_theta": 1e4}, "Unknown rope type 'su'"),
+        ({"rope_type": "yarn", "rope_theta": 1e4}, "'yarn' needs factor, original_max_position_embeddings"),
+        ({"rope_type": "linear", "rope_theta": 1e4, "factor": -2}, "factor=-2 in rope type 'linear'"),
+    ],
+)
+def test_chosen_rope_parameters_are_checked_for_either_result(tmp_path, to, chosen, message):
+    make_skywork_folder(tmp_path / "old")
+    with pytest.raises(ValueError, match=message):
+        convert_checkpoint(tmp_path / "old", tmp_path / "new", to=to, allow_pickle=True, rope_parameters=chosen)
 
 
 def test_wrong_arguments_are_refused(tmp_path):
