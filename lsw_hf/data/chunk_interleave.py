@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .chunk_interleave_config import ChunkInterleaveConfig, InterleaveCounts
+from .chunk_interleave_config import ChunkInterleaveConfig, InterleaveCounts, TooFewDocumentsError
 from .document_pieces import Document, Piece, end_with_separator, to_arrays
 from .interleaved_window import Split, chunk_order, cut_points, share_window
+
+_END: Any = object()
 
 
 def interleave_chunks(
@@ -203,8 +205,8 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
     def _next_piece(self) -> Piece | None:
         counts = self.counts
         while not self._exhausted:
-            document = next(self._documents, None)
-            if document is None:
+            document = next(self._documents, _END)
+            if document is _END:
                 self._exhausted = True
                 break
             number = counts.documents_read
@@ -257,7 +259,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         counts.tokens_dropped += sum(len(piece.input_ids) for piece in self._pending)
         self._pending = []
         if counts.windows == 0 and found < self.config.documents_per_window:
-            raise ValueError(
+            raise TooFewDocumentsError(
                 f"documents_per_window={self.config.documents_per_window}, but the stream held only {found} documents "
                 "with tokens: give more documents, fewer shards, or a smaller documents_per_window."
             )

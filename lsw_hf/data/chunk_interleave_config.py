@@ -7,6 +7,10 @@ from typing import Literal
 from .interleaved_window import Split
 
 
+class TooFewDocumentsError(ValueError):
+    """A stream holds fewer documents, or fewer tokens, than one window takes."""
+
+
 @dataclass
 class InterleaveCounts:
     """
@@ -108,7 +112,7 @@ class ChunkInterleaveConfig:
         weights = chunks if isinstance(chunks, Mapping) else {chunks: 1.0}
         if not weights or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in weights):
             raise ValueError(f"chunks_per_document must be a positive integer or a mapping from them, got {chunks!r}.")
-        if min(weights.values()) < 0 or abs(sum(weights.values()) - 1.0) > 1e-6:
+        if min(weights.values()) < 0 or not abs(sum(weights.values()) - 1.0) <= 1e-6:
             raise ValueError(
                 f"The probabilities in chunks_per_document must be >= 0 and sum to 1, got {dict(weights)!r}."
             )

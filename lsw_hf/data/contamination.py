@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -99,4 +100,5 @@ def check_contamination(
 
 
 def _ngrams(units: list[str], length: int) -> Iterable[tuple[str, ...]]:
-    return zip(*(units[start:] for start in range(length)), strict=False)
+    # Views, not copies: a document may be a whole library.
+    return zip(*(itertools.islice(units, start, None) for start in range(length)), strict=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 _WORD = re.compile(r"\w")
 _SPACES = re.compile(r"\s+")
+_RUNS_AT_ONCE = 4_096
 
 
 class Deduplicator:
@@ -85,9 +86,13 @@ class Deduplicator:
     def _sketch(self, text: str) -> Any:
         plain = _SPACES.sub(" ", text.casefold()).strip()
         width = self.shingle_length
-        runs = {plain[start : start + width] for start in range(max(1, len(plain) - width + 1))}
         sketch = self._library.MinHash(num_perm=self.num_permutations, seed=self.seed)
-        sketch.update_batch([run.encode("utf-8", "surrogatepass") for run in runs if _WORD.search(run)] or [b""])
+        num_runs = max(1, len(plain) - width + 1)
+        # Block by block: the library holds 128 numbers for each run that it is given at once.
+        for first in range(0, num_runs, _RUNS_AT_ONCE):
+            starts = range(first, min(first + _RUNS_AT_ONCE, num_runs))
+            runs = {plain[start : start + width] for start in starts}
+            sketch.update_batch([run.encode("utf-8", "surrogatepass") for run in runs if _WORD.search(run)] or [b""])
         return sketch
 
 

@@ -4,20 +4,23 @@ Chunk-interleaved windows as a `datasets.IterableDataset`: sharded over ranks an
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, IterableDataset
 
 from lsw_hf.data.chunk_interleave import ChunkInterleaver
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
+from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig, TooFewDocumentsError
 
 _MOST_SHARDS = 8
 _WINDOWS_PER_SHARD = 64
 _READ_ROWS = 256
 _TOKENISE_ROWS = 32
+logger = logging.getLogger(__name__)
 
 
 def interleave_dataset(
@@ -35,7 +38,11 @@ def interleave_dataset(
 
     The documents are cut into `num_shards` parts, and every part becomes a stream of windows of its own, a function of
     (seed, epoch, part). Ranks and workers get whole parts, so together they give the same windows however many there
-    are. Every part drops its last unfilled window.
+    are. Every part drops its last unfilled window, and interleaves its own documents only: a part needs at least
+    `documents_per_window` of them. The first part is refused if it has fewer; a later one is warned of.
+
+    With `config.provenance`, `chunk_documents` are row numbers of a `Dataset`; in an `IterableDataset`, places within
+    part `shard`, a column that is added, in the order of its epoch.
 
     Resuming with `state_dict` and `load_state_dict` gives exactly the windows that were left. It repeats the work of
     the current part up to that place, so more parts mean a quicker resume.
@@ -62,7 +69,9 @@ def interleave_dataset(
         `IterableDataset`: rows of `input_ids` and `labels` as `int64` arrays, and what the config adds.
 
     Raises:
-        ValueError: no column of tokens or text, counts below 1, more parts than the dataset has.
+        ValueError: no column of tokens or text, counts below 1, more parts than the dataset has; while reading, a
+            first part without the documents or tokens of one window.
+        TypeError: while reading, a text that is no string, or tokens that are no integers.
     """
     for name, value in (("num_shards", 1 if num_shards is None else num_shards), ("num_epochs", num_epochs)):
         if value < 1:
@@ -100,17 +109,60 @@ class _ShardWindows:
     def generate(self, shards: list[int]) -> Iterator[dict[str, Any]]:
         """Windows of the given shards, one shard after the other."""
         for shard in shards:
-            part = self.dataset.shard(num_shards=self.num_shards, index=shard)
             for epoch in range(self.num_epochs):
-                documents = read_documents(self._ordered(part, shard, epoch), self.tokenizer, self.text_column)
-                yield from ChunkInterleaver(documents, self.config, seed=f"{self.seed}-{epoch}-{shard}")
+                try:
+                    yield from self._windows(shard, epoch)
+                except TooFewDocumentsError as error:
+                    # Found at once in the first part; a small last one must not end a run that is almost through.
+                    if shard == 0:
+                        raise
+                    logger.warning("Part %d of %d: %s", shard, self.num_shards, error)
 
-    def _ordered(self, part: Dataset | IterableDataset, shard: int, epoch: int) -> Dataset | IterableDataset:
-        if isinstance(part, Dataset):
-            return part if epoch == 0 else part.shuffle(seed=[self.seed, epoch, shard])
-        # An IterableDataset that was shuffled draws its order from this; the others keep theirs.
-        part.set_epoch(epoch)
-        return part
+    def _windows(self, shard: int, epoch: int) -> Iterator[dict[str, Any]]:
+        part, rows = self._part(shard, epoch)
+        documents = read_documents(part, self.tokenizer, self.text_column)
+        windows = ChunkInterleaver(documents, self.config, seed=f"{self.seed}-{epoch}-{shard}")
+        for window in windows:
+            if windows.counts.windows_interleaved == windows.counts.windows_below_documents == 1:
+                self._check_documents(windows, shard)
+            if self.config.provenance:
+                if rows is None:
+                    window["shard"] = shard
+                else:
+                    window["chunk_documents"] = rows[window["chunk_documents"]].tolist()
+            yield window
+        if windows.counts.windows == 0:
+            raise TooFewDocumentsError(
+                f"the documents hold only {windows.counts.tokens_dropped} tokens, fewer than one window of "
+                f"{self.config.window_length}: give more text, fewer parts (num_shards), or a shorter window."
+            )
+
+    def _check_documents(self, windows: ChunkInterleaver, shard: int) -> None:
+        """After the first interleaved window: without this, interleaving could be off silently."""
+        found = windows.counts.documents_read - windows.counts.documents_empty
+        if found >= self.config.documents_per_window:
+            return
+        message = (
+            f"documents_per_window={self.config.documents_per_window}, but part {shard} of {self.num_shards} holds "
+            f"only {found} documents with tokens: ask for fewer parts (num_shards) or a smaller documents_per_window."
+        )
+        if shard == 0:
+            raise TooFewDocumentsError(message)
+        logger.warning(message)
+
+    def _part(self, shard: int, epoch: int) -> tuple[Dataset | IterableDataset, np.ndarray | None]:
+        """One part in the order of an epoch; of a `Dataset`, also the numbers of its rows."""
+        part = self.dataset.shard(num_shards=self.num_shards, index=shard)
+        if not isinstance(self.dataset, Dataset):
+            # An IterableDataset that was shuffled draws its order from this; the others keep theirs.
+            part.set_epoch(epoch)
+            return part, None
+        size, more = divmod(len(self.dataset), self.num_shards)
+        rows = size * shard + min(shard, more) + np.arange(len(part))
+        if epoch == 0:
+            return part, rows
+        order = np.random.default_rng([self.seed, epoch, shard]).permutation(len(part))
+        return part.select(order), rows[order]
 
 
 def read_documents(
@@ -132,11 +184,19 @@ def read_documents(
         yield from dataset
 
 
-def tokenise_texts(texts: Iterable[str], tokenizer: Any) -> Iterator[Mapping[str, Any]]:
-    """Texts as documents of token ids, a few at a time, without special tokens."""
+def tokenise_texts(texts: Iterable[Any], tokenizer: Any) -> Iterator[Mapping[str, Any]]:
+    """
+    Texts as documents of token ids, a few at a time, without special tokens.
+
+    Raises:
+        TypeError: a text that is not a string, by its number.
+    """
     batch: list[str] = []
     options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
-    for text in texts:
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            kind = "null" if text is None else type(text).__name__
+            raise TypeError(f"The text of document {number} is {kind}, but must be a string: leave the row out.")
         batch.append(text)
         if len(batch) == _TOKENISE_ROWS:
             yield from ({"input_ids": input_ids} for input_ids in tokenizer(batch, **options)["input_ids"])
@@ -152,6 +212,8 @@ def _arrow_documents(dataset: Dataset) -> Iterator[Mapping[str, np.ndarray]]:
         arrays = {}
         for name in columns:
             column = table[name].combine_chunks()
+            if pa.types.is_fixed_size_list(column.type):  # has no offsets
+                column = column.cast(pa.list_(column.type.value_type))
             arrays[name] = (column.flatten().to_numpy(zero_copy_only=False), column.offsets.to_numpy())
         for row in range(table.num_rows):
             document = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -81,6 +82,9 @@ class TokenMixture:
         self.ramp_power = ramp_power
         self._spans = {name: _span(weight) for name, weight in weights.items()}
         self._check()
+        # To the last digit, so that what rounding leaves over is not given to a source of weight 0.
+        sums = [math.fsum(span[place] for span in self._spans.values()) for place in (0, 1)]
+        self._spans = {name: (span[0] / sums[0], span[1] / sums[1]) for name, span in self._spans.items()}
         self.counts = {name: SourceCounts() for name in self.sources}
         self._loaded: dict[str, Any] | None = None
 
@@ -110,7 +114,11 @@ class TokenMixture:
     def next_source(self) -> str:
         """The source that is furthest behind its share; the earlier one of two."""
         given = self._given()
-        behind = {name: self.target(name, given) - counts.tokens for name, counts in self.counts.items()}
+        behind = {
+            name: self.target(name, given) - counts.tokens
+            for name, counts in self.counts.items()
+            if any(self._spans[name])
+        }
         # At the very beginning nobody is behind: the weights decide.
         return max(behind, key=lambda name: (behind[name], self.weight(name, given)))
 
@@ -220,7 +228,7 @@ class TokenMixture:
             )
         for when, place in (("beginning", 0), ("end", 1)):
             values = {name: span[place] for name, span in self._spans.items()}
-            if min(values.values()) < 0 or abs(sum(values.values()) - 1.0) > _TOLERANCE:
+            if min(values.values()) < 0 or not abs(sum(values.values()) - 1.0) <= _TOLERANCE:
                 raise ValueError(
                     f"Weights must be >= 0 and sum to 1; at the {when} they are {values}, sum "
                     f"{sum(values.values()):g}."

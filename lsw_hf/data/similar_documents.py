@@ -38,7 +38,7 @@ def order_by_similarity(
 
     Raises:
         ImportError: the package `bm25s` is missing.
-        ValueError: fewer than 2 documents per window.
+        ValueError: fewer than 2 documents per window; texts without any word.
     """
     if documents_per_window < 2:
         raise ValueError(
@@ -68,6 +68,8 @@ def order_by_similarity(
 def _neighbours(texts: Sequence[str], count: int) -> np.ndarray:
     bm25s = _import_bm25s()
     tokens = bm25s.tokenize([text[:_SNIPPET_CHARACTERS] for text in texts], stopwords=None, show_progress=False)
+    if not tokens.vocab:
+        raise ValueError(f"None of the {len(texts)} texts holds a word to compare: leave them in their order.")
     retriever = bm25s.BM25()
     retriever.index(tokens, show_progress=False)
     places, _ = retriever.retrieve(tokens, k=count, show_progress=False)

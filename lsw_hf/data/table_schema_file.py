@@ -59,7 +59,13 @@ def _column(settings: dict[str, Any], place: int, file: Path) -> Column:
     missing = [name for name in ("name", "kind") if name not in settings]
     if missing:
         raise ValueError(f"{file}: column {place} has no {' and no '.join(missing)}.")
-    values = tuple(str(value) for value in settings.pop("values", ()))
+    values = settings.pop("values", ())
+    if not isinstance(values, list | tuple) or any(isinstance(value, bool | list | dict) for value in values):
+        raise ValueError(
+            f"{file}: values of column {place} must be a list of words, got {values!r}. YAML reads a bare yes, no, on "
+            "or off as true or false: write them in quotes."
+        )
+    values = tuple("" if value is None else str(value) for value in values)
     try:
         return Column(**settings, values=values)
     except ValueError as error:

@@ -50,7 +50,8 @@ def write_windows(
         [`InterleaveCounts`]: what was read, written and dropped.
 
     Raises:
-        ValueError: a rank outside the world; documents that do not suffice.
+        ValueError: a rank outside the world; documents that do not suffice for a window (of several ranks, one may
+            write an empty file).
         NotADirectoryError: `output_dir` is a file.
     """
     if not 0 <= rank < world_size:
@@ -67,6 +68,12 @@ def write_windows(
     with pq.ParquetWriter(temporary, schema) as writer:
         for group in _groups(windows):
             writer.write_table(pa.table({name: [row[name] for row in group] for name in schema.names}, schema=schema))
+    if windows.counts.windows == 0 and world_size == 1:
+        temporary.unlink()
+        raise ValueError(
+            f"The documents hold only {windows.counts.tokens_dropped} tokens, fewer than one window of "
+            f"{config.window_length}: give more text or a smaller window_length."
+        )
     os.replace(temporary, path)
     return windows.counts
 

@@ -309,6 +309,7 @@ def test_a_gigantic_document_goes_through_many_windows_in_order():
         ({"documents_per_window": 24}, "does not fit a window of 24 tokens: take fewer documents or a longer window"),
         ({"chunks_per_document": 0}, "chunks_per_document must be a positive integer or a mapping from them, got 0"),
         ({"chunks_per_document": {2: 0.5, 3: 0.4}}, "must be >= 0 and sum to 1"),
+        ({"chunks_per_document": {2: float("nan")}}, "must be >= 0 and sum to 1"),
         ({"split": "even"}, "split must be one of 'random', 'equal', got 'even'"),
         ({"interleaved_fraction": 1.5}, r"interleaved_fraction must lie in \[0, 1\], got 1.5"),
         ({"plain_attention": "full"}, "plain_attention must be one of 'window', 'document', got 'full'"),
@@ -331,6 +332,7 @@ def test_bad_settings_are_refused_before_reading(settings_, message):
         ([{"text": "a"}], ValueError, r"Document 0 has no input_ids, only \['text'\]"),
         ([[1], {"input_ids": [1, 2], "labels": [1]}], ValueError, "Document 1 has 2 input_ids but 1 labels"),
         ([np.ones((2, 2), int)], ValueError, r"must be one sequence, got an array of shape \(2, 2\)"),
+        ([[1] * 30, None], TypeError, "input_ids of document 1 must be integers, got object"),
         ([[1, 2], []], ValueError, "documents_per_window=3, but the stream held only 1 documents with tokens"),
     ],
 )

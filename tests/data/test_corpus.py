@@ -2,7 +2,9 @@
 
 import json
 import sys
+import tracemalloc
 
+import numpy as np
 import pytest
 
 from lsw_hf.data.contamination import check_contamination, units_of
@@ -53,6 +55,19 @@ def test_near_duplicates_are_left_out_in_both_scripts():
     kept = [row["text"] for row in seen.filter(rows(*texts))]
     assert kept == [texts[0], texts[2], texts[3]]
     assert seen.near_duplicates == 2
+
+
+def test_a_gigantic_document_is_compared_in_little_memory():
+    """The library alone would hold 128 numbers of 8 bytes for every character."""
+    pytest.importorskip("datasketch")
+    text = " ".join(map(str, np.random.default_rng(0).integers(0, 10**6, 20_000).tolist()))
+    seen = Deduplicator(0.8, num_permutations=16)
+    tracemalloc.start()
+    assert seen.is_new(text)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * len(text)
+    assert not seen.is_new(text.replace("1", " 1", 1))
 
 
 def test_bad_deduplication(monkeypatch):

@@ -1,12 +1,15 @@
 """Windows as datasets: the same for any number of readers, and after a resume."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, Features, IterableDataset, List, Value
+from datasets.distributed import split_dataset_by_node
 
 from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
+from lsw_hf.data.documents import load_documents
 from lsw_hf.data.interleaved_stream import interleave_dataset, read_documents
 
 CONFIG = ChunkInterleaveConfig(window_length=24, documents_per_window=3)
@@ -59,13 +62,88 @@ def test_readers_together_see_what_one_sees(source):
     assert sorted(parts) == sorted(whole)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_torch_workers_see_what_one_process_sees():
     from torch.utils.data import DataLoader
 
-    dataset = interleave_dataset(as_dataset(), CONFIG, num_shards=2)
+    dataset = interleave_dataset(as_dataset(), CONFIG, num_shards=4)
     whole = tuples(dataset)
-    loaded = [tuple(row["input_ids"]) for row in DataLoader(dataset, batch_size=None, num_workers=2)]
-    assert sorted(loaded) == sorted(whole)
+    for num_workers in (1, 4):
+        loaded = [tuple(row["input_ids"]) for row in DataLoader(dataset, batch_size=None, num_workers=num_workers)]
+        assert sorted(loaded) == sorted(whole)
+
+
+def test_ranks_together_see_what_one_process_sees(source):
+    whole = tuples(interleave_dataset(source, CONFIG, num_shards=4))
+    ranks = [
+        tuples(split_dataset_by_node(interleave_dataset(source, CONFIG, num_shards=4), rank, world_size=2))
+        for rank in range(2)
+    ]
+    assert all(ranks)
+    assert sorted(ranks[0] + ranks[1]) == sorted(whole)
+
+
+def rebuilt(window, rows):
+    """The window's tokens, fetched where its provenance says that they stand."""
+    chunks = zip(window["chunk_documents"], window["chunk_offsets"], window["chunk_lengths"], strict=True)
+    return tuple(
+        token for place, start, length in chunks for token in rows[place]["input_ids"][start : start + length]
+    )
+
+
+def test_provenance_names_rows_of_the_dataset_in_every_part_and_epoch():
+    config = dataclasses.replace(CONFIG, provenance=True)
+    rows = documents()
+    windows = list(interleave_dataset(as_dataset(), config, num_shards=7, num_epochs=2))
+    assert len(windows) > 500
+    assert all(rebuilt(window, rows) == tuple(window["input_ids"]) for window in windows)
+
+
+def test_provenance_names_the_part_of_a_stream():
+    config = dataclasses.replace(CONFIG, provenance=True)
+    windows = list(interleave_dataset(as_stream(), config, num_shards=4))
+    assert {window["shard"] for window in windows} == {0, 1, 2, 3}
+    for window in windows:
+        assert rebuilt(window, documents()[window["shard"] :: 4]) == tuple(window["input_ids"])
+
+
+def test_files_of_one_document_each_do_not_turn_interleaving_off(tmp_path, tiny_tokenizer):
+    """A folder of books is a stream of as many shards as there are books: nobody would have company there."""
+    for place in range(6):
+        (tmp_path / f"{place}.txt").write_text("the lamp is near the river . " * 20, encoding="utf-8")
+    stream = load_documents(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"documents_per_window=3, but part 0 of 6 holds only 1 documents .* fewer parts"
+    ):
+        next(iter(interleave_dataset(stream, CONFIG, tokenizer=tiny_tokenizer)))
+    config = dataclasses.replace(CONFIG, provenance=True)
+    windows = list(interleave_dataset(stream, config, tokenizer=tiny_tokenizer, num_shards=1))
+    assert len(set(windows[0]["chunk_documents"])) == 3
+
+
+def test_a_small_last_part_does_not_end_the_run(caplog):
+    def generate(shards):
+        for shard in shards:
+            yield from ({"input_ids": [shard] * 20} for _ in range(1 if shard == 2 else 9))
+
+    stream = IterableDataset.from_generator(generate, gen_kwargs={"shards": [0, 1, 2]})
+    assert {row["input_ids"][0] for row in interleave_dataset(stream, CONFIG)} == {0, 1}
+    assert "Part 2 of 3: documents_per_window=3, but the stream held only 1 documents" in caplog.text
+    with pytest.raises(ValueError, match="the documents hold only 9 tokens, fewer than one window of 24"):
+        list(interleave_dataset(Dataset.from_list([{"input_ids": [1]}] * 9), CONFIG))
+
+
+def test_rows_of_fixed_length():
+    features = Features({"input_ids": List(Value("int32"), length=8)})
+    fixed = Dataset.from_dict({"input_ids": [[place] * 8 for place in range(600)]}, features=features)
+    read = [document["input_ids"].tolist() for document in read_documents(fixed.select(range(5, 600)))]
+    assert read == [[place] * 8 for place in range(5, 600)]
+
+
+def test_texts_that_are_none_are_named(tiny_tokenizer):
+    rows = Dataset.from_dict({"text": ["the lamp", None, "the key"]})
+    with pytest.raises(TypeError, match="The text of document 1 is null, but must be a string: leave the row out"):
+        list(interleave_dataset(rows, CONFIG, tokenizer=tiny_tokenizer))
 
 
 @pytest.mark.parametrize("stop", [1, 17, 100])

@@ -52,6 +52,14 @@ def test_rising_share_follows_its_curve():
             assert abs(share - (0.1 + 0.3 * way**power)) < 0.02
 
 
+def test_rounding_gives_nothing_to_a_source_without_weight():
+    """Weights that sum to 1 nearly leave a rest, which nobody else would be behind of."""
+    weights = {"a": 0.4999996, "b": 0.4999996, "c": 0.0}
+    mixture = TokenMixture({name: [{"input_ids": [1] * 1_000}] * 4_000 for name in weights}, weights)
+    list(itertools.islice(mixture, 6_000))
+    assert {name: counts.rows for name, counts in mixture.counts.items()} == {"a": 3_000, "b": 3_000, "c": 0}
+
+
 def test_ends_when_a_source_ends_or_begins_it_again():
     few = {"long": rows("long", 5, 100, 101), "short": rows("short", 300, 10, 11)}
     weights = {"long": 0.5, "short": 0.5}
@@ -121,6 +129,7 @@ def test_length_may_be_a_number():
         ({"long": (0.5, 0.6), "short": 0.5}, {"total_tokens": 9}, "at the end they are .* sum 1.1"),
         ({"long": (0.5, 0.6), "short": (0.5, 0.4)}, {}, "Weights that change need total_tokens"),
         ({"long": 1.5, "short": -0.5}, {}, "Weights must be >= 0"),
+        ({"long": float("nan"), "short": 0.5}, {}, "Weights must be >= 0 and sum to 1"),
         ({"long": 0.5, "short": 0.5}, {"total_tokens": 0}, "total_tokens must be at least 1, got 0"),
         ({"long": 0.5, "short": 0.5}, {"when_exhausted": "wait"}, "must be 'stop' or 'repeat', got 'wait'"),
         ({"long": 0.5, "short": 0.5}, {"ramp_power": 0}, "ramp_power must be above 0, got 0"),

@@ -25,6 +25,13 @@ def test_few_documents_keep_their_order():
     assert order_by_similarity(["a", "b"], 4) == [0, 1]
 
 
+def test_texts_without_words():
+    order = order_by_similarity(["", "lamp river", " ", "lamp river", "."] * 2, 2)
+    assert sorted(order) == list(range(10))
+    with pytest.raises(ValueError, match="None of the 6 texts holds a word to compare: leave them in their order"):
+        order_by_similarity([""] * 6, 2)
+
+
 def test_one_document_per_window_is_refused():
     with pytest.raises(ValueError, match="documents_per_window must be at least 2 for documents to be alike, got 1"):
         order_by_similarity(texts(), 1)

@@ -124,6 +124,12 @@ def test_schema_file_is_read(schema_file):
         ("colums: []", r"the schema has unknown keys \['colums'\]; known are \['columns'"),
         ("columns: [{name: x}]", "column 1 has no kind"),
         ("columns: [{name: x, kind: money}]", "Unknown kind 'money' of column 'x'"),
+        ("columns: [{name: x, kind: words, values: [yes, no]}]", "a bare yes, no, on or off as true or false: write"),
+        ("columns: [{name: x, kind: words, values: red}]", "values of column 1 must be a list of words, got 'red'"),
+        (
+            "columns: [{name: x, kind: words, values: [a, ]}, {name: y, kind: words, values: [null]}]",
+            "none of them empty",
+        ),
         ("columns: [{name: x, kind: id, size: 3}]", r"column 1 has unknown keys \['size'\]"),
         ("columns: [{name: x, kind: id}]", "at least two columns"),
     ],

@@ -33,6 +33,15 @@ def test_file_holds_what_the_interleaver_gives(tiny_tokenizer, tmp_path):
         assert row == {name: list(values) for name, values in window.items()}
 
 
+def test_documents_that_fill_no_window_leave_no_file(tiny_tokenizer, tmp_path):
+    settings = config(tiny_tokenizer)
+    with pytest.raises(ValueError, match="The documents hold only 16 tokens, fewer than one window of 32: give more"):
+        write_windows(["the lamp is"] * 4, tiny_tokenizer, settings, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    counts = write_windows(["the lamp is"] * 4, tiny_tokenizer, settings, tmp_path / "out", rank=1, world_size=2)
+    assert counts.windows == 0
+
+
 def test_bad_places(tiny_tokenizer, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(NotADirectoryError, match="is a file: name a folder to write windows to"):

@@ -155,17 +155,13 @@ class Composition:
             padding = resized
             columns, text = self._columns(body, padding, questions)
             if _is_all_that_changes(ids, old, new):
-                return ComposedRow(columns, text, count + change, self._unknown_share(ids))
+                return ComposedRow(columns, text, count + change, self.costs.unknown_share(text, ids))
             ids = self.costs.encode([text])[0]
-        return ComposedRow(columns, text, self._length(ids), self._unknown_share(ids))
+        return ComposedRow(columns, text, self._length(ids), self.costs.unknown_share(text, ids))
 
     def _length(self, ids: Sequence[int]) -> int:
         # A trainer ends a plain text with the end-of-sequence token.
         return len(ids) + (self.row_format == "prompt_completion")
-
-    def _unknown_share(self, ids: Sequence[int]) -> float:
-        unknown = getattr(self.costs.tokenizer, "unk_token_id", None)
-        return 0.0 if unknown is None else float(np.count_nonzero(np.asarray(ids) == unknown)) / max(len(ids), 1)
 
     def _columns(self, body: str, padding: str, questions: Sequence[Question]) -> tuple[dict[str, Any], str]:
         first = _stack([body, padding, questions[0].text])

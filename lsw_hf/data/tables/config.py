@@ -103,6 +103,10 @@ class TableConfig:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
         for name, least in (("length", 16), ("questions_per_table", 1)):
+            value = getattr(self, name)
+            pair = value if isinstance(value, tuple | list) else (value, value)
+            if len(pair) != 2 or any(isinstance(end, bool) or not isinstance(end, int) for end in pair):
+                raise ValueError(f"{name} must be an integer or a pair of them, got {value!r}.")
             low, high = self.span(name)
             if not least <= low <= high:
                 raise ValueError(

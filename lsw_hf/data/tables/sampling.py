@@ -222,9 +222,8 @@ class TableGenerator:
     def _check_unknown(self, share: float, text: str) -> None:
         if share <= self.config.max_unknown_share:
             return
-        words = sorted(set(text.split()))
-        unknown = self.costs.tokenizer.unk_token_id
-        found = [word for word, ids in zip(words, self.costs.encode(words), strict=True) if unknown in ids]
+        lost = self.costs.unknown(sorted({character for character in text if not character.isspace()}))
+        found = self.costs.unknown(sorted(set(text.split()))) or lost
         raise ValueError(
             f"The tokenizer does not know {share:.1%} of the row, among it {found[:8]}: use words it knows, another "
             f"format or preamble, or raise max_unknown_share (now {self.config.max_unknown_share})."

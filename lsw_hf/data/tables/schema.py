@@ -65,9 +65,24 @@ class Column:
             raise ValueError(f"Column {self.name!r} lists the same value twice.")
         if self.language not in get_args(Language):
             raise ValueError(f"Unknown language {self.language!r} of column {self.name!r}: use 'en' or 'zh'.")
+        # A text is a sequence of texts as well: its letters would become the words.
+        if not isinstance(self.values, tuple) or not all(isinstance(value, str) and value for value in self.values):
+            raise ValueError(
+                f"values of column {self.name!r} must be a tuple of texts, none of them empty, got {self.values!r}."
+            )
+        for given in ("low", "high", "distinct"):
+            value = getattr(self, given)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise ValueError(f"{given} of column {self.name!r} must be an integer, got {value!r}.")
         low, high = self.bounds
         if low > high:
             raise ValueError(f"Column {self.name!r} has low={low} above high={high}.")
+        least, most = self._limits
+        if low < least or high > most:
+            raise ValueError(
+                f"low={low} and high={high} of column {self.name!r} must lie between {least} and {most} for kind "
+                f"{self.kind!r}."
+            )
         if self.distinct is not None and not 1 <= self.distinct <= self.size:
             raise ValueError(f"distinct={self.distinct} of column {self.name!r} must lie between 1 and {self.size}.")
 
@@ -76,6 +91,15 @@ class Column:
         """Smallest and largest number of a number column; of the others, of the place in their domain."""
         low, high = _DEFAULT_RANGE.get(self.kind, (0, max(self._word_count - 1, 0)))
         return (low if self.low is None else self.low, high if self.high is None else self.high)
+
+    @property
+    def _limits(self) -> tuple[int, int]:
+        """What `bounds` may be: numbers whose sums stay exact in `int64`; the calendar; the listed words."""
+        if self.kind in ("id", "integer", "decimal"):
+            return -(10**12), 10**12
+        if self.kind == "date":
+            return datetime.date(1000, 1, 1).toordinal() - _FIRST_DAY, datetime.date.max.toordinal() - _FIRST_DAY
+        return 0, self._word_count - 1
 
     @property
     def size(self) -> int:

@@ -30,6 +30,7 @@ class TokenCosts:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self._texts: dict[tuple[str, str], int] = {}
+        self._unknown: dict[str, bool] = {}
         self._columns: dict[tuple, Callable[[np.ndarray], np.ndarray]] = {}
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -41,6 +42,28 @@ class TokenCosts:
     def count(self, text: str) -> int:
         """Tokens of one text."""
         return len(self.encode([text])[0])
+
+    def unknown_share(self, text: str, ids: Sequence[int]) -> float:
+        """
+        Share of a text that is lost on the tokenizer: unknown tokens among `ids`, its tokens; of a tokenizer that has
+        no such token and leaves out what it does not know, the characters left out.
+        """
+        tokenizer = self.tokenizer
+        if getattr(tokenizer, "unk_token_id", None) is None:
+            lost = set(self.unknown([character for character in set(text) if not character.isspace()]))
+            return sum(text.count(character) for character in lost) / max(len(text), 1)
+        # Some tokenizers, GPT-2's among them, have one token for unknown text and for the end of a turn.
+        written = text.count(tokenizer.unk_token)
+        unknown = int(np.count_nonzero(np.asarray(ids) == tokenizer.unk_token_id))
+        return max(0, unknown - written) / max(len(ids), 1)
+
+    def unknown(self, texts: Sequence[str]) -> list[str]:
+        """Those texts which hold something that the tokenizer does not know; remembered."""
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        missing = [text for text in texts if text not in self._unknown]
+        for text, ids in zip(missing, self.encode(missing), strict=True):
+            self._unknown[text] = unknown in ids or not ids
+        return [text for text in texts if self._unknown[text]]
 
     def added(self, texts: Sequence[str], before: str = "\n") -> list[int]:
         """Tokens each text adds behind `before`; remembered, so meant for texts that come again."""

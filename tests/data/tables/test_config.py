@@ -15,6 +15,9 @@ PAIR = (Column("name", "words", ("a", "b")), Column("value", "integer"))
     [
         ({"length": 8}, "length must be at least 16 tokens or questions, low before high, got"),
         ({"length": (5_000, 2_000)}, "low before high"),
+        ({"length": 4096.0}, "length must be an integer or a pair of them, got 4096.0"),
+        ({"length": (16, 20, 30)}, r"length must be an integer or a pair of them, got \(16, 20, 30\)"),
+        ({"questions_per_table": "3"}, "questions_per_table must be an integer or a pair of them, got '3'"),
         ({"questions_per_table": 0}, "questions_per_table must be at least 1"),
         ({"question_types": ("guess",)}, "question_types must hold some of cell, row, .*guess"),
         ({"formats": ()}, "formats must hold some of markdown, csv"),
@@ -67,6 +70,19 @@ def test_bad_schemas(columns, settings, message):
         ({"name": "x", "kind": "words", "values": ("a", "a")}, "lists the same value twice"),
         ({"name": "x", "kind": "id", "language": "fr"}, "Unknown language 'fr' of column 'x'"),
         ({"name": "x", "kind": "integer", "low": 5, "high": 4}, "low=5 above high=4"),
+        (
+            {"name": "x", "kind": "words", "values": ("", "a")},
+            "values of column 'x' must be a tuple of texts, none of them empty",
+        ),
+        ({"name": "x", "kind": "words", "values": "ab"}, "must be a tuple of texts, none of them empty, got 'ab'"),
+        ({"name": "x", "kind": "integer", "low": 1.5}, "low of column 'x' must be an integer, got 1.5"),
+        ({"name": "x", "kind": "integer", "distinct": "3"}, "distinct of column 'x' must be an integer, got '3'"),
+        ({"name": "x", "kind": "city", "high": 500}, "low=0 and high=500 of column 'x' must lie between 0 and 69"),
+        ({"name": "x", "kind": "date", "high": 10**7}, "high=10000000 of column 'x' must lie between"),
+        (
+            {"name": "x", "kind": "integer", "high": 2**70},
+            "must lie between -1000000000000 and 1000000000000 for kind",
+        ),
         (
             {"name": "x", "kind": "words", "values": ("a",), "distinct": 2},
             "distinct=2 of column 'x' must lie between 1 and 1",

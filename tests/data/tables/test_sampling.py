@@ -1,9 +1,13 @@
 """Rows of exact length, reproducible, disjoint between splits, with evidence anywhere."""
 
+import copy
 import itertools
 import json
+import string
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from lsw_hf.data.tables import FORMATS, Column, TableConfig, TableGenerator, TableSchema
 
@@ -220,6 +224,35 @@ def test_unknown_words_are_refused(tiny_tokenizer):
     config = TableConfig(length=300, row_format="prompt_completion", formats=("csv",))
     with pytest.raises(ValueError, match=r"The tokenizer does not know \d+\.\d% of the row, among it \["):
         TableGenerator(tokenizer, config).sample(0)
+
+
+def test_an_end_token_that_also_means_unknown_is_not_counted(byte_tokenizer):
+    """As GPT-2's: every turn ends with it."""
+    tokenizer = copy.deepcopy(byte_tokenizer)
+    tokenizer.unk_token = tokenizer.eos_token
+    config = TableConfig(length=1_200, formats=("csv",), questions_per_table=3)
+    assert TableGenerator(tokenizer, config).sample(0) == TableGenerator(byte_tokenizer, config).sample(0)
+
+
+def test_characters_that_leave_no_token_are_unknown(byte_tokenizer):
+    """A tokenizer without a token for unknown text may leave it out without a word."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<eos>"], show_progress=False)
+    backend.train_from_iterator([string.printable], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
+    tokenizer.chat_template = byte_tokenizer.chat_template
+    settings = {"length": 900, "formats": ("csv",)}
+    assert TableGenerator(tokenizer, TableConfig(**settings)).sample(0)["num_tokens"] <= 900
+    with pytest.raises(ValueError, match=r"does not know \d+\.\d% of the row, among it \['.*[一-龥]"):
+        TableGenerator(tokenizer, TableConfig(**settings, languages=("zh",))).sample(0)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_two_hundred_thousand_tokens(byte_tokenizer, language):
+    config = TableConfig(length=200_000, formats=("tsv",), languages=(language,), questions_per_table=2)
+    row = TableGenerator(byte_tokenizer, config).sample(0)
+    assert 199_000 <= tokens_of(byte_tokenizer, row) == row["num_tokens"] <= 200_000
 
 
 def test_messages_need_a_chat_template(tiny_tokenizer):
