@@ -1,9 +1,13 @@
 """Prefill and decoding speed of LongSkywork against stock Llama with the same weights.
 
-    python benchmarks/model_speed.py [--rounds 15] [--prompt 1024] [--new-tokens 64]
+    python benchmarks/model_speed.py [--rounds 120] [--temperature] [--output-dir benchmarks/results]
 
-The two models take turns, each round in the other order, so that whatever else the machine does hits both; the ratio
-of the two medians is printed (1 is equal, below 1 is faster), for plain attention and with a temperature.
+The two models share their weights' memory and take turns, one prompt or one new token each, every round in the other
+order, so that whatever else the machine does hits both. Printed is ours over Llama's (1 is equal, below 1 is faster):
+the median over the rounds of each round's ratio with its 95 % interval (bootstrap), in seconds of the processor and in
+seconds that passed. On a machine that does other work at the same time only the processor's seconds say something.
+With `--temperature` also with an attention temperature, which Llama does not have. The last line is one JSON object;
+with `--output-dir` both are written there too.
 """
 
 from __future__ import annotations
@@ -11,9 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import transformers
@@ -22,6 +28,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 from lsw_hf.models import LongSkyworkForCausalLM
 from lsw_hf.models.presets import preset_config
 
+WARM_UP = 2
 SHAPE = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8}
 
 
@@ -34,50 +41,76 @@ def build(slope: float) -> tuple[LongSkyworkForCausalLM, LlamaForCausalLM]:
     known = {key: value for key, value in config.to_dict().items() if hasattr(LlamaConfig(), key)}
     known = {key: value for key, value in known.items() if key not in ("model_type", "rope_scaling")}
     stock = LlamaForCausalLM(LlamaConfig(**known)).eval()
-    stock.load_state_dict(ours.state_dict())
+    stock.load_state_dict(ours.state_dict(), assign=True)  # the same memory, so that where it lies favours neither
     return ours, stock
 
 
-@torch.inference_mode()
-def prefill(model: torch.nn.Module, ids: torch.Tensor, new_tokens: int) -> None:
+def prefill(model: torch.nn.Module, ids: torch.Tensor) -> Callable[[], object]:
     """One forward pass over the prompt."""
-    model(ids, logits_to_keep=1)
+    return lambda: model(ids, logits_to_keep=1)
+
+
+def decode(model: torch.nn.Module, ids: torch.Tensor) -> Callable[[], object]:
+    """One greedy step after the prompt; the cache forgets it again, so that every step does the same work."""
+    cache = DynamicCache(config=model.config)
+    token = model(ids, past_key_values=cache, logits_to_keep=1).logits.argmax(-1)
+
+    def step() -> None:
+        model(token, past_key_values=cache).logits.argmax(-1)
+        cache.crop(-1)
+
+    return step
 
 
 @torch.inference_mode()
-def decode(model: torch.nn.Module, ids: torch.Tensor, new_tokens: int) -> None:
-    """Greedy steps after a short prompt."""
-    cache = DynamicCache(config=model.config)
-    token = model(ids[:, :64], past_key_values=cache, logits_to_keep=1).logits.argmax(-1)
-    for _ in range(new_tokens):
-        token = model(token, past_key_values=cache).logits.argmax(-1)
+def measured(work: Callable, models: tuple, rounds: int, prompt: int) -> list[list[tuple[float, float]]]:
+    """(seconds passed, seconds of the processor) of every round, for each of the two models."""
+    ids = torch.randint(0, 8_000, (1, prompt), generator=torch.Generator().manual_seed(1))
+    runs = [work(model, ids) for model in models]
+    times: list[list[tuple[float, float]]] = [[], []]
+    for turn in range(rounds + WARM_UP):
+        for which in (0, 1) if turn % 2 else (1, 0):
+            passed, used = time.perf_counter(), time.process_time()
+            runs[which]()
+            times[which].append((time.perf_counter() - passed, time.process_time() - used))
+    return [each[WARM_UP:] for each in times]
 
 
-def ratio(work: Callable, ours: torch.nn.Module, stock: torch.nn.Module, options: argparse.Namespace) -> float:
-    """Median time of ours over median time of the stock model."""
-    ids = torch.randint(0, 8_000, (1, options.prompt), generator=torch.Generator().manual_seed(1))
-    times: dict[torch.nn.Module, list[float]] = {ours: [], stock: []}
-    for turn in range(options.rounds + 2):
-        for model in (ours, stock) if turn % 2 else (stock, ours):
-            start = time.perf_counter()
-            work(model, ids, options.new_tokens)
-            times[model].append(time.perf_counter() - start)
-    return statistics.median(times[ours][2:]) / statistics.median(times[stock][2:])
+def compared(ours: list[tuple[float, float]], stock: list[tuple[float, float]], clock: int) -> list[float]:
+    """Median of the rounds' ratios and its 95 % interval; clock 0 is time passed, 1 is the processor's."""
+    each = [mine[clock] / theirs[clock] for mine, theirs in zip(ours, stock, strict=True)]
+    draw = random.Random(0)
+    medians = sorted(statistics.median(draw.choices(each, k=len(each))) for _ in range(1_000))
+    return [round(value, 4) for value in (statistics.median(each), medians[25], medians[974])]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--prompt", type=int, default=1_024, help="tokens of the prefill")
-    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=120)
+    parser.add_argument("--prompt", type=int, default=256, help="tokens of the prefill (default: 256)")
+    parser.add_argument("--temperature", action="store_true", help="also with an attention temperature")
+    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
     options = parser.parse_args()
+    lines = ["| ours / stock Llama | seconds of the processor | seconds passed |", "|---|---:|---:|"]
     figures = {}
-    for kind, slope in (("plain", 0.0), ("temperature", 0.1)):
-        ours, stock = build(slope)
+    for kind, slope in (("", 0.0), (" with a temperature", 0.1)) if options.temperature else (("", 0.0),):
+        models = build(slope)
         for work in (prefill, decode):
-            figures[f"{work.__name__}_{kind}_time_over_llama"] = round(ratio(work, ours, stock, options), 4)
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()},", end=" ")
-    print(f"{torch.get_num_threads()} threads; 8 layers of 512, prompt {options.prompt}, {options.rounds} rounds")
+            ours, stock = measured(work, models, options.rounds, options.prompt)
+            cells, name = [], f"{work.__name__}{kind}"
+            for title, clock in (("processor", 1), ("passed", 0)):
+                median, low, high = compared(ours, stock, clock)
+                cells.append(f"{median:.3f} ({low:.3f} to {high:.3f})")
+                figures[f"{name.replace(' ', '_')}_{title}"] = [median, low, high]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    where = f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()}"
+    work_done = f"prompt of {options.prompt} tokens, {options.rounds} rounds; median and its 95 % interval"
+    lines.append(f"\n{where}, {torch.get_num_threads()} threads; 8 layers of 512, float32; {work_done}.")
+    page = "\n".join(lines) + "\n"
+    print(page, end="")
+    if options.output_dir:
+        (options.output_dir / "model_speed.md").write_text(page, encoding="utf-8")
+        (options.output_dir / "model_speed.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures))
 
 
