@@ -58,6 +58,34 @@ class Solver:
         self.headers, self.rows, self.language, self.second = headers, rows, language, second
         self.key = headers[0]
 
+    def evidence(self, kind, template, question):
+        """
+        Places of the rows that a question is about, from its text alone, in order; and those of the second table.
+        """
+        asked, _ = TEMPLATES[self.language][kind][template]
+        headers = self.headers + (self.second.headers if self.second else [])
+        s = pattern(asked, headers).fullmatch(question).groupdict()
+        keys = s["keys"].split("、" if self.language == "zh" else "; ") if "keys" in s else []
+        keys += [s[name] for name in ("key", "other") if name in s and kind != "absent"]
+        rows = [self.row(key) for key in keys]
+        if "given" in s:
+            rows = [row for row, cell in zip(self.rows, self.column(s["column"]), strict=True) if cell == s["given"]]
+        if "first" in s:
+            wanted = ((s["first"], s["first_value"]), (s["second"], s["second_value"]))
+            rows = [row for row in self.rows if all(row[self.headers.index(name)] == cell for name, cell in wanted)]
+        if kind == "ordinal":
+            rows = [self.rows[int(s["number"]) - 1]]
+        if kind in ("filter_sum", "list_all"):
+            rows = self.selected(s["condition"])
+        if kind in ("extreme", "top_k"):
+            smallest = s.get("extreme") in ("smallest", "earliest", "最小", "最早")
+            ranked = sorted(zip(map(comparable, self.column(s["column"])), self.rows, strict=True), key=lambda p: p[0])
+            rows = [row for _, row in (ranked if smallest else ranked[::-1])][: int(s.get("number", 1))]
+        places = [self.rows.index(row) for row in rows]
+        places += [place + 1 for place in places] if kind == "neighbour" else []
+        hops = [self.second.rows.index(self.second.row(self.cell(s["key"], s["link"])))] if kind == "join" else []
+        return sorted(places), hops
+
     def column(self, name):
         return [row[self.headers.index(name)] for row in self.rows]
 

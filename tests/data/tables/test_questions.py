@@ -45,6 +45,8 @@ def check(row):
         answer = row["messages"][2 * turn + 1]["content"]
         right, given = solver.answer(kind, template, question, answer)
         assert right == given, (kind, question, answer)
+        places, hops = solver.evidence(kind, template, question)
+        assert (sorted(row["evidence"][turn]), row["linked_evidence"][turn]) == (places, hops), (kind, question)
         for place, depth in zip(row["evidence"][turn], row["depths"][turn], strict=True):
             assert depth == place / (row["num_rows"] - 1)
             assert 0 <= place < row["num_rows"]
