@@ -20,7 +20,7 @@ def model_index_results(results: EvaluationResults) -> list[EvalResult]:
         EvalResult(
             task_type="text-generation",
             task_name=f"Long context, {length:,} tokens",
-            dataset_type=f"lsw-{kind}-{name}",
+            dataset_type=f"lsw-{kind}-{name}".replace(" ", "-"),
             dataset_name=f"{title} ({name})",
             dataset_config=str(length),
             metric_type="accuracy",

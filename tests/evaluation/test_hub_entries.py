@@ -27,6 +27,14 @@ def test_model_index_survives_a_card():
     ]
 
 
+def test_dataset_types_are_names_without_spaces():
+    report = NeedleReport({"context_lengths": [512, 1024]}, SAMPLES, {"task": "tiny world"})
+    found = model_index_results(EvaluationResults(report))
+    assert {(entry.dataset_type, entry.dataset_name) for entry in found} == {
+        ("lsw-needle-tiny-world", "Needle retrieval (tiny world)")
+    }
+
+
 def test_eval_result_files_survive_the_hubs_own_parser():
     found = eval_result_entries(EvaluationResults(NEEDLE), "me/long-needle", date="2025-01-15")
     again = parse_eval_result_entries(eval_result_entries_to_yaml(found))
