@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["lsw-hf[plot]"]
 # ///
-"""The whole recipe on your model and your data, from Python; `lsw-hf train` does the same from the shell.
+r"""The whole recipe on your model and your data, from Python; `lsw-hf train` does the same from the shell.
 
     python examples/longskywork_recipe.py --model PATH_OR_ID --documents corpus/ --instructions chats.jsonl \
         --context-length 131072 --output-dir runs/mine

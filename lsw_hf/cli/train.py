@@ -31,5 +31,6 @@ def main(arguments: Sequence[str]) -> int:
     for title, report in (("Before", results.before), ("After", results.after)):
         if report is not None:
             print(f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}")
-    print(f"\nThe model is in {results.model_path}.")
+    figure = results.model_path / "needle.png"
+    print(f"\n{f'Open {figure}; the' if figure.exists() else 'The'} model is in {results.model_path}.")
     return 0

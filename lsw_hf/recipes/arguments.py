@@ -65,11 +65,12 @@ class RecipeArguments:
     needle_samples: int = field(default=10, metadata={"help": "Questions in a cell of the needle grid."})
     plan: bool = field(default=False, metadata={"help": "Print the plan and stop."})
     pretraining: dict | None = field(
-        default=None, metadata={"help": "Training options of this stage, by TRL's names."}
+        default=None,
+        metadata={"help": "Options of this stage, by TRL's names: --pretraining.max_steps 9, in YAML a mapping."},
     )
-    continual_pretraining: dict | None = field(default=None, metadata={"help": "The same."})
-    sft: dict | None = field(default=None, metadata={"help": "The same."})
-    long_sft: dict | None = field(default=None, metadata={"help": "The same."})
+    continual_pretraining: dict | None = field(default=None, metadata={"help": "The same, of this stage."})
+    sft: dict | None = field(default=None, metadata={"help": "The same, of this stage."})
+    long_sft: dict | None = field(default=None, metadata={"help": "The same, of this stage."})
 
 
 def parse_recipe_arguments(words: list[str]) -> RecipeArguments:

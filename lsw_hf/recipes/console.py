@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,7 +24,10 @@ def quiet_libraries() -> Iterator[None]:
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # TRL 1.16 sets its own default under the name that transformers 5.23 has left; gone when TRL follows.
+            warnings.filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         if not datasets_bars:

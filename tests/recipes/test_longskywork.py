@@ -38,6 +38,7 @@ def test_a_run_leaves_what_it_promises(run):
     for stage in STAGES:
         assert (folder / stage / "metrics.json").exists()
         assert not list((folder / stage).glob("checkpoint-*"))
+        assert not (folder / stage / "README.md").exists()  # TRL's, of a model without a name
     model = {path.name for path in (folder / "model").iterdir()}
     assert {
         "model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "README.md", "needle.png",
@@ -58,6 +59,8 @@ def test_a_run_leaves_what_it_promises(run):
 def test_the_final_model_is_extended_and_verified(run):
     folder, _recipe, _ = run
     config = json.loads((folder / "model" / "config.json").read_text())
+    start = json.loads((folder / "0_start" / "config.json").read_text())
+    assert config["use_cache"] is start["use_cache"] is True  # training turns it off
     assert config["max_position_embeddings"] == 1024
     assert config["rope_parameters"]["rope_type"] == "yarn"
     assert verify_context(str(folder / "model")).ok
