@@ -129,9 +129,17 @@ def check_file_checksums(folder: Path, checksums: Path) -> int:
         `int`: How many files were compared.
 
     Raises:
-        ValueError: for a line that is no checksum, a file that is not there, or one whose content differs.
+        ValueError: for a list that cannot be read or is empty, a line that is no checksum, a file that is not there,
+            or one whose content differs.
     """
-    lines = [line for line in checksums.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = [line for line in checksums.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{checksums} is no list of checksums ({error}). Give a file as sha256sum writes it."
+        ) from error
+    if not lines:
+        raise ValueError(f"{checksums} is empty, so nothing would be compared. Give a file as sha256sum writes it.")
     for number, line in enumerate(lines, 1):
         digest, _, name = line.strip().partition(" ")
         name = name.strip().lstrip("*")

@@ -127,7 +127,7 @@ def convert_checkpoint(
     Raises:
         ValueError: for whatever is missing, inconsistent, damaged, or cannot be said exactly; nothing is left behind.
     """
-    source, target = Path(src), Path(dst)
+    source, target = Path(src), Path(dst).resolve()  # the folder that a link or a dot means can be replaced
     if to not in TARGETS:
         raise ValueError(f"to={to!r}: a Skywork checkpoint converts to {' or '.join(TARGETS)}.")
     if shard_bytes < 1:

@@ -199,6 +199,18 @@ def test_greedy_generation_stays_greedy(tmp_path, given, kept):
     assert {key: written[key] for key in ("do_sample", "temperature", "top_k", "top_p") if key in written} == kept
 
 
+def test_the_target_may_be_the_folder_one_is_in_or_a_link(tmp_path, monkeypatch):
+    make_skywork_folder(tmp_path / "old")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    convert_checkpoint(tmp_path / "old", tmp_path / "link", allow_pickle=True)
+    assert (tmp_path / "empty" / "config.json").is_file()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    convert_checkpoint(tmp_path / "old", ".", allow_pickle=True)
+    assert (tmp_path / "here" / "config.json").is_file()
+
+
 @pytest.mark.parametrize("to", ["llama", "longskywork"])
 def test_chosen_rope_parameters_win_over_stored_frequencies(tmp_path, to):
     state = make_skywork_folder(tmp_path / "old", dtype=torch.float32)  # it stores those of base 10,000

@@ -201,6 +201,12 @@ def test_checksums_are_compared_before_anything_is_read(tmp_path):
     sums.write_text(lines[0].replace(lines[0][:8], "0" * 8))
     with pytest.raises(ValueError, match=r"model-00001-of-00003.safetensors has SHA-256 .* says 00000000"):
         convert_checkpoint(tmp_path / "old", tmp_path / "again", checksums=sums)
+    sums.write_text("\n")
+    with pytest.raises(ValueError, match=r"SHA256SUMS is empty, so nothing would be compared"):
+        convert_checkpoint(tmp_path / "old", tmp_path / "again", checksums=sums)
+    for unreadable in (tmp_path, tmp_path / "nowhere", tmp_path / "old" / files[0].name):
+        with pytest.raises(ValueError, match=r"is no list of checksums \("):
+            convert_checkpoint(tmp_path / "old", tmp_path / "again", checksums=unreadable)
     sums.write_text("md5  model.safetensors")
     with pytest.raises(ValueError, match=r"SHA256SUMS, line 1: expected a SHA-256 and a file name"):
         convert_checkpoint(tmp_path / "old", tmp_path / "again", checksums=sums)
