@@ -127,7 +127,7 @@ def convert_checkpoint(
     Raises:
         ValueError: for whatever is missing, inconsistent, damaged, or cannot be said exactly; nothing is left behind.
     """
-    source, target = Path(src), Path(dst).resolve()  # the folder that a link or a dot means can be replaced
+    source, target = Path(src), Path(dst).resolve()  # a link cannot be replaced, the folder behind it can
     if to not in TARGETS:
         raise ValueError(f"to={to!r}: a Skywork checkpoint converts to {' or '.join(TARGETS)}.")
     if shard_bytes < 1:
@@ -136,6 +136,8 @@ def convert_checkpoint(
         raise ValueError(f"{source} is not a folder. Download the checkpoint first.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{target} exists and is not an empty folder. Name a new one.")
+    if target == Path.cwd().resolve():
+        raise ValueError(f"{dst} is the working folder, which cannot be replaced. Name a new one.")
     config, changes = read_skywork_config(source, to=to, rope_parameters=rope_parameters)
     files = find_checkpoint_files(source, allow_pickle=allow_pickle)
     _check_size(config, files.total_bytes())

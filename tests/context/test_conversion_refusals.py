@@ -212,6 +212,14 @@ def test_checksums_are_compared_before_anything_is_read(tmp_path):
         convert_checkpoint(tmp_path / "old", tmp_path / "again", checksums=sums)
 
 
+def test_the_working_folder_is_refused_as_target(tmp_path, monkeypatch):
+    make_skywork_folder(tmp_path / "old")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ValueError, match=r"^\. is the working folder, which cannot be replaced\. Name a new one"):
+        convert_checkpoint(tmp_path / "old", ".", allow_pickle=True)
+
+
 def test_a_cast_that_overflows_is_refused(tmp_path):
     make_skywork_folder(tmp_path / "old", dtype=torch.float32)
     put(torch.full((36,), 1e6))(tmp_path / "old")
