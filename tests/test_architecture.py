@@ -40,7 +40,7 @@ FLOOR_1 = FLOOR_0 | {"datasets", "evaluate", "peft", "transformers"}
 # What those four bring along: part of their own interfaces.
 FLOOR_1 |= {"huggingface_hub", "pyarrow", "safetensors", "tokenizers", "tqdm", "yaml"}
 FLOOR_2 = FLOOR_1 | {"accelerate", "trl"}
-ALLOWED = {0: FLOOR_0, 1: FLOOR_1, 2: FLOOR_2, 3: FLOOR_2 | {"jinja2"}, 4: FLOOR_2}
+ALLOWED = {0: FLOOR_0, 1: FLOOR_1, 2: FLOOR_2, 3: FLOOR_2 | {"filelock", "jinja2"}, 4: FLOOR_2}
 MODELS_ALLOWED = {"torch", "transformers"}
 # Optional packages: only these modules, and only inside a function.
 OPTIONAL = {

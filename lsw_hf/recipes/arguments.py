@@ -106,7 +106,10 @@ def parse_recipe_arguments(words: list[str]) -> RecipeArguments:
     # YAML writes a single value without brackets.
     for name in ("stages", "documents", "instructions"):
         value = getattr(arguments, name)
-        setattr(arguments, name, [value] if isinstance(value, str) else value)
+        names = [value] if isinstance(value, str) else value
+        if names is not None and not (isinstance(names, list) and all(isinstance(item, str) for item in names)):
+            raise ValueError(f"{name} must be a name or a list of names, got {value!r}.")
+        setattr(arguments, name, names)
     if arguments.stages is not None:
         check_stage_names(arguments.stages)
     return arguments

@@ -46,6 +46,8 @@ def test_flags_override_yaml(tmp_path):
         ("stages: [stf]\n", r"Unknown stage: 'stf'. Did you mean 'sft'\?"),
         ("sft: [1\n", "The file of --config is not valid YAML"),
         ("sft:\n\tmax_steps: 1\n", "The file of --config is not valid YAML"),
+        ("documents: 5\n", "documents must be a name or a list of names, got 5"),
+        ("documents: [a.txt, 5]\n", r"documents must be a name or a list of names, got \['a.txt', 5\]"),
         ("- sft\n", r"run.yaml, must hold a mapping \(name: value\), not \['sft'\]"),
         ("", "run.yaml, must hold a mapping"),
         ("context_length: 5\ncontext-length: 6\n", "run.yaml, names context_length twice"),
