@@ -102,9 +102,14 @@ def _dedup(options: argparse.Namespace) -> int:
 
 def _contamination(options: argparse.Namespace) -> int:
     from lsw_hf.data.contamination import check_contamination
+    from lsw_hf.data.files import read_lines
 
-    lines = Path(options.evaluation).read_text(encoding="utf-8").splitlines()
-    texts = [_item_text(line, options.text_column) for line in lines if line.strip()]
+    path = Path(options.evaluation)
+    texts = [
+        _item_text(line.rstrip("\n"), options.text_column, f"{path}, line {number}")
+        for number, line in read_lines(path)
+        if line.strip()
+    ]
     threshold = 0.5 if options.threshold is None else options.threshold
     report = check_contamination(_documents(options), texts, threshold=threshold)
     print(
@@ -129,12 +134,22 @@ def _documents(options: argparse.Namespace) -> Any:
     )
 
 
-def _item_text(line: str, column: str) -> str:
+def _item_text(line: str, column: str, place: str) -> str:
     """All texts of a JSON object (its text column, if it has one), or the line itself."""
     if not line.lstrip().startswith("{"):
         return line
-    item = json.loads(line)
-    return item[column] if column in item else " ".join(value for value in item.values() if isinstance(value, str))
+    try:
+        item = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{place}: begins like a JSON object but is none at column {error.colno} ({error.msg}). Each line is one "
+            "JSON object or one text."
+        ) from error
+    return (
+        item[column]
+        if isinstance(item.get(column), str)
+        else " ".join(value for value in item.values() if isinstance(value, str))
+    )
 
 
 def _write(path: str, text: str) -> None:

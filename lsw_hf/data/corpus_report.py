@@ -22,15 +22,13 @@ class CorpusReport:
 
     Attributes:
         documents, empty_documents, duplicate_documents (`int`): all of them; those without text; those whose text,
-            letter
-            by letter, came before.
+            letter by letter, came before.
         tokens, duplicate_tokens (`int`): all tokens; those of duplicates.
         shortest, longest (`int`): of documents with text.
         percentiles (`dict[int, int]`): document length at each percentile.
         histogram (`list[tuple[int, int, int]]`): `(from, up to, documents)`, borders at powers of two.
         windows (`dict[int, dict[str, int]]`): by window length: `full`, windows when documents are packed one after
-            the
-            other; `whole`, documents that fill at least one window by themselves.
+            the other; `whole`, documents that fill at least one window by themselves.
     """
 
     documents: int

@@ -109,6 +109,19 @@ def test_evaluation_items_are_found(corpus, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"text": 1}\n{oops\n', "items.jsonl, line 2: begins like a JSON object but is none at column 2"),
+        (b"caf\xe9\n", "items.jsonl, line 1: byte 0xe9 at position 3 of the line is not UTF-8"),
+    ],
+)
+def test_unreadable_evaluation_items_are_named(content, message, corpus, tmp_path, capsys):
+    (tmp_path / "items.jsonl").write_bytes(content)
+    assert run("data", "contamination", "--documents", corpus, "--evaluation", tmp_path / "items.jsonl") != 0
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (("data", "inspct", "--documents", "x"), "unknown action 'inspct'. Did you mean 'inspect'?"),

@@ -36,8 +36,7 @@ class TableConfig:
             Columns of every table. By default each table draws its own.
         templates (`dict[str, Sequence[tuple[str, str]]]`, *optional*):
             `(question, answer)` texts by question type, in place of the built-in paraphrases. Slots of `"cell"`:
-            `{key}`,
-            `{key_column}`, `{column}`, `{value}`.
+            `{key}`, `{key_column}`, `{column}`, `{value}`.
         row_filter (`Callable`, *optional*):
             Gets a table row as `{header: cell}` and returns whether it may appear in any table.
         split (`str`, *optional*, defaults to `"all"`):

@@ -65,8 +65,7 @@ def table_layout(schema: TableSchema, table_format: TableFormat, header: bool = 
         schema ([`TableSchema`]): columns and language.
         table_format (`str`): one of `FORMATS`.
         header (`bool`, *optional*, defaults to `True`): whether CSV and TSV begin with a row of headers. The other
-            formats
-            always name their columns.
+            formats always name their columns.
     """
     names = [column.name for column in schema.columns]
     numbers = [column.kind in NUMBER_KINDS for column in schema.columns]

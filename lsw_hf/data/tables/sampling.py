@@ -72,8 +72,7 @@ class TableGenerator:
 
         Raises:
             ValueError: a length that not even the smallest table fits; keys that do not suffice for the length; words
-            the
-                tokenizer does not know.
+                the tokenizer does not know.
         """
         plan_draws, row_draws, question_draws, text_draws = (
             np.random.default_rng([self.seed, self.epoch, index, purpose]) for purpose in range(4)

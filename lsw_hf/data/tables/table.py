@@ -16,8 +16,7 @@ class Table:
     Attributes:
         schema ([`TableSchema`]): its columns.
         numbers (`tuple[np.ndarray, ...]`): per column, `int64` numbers of its domain, one a row; ordered kinds compare
-            by
-            them.
+            by them.
         cells (`tuple[list[str], ...]`): per column, the same as text.
         absent_keys (`tuple[str, ...]`): keys that could have been drawn but are not in the table.
         linked ([`Table`], *optional*): a second table; the column `link` of this one holds its keys.

@@ -31,13 +31,15 @@ ENGLISH: Templates = {
         ("Give the {column} of each of these rows, one per line, named by {key_column}: {keys}.", "{value}"),
         ("List {key_column} and {column} of the following rows in this order: {keys}.", "{value}"),
     ),
+    # The words of "cell": a hint that the row may be missing, given only where it is, would be the answer.
     "absent": (
         (
-            "What is the {column} of the row whose {key_column} is {key}? Say so if there is no such row.",
+            "What is the {column} of the row whose {key_column} is {key}?",
             "The table has no row with {key_column} {key}.",
         ),
+        ("Look up {key_column} {key} and give its {column}.", "The table has no row with {key_column} {key}."),
         (
-            "Look up {key_column} {key} and give its {column}, if the row exists.",
+            "In the row with {key_column} {key}, what stands under {column}?",
             "The table has no row with {key_column} {key}.",
         ),
     ),

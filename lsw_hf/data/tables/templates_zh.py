@@ -27,8 +27,9 @@ CHINESE: dict[str, tuple[tuple[str, str], ...]] = {
         ("列出下列{key_column}对应的{column}，每行一个：{keys}。", "{value}"),
     ),
     "absent": (
-        ("{key_column}为{key}的那一行，{column}是什么？若没有这一行请说明。", "表中没有{key_column}为{key}的行。"),
-        ("请查找{key_column}{key}的{column}，如果它存在的话。", "表中没有{key_column}为{key}的行。"),
+        ("{key_column}为{key}的那一行，{column}是什么？", "表中没有{key_column}为{key}的行。"),
+        ("请查找{key_column}{key}，给出对应的{column}。", "表中没有{key_column}为{key}的行。"),
+        ("表中{key_column}等于{key}时，{column}一栏的内容是什么？", "表中没有{key_column}为{key}的行。"),
     ),
     "neighbour": (
         ("{key_column}为{key}的那一行的下一行，{column}是什么？", "{value}"),

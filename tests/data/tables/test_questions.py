@@ -77,6 +77,12 @@ def test_each_type_uses_all_its_paraphrases(byte_tokenizer, kind):
     assert len({(row["language"], t) for row in rows for t in row["templates"]}) > 2
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_words_of_a_question_do_not_say_that_its_row_is_missing(language):
+    asked = {kind: {question for question, _ in TEMPLATES[language][kind]} for kind in ("absent", "cell")}
+    assert asked["absent"] == asked["cell"]
+
+
 def test_sorted_tables_are_asked_about_in_both_directions(byte_tokenizer):
     rows = sampled(
         byte_tokenizer, 16, question_types=("monotone",), questions_per_table=1, length=1_500, languages=("en",)
