@@ -273,7 +273,10 @@ def _write_shards(
     for name, tensor, change in tensors:
         if batch and sum(held.nbytes for held in batch.values()) + tensor.nbytes > shard_bytes:
             flush()
-        batch[name] = tensor.contiguous()
+        tensor = tensor.contiguous()
+        if tensor.data_ptr() in {held.data_ptr() for held in batch.values()}:
+            tensor = tensor.clone()  # a pickle may hold one memory under two names, safetensors may not
+        batch[name] = tensor
         changes[name] = change
     flush()
     weight_map, total = {}, 0

@@ -127,6 +127,17 @@ def test_spare_rows_are_used_for_the_chat_tokens(tmp_path):
     assert json.loads((tmp_path / "new" / "config.json").read_text())["vocab_size"] == PIECES + 17
 
 
+def test_tensors_that_share_memory_in_a_pickle_are_written_apart(tmp_path):
+    state = make_skywork_folder(tmp_path / "old", vocab_size=PIECES + 17, shards=1)
+    embeddings = state["model.embed_tokens.weight"]
+    state["lm_head.weight"] = embeddings
+    torch.save(state, tmp_path / "old" / "pytorch_model.bin")
+    convert_checkpoint(tmp_path / "old", tmp_path / "new", allow_pickle=True)
+    model = LlamaForCausalLM.from_pretrained(tmp_path / "new")
+    assert torch.equal(model.lm_head.weight, embeddings)
+    assert torch.equal(model.model.embed_tokens.weight, embeddings)
+
+
 def test_a_cast_is_done_and_told(tmp_path):
     state = make_skywork_folder(tmp_path / "old", dtype=torch.float32)
     report = convert_checkpoint(tmp_path / "old", tmp_path / "new", allow_pickle=True, dtype=torch.bfloat16)
