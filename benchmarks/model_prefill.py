@@ -1,0 +1,106 @@
+"""Does a long prompt read in pieces fit in memory, and is its answer that of the prompt read at once?
+
+    lsw-hf demo --context-length 200000 --output-dir runs/demo_200k
+    python benchmarks/model_prefill.py --model runs/demo_200k/model
+
+First, needle questions at a length where both fit are answered twice: prompt read at once, and in pieces. Then one
+prompt of the full length is read in pieces, and the peak memory of the whole process is measured. The needles are the
+tiny world's, so the model must be one that the demo made. Prints a Markdown table and as its last line one JSON
+object; with `--output-dir` both are written there too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lsw_hf import NeedleGrid, evaluate_needle
+from lsw_hf.evaluation.decoding import ReadingOptions
+from lsw_hf.recipes.tiny_needle import TinyNeedleTask
+
+DEPTHS = (0.1, 0.5, 0.9)
+
+
+def peak_memory() -> int:
+    """Most bytes of memory that this process has had so far (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def read(model: Any, tokenizer: Any, length: int, chunk: int | None, seed: int) -> dict[str, Any]:
+    """Answers to needle questions at one length, read in pieces of `chunk` tokens or at once."""
+    grid = NeedleGrid(context_lengths=(length,), depths=DEPTHS, num_samples=4, questions_per_haystack=12, seed=seed)
+    start, used = time.perf_counter(), time.process_time()
+    reading = ReadingOptions(prefill_chunk_length=chunk)
+    report = evaluate_needle(model, tokenizer, grid, TinyNeedleTask(), reading=reading, progress=False)
+    return {
+        "length": length,
+        "chunk": chunk or length,
+        "answers": [sample.answered for sample in report.samples],
+        "accuracy": report.accuracy,
+        "seconds": round(time.perf_counter() - start),
+        "cpu_seconds": round(time.process_time() - used),
+        "peak_gib": round(peak_memory() / 2**30, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder of a model that lsw-hf demo made")
+    parser.add_argument("--length", type=int, default=200_000, help="tokens of the long prompt (default: 200,000)")
+    parser.add_argument("--both-length", type=int, default=32_768, help="tokens where both fit (default: 32,768)")
+    parser.add_argument("--chunk", type=int, default=1_024, help="tokens a piece (default: 1,024)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
+    options = parser.parse_args()
+    model = AutoModelForCausalLM.from_pretrained(options.model, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    rows = [
+        read(model, tokenizer, length, chunk, options.seed)
+        # the piecewise readings first: memory only ever peaks upwards
+        for length, chunk in (
+            (options.both_length, options.chunk),
+            (options.length, options.chunk),
+            (options.both_length, None),
+        )
+    ]
+    same = rows[0]["answers"] == rows[2]["answers"]
+    shown = [
+        "| tokens | read in pieces of | right answers | seconds | CPU seconds | peak memory so far |",
+        "|" + "---:|" * 6,
+    ]
+    shown += [
+        f"| {row['length']:,} | {row['chunk']:,} | {row['accuracy']:.0%} of {len(row['answers'])} "
+        f"| {row['seconds']} | {row['cpu_seconds']} | {row['peak_gib']} GiB |"
+        for row in rows
+    ]
+    where = f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()}"
+    shown.append(
+        f"\n{where}, {torch.get_num_threads()} threads; {model.num_parameters():,} parameters, {model.dtype}."
+    )
+    shown.append(f"Answers at {options.both_length:,} tokens {'equal' if same else 'DIFFER'} in pieces and at once.")
+    page = "\n".join(shown) + "\n"
+    print(page, end="")
+    figures = {
+        "parameters": model.num_parameters(),
+        "answers_equal": same,
+        "peak_gib_in_pieces": rows[1]["peak_gib"],
+        "accuracy_at_full_length": rows[1]["accuracy"],
+        "rows": rows,
+    }
+    if options.output_dir:
+        (options.output_dir / "model_prefill.md").write_text(page, encoding="utf-8")
+        (options.output_dir / "model_prefill.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
