@@ -1,4 +1,4 @@
-"""Attention that carries skipped positions: a backend for packed dialogues, and the proof that a backend carries them.
+"""The proof that attention carries skipped positions: which backends can, and whether the user's own model does.
 
 Without an attention mask transformers takes a jump in `position_ids` for the beginning of another packed document and
 cuts attention there, on `eager`, `sdpa` and `flex_attention`; the loss looks healthy and the method is off. Three
@@ -7,7 +7,7 @@ things help:
 - rows with an all-ones mask, which every backend reads as one document (the collator's default);
 - `attn_implementation="lsw_sdpa"`, registered by `import lsw_hf`, which takes documents from
   `cu_seq_lens_q` and never from positions, as flash attention does;
-- [`assert_cross_skip_attention`], which changes tokens and looks at what changes with them.
+- [`assert_cross_skip_attention`], which changes tokens and positions and looks at what changes with them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,142 +16,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import PreTrainedModel
 
-PACKED_ATTENTION = "lsw_sdpa"
-
-# Arguments of other attention functions that change scores; leaving them out without a word would be another model.
-_UNSUPPORTED = ("softcap", "position_bias", "s_aux")
-
-
-def lsw_sdpa_attention(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """Causal attention within each document of a packed batch, on any device `scaled_dot_product_attention` runs on.
-
-    Args:
-        module (`nn.Module`): The attention layer; its `is_causal` counts unless given as an argument.
-        query (`torch.Tensor` of shape `(batch, num_heads, query_length, head_dim)`): Queries.
-        key (`torch.Tensor` of shape `(batch, num_key_value_heads, key_length, head_dim)`): Keys; `value` alike.
-        value (`torch.Tensor`): Values.
-        attention_mask (`torch.Tensor`, *optional*): 4-D mask of an unpacked batch; then this is plain `sdpa`.
-        **kwargs: What transformers hands to every attention function. Read here: `cu_seq_lens_q`, int32 boundaries of
-        the
-            documents in the flattened batch; `sliding_window` in tokens; `dropout`; `scaling`; `is_causal`.
-
-    Returns:
-        `tuple`: The output of shape `(batch, query_length, num_heads, head_dim)`, and `None` for the weights.
-
-    Raises:
-        `ValueError`: Both boundaries and a mask, boundaries with a key-value cache, or an argument that changes
-        scores and is not supported (logit soft-capping, attention sinks, position bias).
-    """
-    boundaries, window = kwargs.get("cu_seq_lens_q"), kwargs.get("sliding_window")
-    length = query.shape[2]
-    if boundaries is not None and attention_mask is not None:
-        raise ValueError("A packed batch has cu_seq_lens_q and an attention_mask with zeros; pass no attention_mask.")
-    causal = kwargs.get("is_causal")
-    causal = getattr(module, "is_causal", True) if causal is None else causal
-    windowed = window is not None and length > window
-    if boundaries is None and not (windowed and causal and attention_mask is None and key.shape[2] == length):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-
-    for name in _UNSUPPORTED:
-        if kwargs.get(name) is not None:
-            raise ValueError(f"{PACKED_ATTENTION!r} does not support {name}; use flash attention for this model.")
-    if key.shape[2] != length or not causal:
-        raise ValueError(
-            f"{length} queries and {key.shape[2]} keys (causal: {bool(causal)}) in a packed batch: cu_seq_lens_q is "
-            "for causal training without a key-value cache."
-        )
-    options = {"dropout_p": kwargs.get("dropout", 0.0), "scale": kwargs.get("scaling")}
-    if boundaries is None:
-        return _causal_attention(query, key, value, window, options).transpose(1, 2).contiguous(), None
-
-    batch = query.shape[0]
-    # The boundaries count tokens of the flattened batch, as in flash attention.
-    query, key, value = (_flatten_batch(tensor) for tensor in (query, key, value))
-    # On CUDA this waits for the device in every layer; flash attention, which does not, is the backend for GPUs.
-    sizes = boundaries.diff().tolist()
-    outputs = [
-        _causal_attention(q, k, v, window, options)
-        for q, k, v in zip(*(tensor.split(sizes, dim=2) for tensor in (query, key, value)), strict=True)
-    ]
-    output = torch.cat(outputs, dim=2)
-    return output.transpose(1, 2).reshape(batch, length, output.shape[1], output.shape[3]).contiguous(), None
-
-
-def _flatten_batch(tensor: torch.Tensor) -> torch.Tensor:
-    if tensor.shape[0] == 1:
-        return tensor
-    return tensor.transpose(0, 1).flatten(1, 2)[None]
-
-
-def _causal_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None, options: dict[str, Any]
-) -> torch.Tensor:
-    """Causal attention over one document, `(batch, heads, length, head_dim)`; in a window, block by block."""
-    length, grouped = query.shape[2], key.shape[1] != query.shape[1]
-    if window is None or length <= window:
-        return scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=grouped, **options)
-    if grouped:
-        # With a mask, grouped heads fall back to the kernel that stores all scores; repeated heads do not.
-        groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    block = max(window, 128)
-    outputs = []
-    for start in range(0, length, block):
-        end, first = min(start + block, length), max(0, start - window + 1)
-        distance = torch.arange(start, end, device=query.device)[:, None] - torch.arange(
-            first, end, device=query.device
-        )
-        mask = (distance >= 0) & (distance < window)
-        keys, values = key[:, :, first:end], value[:, :, first:end]
-        outputs.append(scaled_dot_product_attention(query[:, :, start:end], keys, values, attn_mask=mask, **options))
-    return torch.cat(outputs, dim=2)
-
-
-def lsw_sdpa_mask(
-    batch_size: int,
-    q_length: int,
-    kv_length: int,
-    q_offset: int = 0,
-    kv_offset: int = 0,
-    attention_mask: torch.Tensor | None = None,
-    **kwargs: Any,
-) -> torch.Tensor | None:
-    """The mask that belongs to [`lsw_sdpa_attention`]: as for `sdpa`, but positions never imply documents.
-
-    Returns:
-        `torch.Tensor` or `None`: `None` where no padding mask is given and all tokens are new, which leaves
-        causality, window and documents to the attention function; the mask of `sdpa` otherwise.
-
-    Raises:
-        `ValueError`: The model's masks are not causal or sliding alone, which only a given mask can express here.
-    """
-    config = kwargs.get("config")
-    unusual = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if attention_mask is None and q_length == kv_length and q_offset == kv_offset == 0:
-        if kwargs.get("use_vmap") or unusual:
-            raise ValueError(
-                f"{PACKED_ATTENTION!r} supports causal full and sliding attention, and this model asks for more "
-                f"({', '.join(sorted(unusual)) or 'its own mask function'}). Use rows instead of packed batches."
-            )
-        return None
-    return sdpa_mask(batch_size, q_length, kv_length, q_offset, kv_offset, attention_mask=attention_mask, **kwargs)
-
-
-AttentionInterface.register(PACKED_ATTENTION, lsw_sdpa_attention)
-AttentionMaskInterface.register(PACKED_ATTENTION, lsw_sdpa_mask)
+from .packed_attention import PACKED_ATTENTION
 
 
 def attention_backend(model: PreTrainedModel) -> str:
@@ -162,15 +29,17 @@ def attention_backend(model: PreTrainedModel) -> str:
 
 
 def check_attention_backend(model: PreTrainedModel, *, packed: bool) -> None:
-    """Refuses an attention backend that would cut attention at skips.
+    """Refuses what is known to switch skipped positions off: an attention backend, or an adapter.
 
     Args:
         model (`PreTrainedModel` or `PeftModel`): The model to train.
         packed (`bool`): Whether batches hold several dialogues in a row. Rows with an all-ones mask work everywhere.
 
     Raises:
-        `ValueError`: `packed`, and the backend takes document boundaries from positions.
+        `ValueError`: `packed`, and the backend takes document boundaries from positions; or an adapter of virtual
+        tokens (prompt tuning, prefix tuning), with which PEFT drops or moves the positions.
     """
+    _refuse_virtual_tokens(model)
     backend = attention_backend(model)
     if packed and backend != PACKED_ATTENTION and "flash" not in backend:
         raise ValueError(
@@ -195,8 +64,9 @@ def assert_cross_skip_attention(model: PreTrainedModel, batch: Mapping[str, Any]
     """Proves on the user's own model, backend and batch that attention crosses skips and stays within documents.
 
     The tokens in front of a skip are replaced; final hidden states behind it must change, those of all other
-    documents must not. If the batch happens to hold no skip, one is made in its longest document. Costs two or three
-    forward passes without gradients; the training mode of every module and the random state are as before.
+    documents must not. Without the skips of that document its hidden states must be others, or the model does not
+    look at positions at all. If the batch happens to hold no skip, one is made in its longest document. Costs three
+    or four forward passes without gradients; the training mode of every module and the random state are as before.
 
     Args:
         model (`PreTrainedModel` or `PeftModel`):
@@ -208,15 +78,17 @@ def assert_cross_skip_attention(model: PreTrainedModel, batch: Mapping[str, Any]
         [`CrossSkipAttention`].
 
     Raises:
-        `ValueError`: Attention is cut at the skip, or leaks between documents; the message names the remedy. Also
-        when the batch has no `position_ids` or no document of at least two tokens.
+        `ValueError`: Attention is cut at the skip, leaks between documents, or does not depend on positions; the
+        message names the remedy. Also when the batch has no `position_ids` or no document of at least two tokens.
     """
+    _refuse_virtual_tokens(model)
     inputs = _probe_inputs(model, batch)
     row, start, end, skip = _choose_skip(inputs["position_ids"], list(_documents(inputs)))
     with _quiet(model), torch.no_grad():
         before = _hidden_states(model, inputs)
         change = (_hidden_states(model, _perturbed(model, inputs, row, start, skip)) - before).abs()
         leak = _leak(model, inputs, before, change, (row, start, end))
+        moved = (_hidden_states(model, _without_skips(inputs, row, start, end)) - before).abs()
     across_skip = change[row, skip:end].max().item()
     # Written so that a NaN fails as well.
     if not across_skip > 0.0:
@@ -227,7 +99,21 @@ def assert_cross_skip_attention(model: PreTrainedModel, batch: Mapping[str, Any]
             f"attn_implementation={PACKED_ATTENTION!r} or flash attention together with the collator's cu_seq_lens_q."
         )
     _refuse_leak(model, leak, before, across_skip)
+    if not moved[row, skip:end].max().item() > 0.0:
+        raise ValueError(
+            f"{type(model).__name__} does not look at position_ids: its output is the same with and without skips, so "
+            "skipped positions would teach nothing. Use a model with rotary position embeddings."
+        )
     return CrossSkipAttention(across_skip, leak)
+
+
+def _refuse_virtual_tokens(model: PreTrainedModel) -> None:
+    adapter = getattr(model, "active_peft_config", None)
+    if getattr(adapter, "is_prompt_learning", False):
+        raise ValueError(
+            f"{type(adapter).__name__} puts virtual tokens in front of every row, and PEFT then drops or moves "
+            "position_ids, so skipped positions would not reach the model. Use LoRA or train the whole model."
+        )
 
 
 def assert_document_isolation(model: PreTrainedModel, batch: Mapping[str, Any]) -> float | None:
@@ -323,6 +209,13 @@ def _perturbed(model: PreTrainedModel, inputs: dict[str, Any], row: int, start: 
     ids = inputs["input_ids"].clone()
     ids[row, start:end] = (ids[row, start:end] + 1) % model.get_input_embeddings().weight.shape[0]
     return {**inputs, "input_ids": ids}
+
+
+def _without_skips(inputs: dict[str, Any], row: int, start: int, end: int) -> dict[str, Any]:
+    """Returns the inputs with positions in [start, end) of `row` that run on by one."""
+    positions = inputs["position_ids"].clone()
+    positions[row, start:end] = positions[row, start] + torch.arange(end - start, device=positions.device)
+    return {**inputs, "position_ids": positions}
 
 
 def _hidden_states(model: PreTrainedModel, inputs: dict[str, Any]) -> torch.Tensor:

@@ -44,12 +44,14 @@ Strategy = Literal["skip_all", "skip_inner", "skip_outer", "none", "pose", "crea
 Split = Literal["cuts", "equal", "independent"]
 
 # Which kinds of border each strategy may cut. Sentence borders are our choice: "inner" means inside the context that a
-# response must look back into, so sentences of the instruction count and those of the response do not.
+# response must look back into, so sentences of the instruction count and those of the response do not. The other
+# papers' strategies ignore borders, except LongRecipe's, which draws its own gaps in front of them.
 ALLOWED_BORDERS: dict[str, tuple[int, ...]] = {
     "skip_all": (INNER, OUTER, SENTENCE_IN_INSTRUCTION, SENTENCE_IN_RESPONSE),
     "skip_inner": (INNER, SENTENCE_IN_INSTRUCTION),
     "skip_outer": (OUTER,),
     "none": (),
+    "long_recipe": (INNER, OUTER, SENTENCE_IN_INSTRUCTION, SENTENCE_IN_RESPONSE),
 }
 DEFAULT_MAX_SKIPS = 16
 
@@ -187,10 +189,10 @@ def skipped_position_ids(
         context_length (`int`): Target context length in tokens.
         strategy (`str`, *optional*, defaults to `"skip_all"`): See [`PositionSampler`], as for the following ones.
         skip_probability (`float`, *optional*, defaults to 1.0): Probability that the dialogue gets skips at all.
-        sentence_starts (`Sequence[int]`, *optional*): Indices of tokens that begin a sentence, in [0, number of
-        tokens). max_skips (`int`, *optional*): Largest number of jumps. split (`str`, *optional*, defaults to
-        `"cuts"`): How the skipped positions are shared between the jumps. seed (`int`, *optional*, defaults to 0):
-        Equal seeds, equal positions.
+        sentence_starts (`Sequence[int]`, *optional*): Tokens that begin a sentence, as indices below their number.
+        max_skips (`int`, *optional*): Largest number of jumps.
+        split (`str`, *optional*, defaults to `"cuts"`): How the skipped positions are shared between the jumps.
+        seed (`int`, *optional*, defaults to 0): Equal seeds, equal positions.
 
     Returns:
         `np.ndarray` of `int64`, shape `(sum(segment_lengths),)`: starts at 0, strictly increases, stays below

@@ -48,8 +48,8 @@ class DataCollatorForSkipAlignPreference(DataCollatorForSkipAlign):
 
     max_length: int | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __post_init__(self, model: Any) -> None:
+        super().__post_init__(model)
         if self.packed:
             raise ValueError("Preference pairs cannot be packed; TRL's DPOTrainer pads. Use packed=False.")
         if self.max_length is not None and self.max_length < 2:

@@ -11,7 +11,13 @@ from trl import SFTConfig, SFTTrainer
 
 from .batch_arguments import LossWeightingArguments, SortedBatchesArguments
 from .long_context_trainer import LongContextTrainerMixin
-from .skipped_positions import STRATEGY_HELP, SkippedPositionsArguments, install_skip_collator, refuse_position_column
+from .skipped_positions import (
+    STRATEGY_HELP,
+    SkippedPositionsArguments,
+    install_skip_collator,
+    refuse_position_column,
+    refuse_wrong_arguments,
+)
 
 
 @dataclass
@@ -72,6 +78,7 @@ class LongSFTTrainer(LongContextTrainerMixin, SFTTrainer):
         processing_class: PreTrainedTokenizerBase,
         **trainer_kwargs: Any,
     ) -> None:
+        refuse_wrong_arguments(args, processing_class)
         refuse_position_column(train_dataset)
         super().__init__(
             model=model, args=args, train_dataset=train_dataset, processing_class=processing_class, **trainer_kwargs

@@ -11,7 +11,12 @@ from trl import SFTConfig, SFTTrainer
 
 from .batch_arguments import LossWeightingArguments, SortedBatchesArguments
 from .long_context_trainer import LongContextTrainerMixin
-from .skipped_positions import SkippedPositionsArguments, install_skip_collator, refuse_position_column
+from .skipped_positions import (
+    SkippedPositionsArguments,
+    install_skip_collator,
+    refuse_position_column,
+    refuse_wrong_arguments,
+)
 
 
 @dataclass
@@ -63,6 +68,7 @@ class SkipAlignTrainer(LongContextTrainerMixin, SFTTrainer):
                 "SkipAlignTrainer brings its own collator; set its options in SkipAlignConfig, or hand your collator "
                 "to trl.SFTTrainer."
             )
+        refuse_wrong_arguments(args, processing_class)
         refuse_position_column(train_dataset)
         super().__init__(
             model=model, args=args, train_dataset=train_dataset, processing_class=processing_class, **trainer_kwargs

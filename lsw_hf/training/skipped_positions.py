@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-from ..data.attention import assert_cross_skip_attention, assert_document_isolation, check_attention_backend
+from ..data.attention import assert_cross_skip_attention, assert_document_isolation
 from ..data.collators import DataCollatorForSkipAlign
 from ..data.position_borders import IGNORE_INDEX, find_borders, sentence_starts_after
 from ..data.positions import ALLOWED_BORDERS
@@ -40,7 +40,7 @@ class SkippedPositionsArguments:
     )
     strategy: str = field(default="skip_all", metadata={"help": STRATEGY_HELP})
     skip_probability: float = field(
-        default=0.5, metadata={"help": "Share of the rows that get skips, in [0, 1]; the others keep plain positions."}
+        default=1.0, metadata={"help": "Share of the rows that get skips, in [0, 1]; the others keep plain positions."}
     )
     max_skips: int | None = field(default=None, metadata={"help": "Largest number of jumps in a row."})
     sentence_end_tokens: list[str] | None = field(
@@ -62,6 +62,20 @@ def refuse_position_column(dataset: Any) -> None:
         )
 
 
+def refuse_wrong_arguments(args: Any, tokenizer: Any) -> None:
+    """Raises `TypeError` for arguments without [`SkippedPositionsArguments`], and for what is not a tokenizer."""
+    if not isinstance(args, SkippedPositionsArguments):
+        raise TypeError(
+            f"args must be a SkipAlignConfig or LongSFTConfig, got {type(args).__name__}: only these hold "
+            "context_length and strategy."
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise TypeError(
+            f"processing_class must be a tokenizer, got {type(tokenizer).__name__}: rows are text only. For the text "
+            "part of a vision model pass processor.tokenizer."
+        )
+
+
 def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Gives a prepared trainer a [`DataCollatorForSkipAlign`] and keeps the collator's epoch.
 
@@ -75,9 +89,15 @@ def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> N
             Its tokenizer, with a padding token.
 
     Raises:
-        `ValueError`: if `context_length` passes the model's window, or a sentence end is not one token.
+        `ValueError`: if `context_length` passes the model's window, a sentence end is not one token, or the model's
+        attention or `torch.nn.DataParallel` cannot carry packed dialogues.
     """
     args = trainer.args
+    if trainer.padding_free and args.n_gpu > 1:
+        raise ValueError(
+            f"One process with {args.n_gpu} GPUs runs torch.nn.DataParallel, which would cut cu_seq_lens_q of packed "
+            "dialogues apart. Start one process a GPU (torchrun or accelerate launch), or set packing=False."
+        )
     window = trainer.model.config.get_text_config().max_position_embeddings
     context_length = args.context_length or window
     if context_length > window:
@@ -85,14 +105,20 @@ def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> N
             f"context_length={context_length} is more than the model's window of {window} tokens. Extend the model "
             "first: extend_context(model, context_length=...)."
         )
-    trainer.data_collator = skip_collator(args, tokenizer, context_length, packed=trainer.padding_free)
-    check_attention_backend(trainer.model, packed=trainer.padding_free and args.strategy != "none")
+    trainer.data_collator = skip_collator(
+        args, tokenizer, context_length, packed=trainer.padding_free, model=trainer.model
+    )
     if args.dataloader_persistent_workers:
         trainer.add_callback(EpochOfPositions(trainer.data_collator))
 
 
 def skip_collator(
-    args: Any, tokenizer: PreTrainedTokenizerBase, context_length: int, *, packed: bool = False
+    args: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    context_length: int,
+    *,
+    packed: bool = False,
+    model: PreTrainedModel | None = None,
 ) -> DataCollatorForSkipAlign:
     """The collator that training arguments with [`SkippedPositionsArguments`] describe.
 
@@ -109,6 +135,7 @@ def skip_collator(
         seed=args.seed,
         packed=packed,
         pad_to_multiple_of=args.pad_to_multiple_of,
+        model=model,
     )
 
 

@@ -4,14 +4,14 @@ import copy
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
 from lsw_hf.data.attention import (
     assert_cross_skip_attention,
     attention_backend,
     check_attention_backend,
-    lsw_sdpa_attention,
 )
+from lsw_hf.data.packed_attention import lsw_sdpa_attention
 from tests.data.attention_oracle import MODELS, assert_equals_oracle, collate, loss_of, make_model, oracle
 
 
@@ -210,6 +210,28 @@ def test_the_probe_in_bfloat16_with_adapters_and_dropout():
     seen = assert_cross_skip_attention(model, collate(packed=True))
     assert seen.across_skip > 0
     assert seen.across_documents == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_probe_finds_a_model_that_does_not_look_at_positions(packed, monkeypatch):
+    model = make_model("llama", "lsw_sdpa")
+    rotate = model.model.rotary_emb.forward
+    monkeypatch.setattr(
+        model.model.rotary_emb, "forward", lambda x, position_ids: rotate(x, torch.arange(x.shape[1])[None])
+    )
+    with pytest.raises(ValueError, match="LlamaForCausalLM does not look at position_ids"):
+        assert_cross_skip_attention(model, collate(packed))
+
+
+@pytest.mark.parametrize("adapter", [PromptTuningConfig, PrefixTuningConfig])
+def test_adapters_of_virtual_tokens_are_refused(adapter):
+    """PEFT drops the positions, or moves them; the probe looks behind the adapter and would not see it."""
+    model = get_peft_model(make_model("llama"), adapter(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    message = rf"{adapter.__name__} puts virtual tokens in front of every row.*LoRA"
+    with pytest.raises(ValueError, match=message):
+        assert_cross_skip_attention(model, collate(packed=False))
+    with pytest.raises(ValueError, match=message):
+        check_attention_backend(model, packed=False)
 
 
 def test_the_probe_fails_on_not_a_number():

@@ -8,6 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from lsw_hf.data.collators import DataCollatorForSkipAlign
+from tests.data.attention_oracle import make_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:Packed dialogues with skipped positions:UserWarning")
 
 ROWS = [
     {"input_ids": [5, 6, 7, 8, 9], "labels": [-100, -100, 7, 8, 9]},
@@ -183,7 +186,7 @@ def test_workers_give_the_positions_of_the_main_process(num_workers, persistent,
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"input_ids": [1, 2]}, r"Row 0 has neither labels nor completion_mask nor assistant_masks"),
+        ({"input_ids": [1, 2]}, r"Row 0 has neither labels .* remove_unused_columns=False"),
         ({"input_ids": [1, 2], "labels": [-100, -100]}, r"Row 0 has no trained token"),
         ({"input_ids": [1, 2], "labels": [2]}, r"Row 0 has 2 input_ids but 1 labels"),
         ({"input_ids": [], "labels": []}, r"Row 0 is empty"),
@@ -201,6 +204,52 @@ def test_bad_rows_are_named(row, message):
 def test_packed_lengths_must_add_up():
     with pytest.raises(ValueError, match=r"has 2 tokens in dialogues of lengths \[2, 1\]"):
         collator(packed=True)([{"input_ids": [1, 2], "labels": [-100, 2], "seq_lengths": [2, 1]}])
+
+
+WHOLE = {"input_ids": [5, 1, 6, 7], "labels": [5, 1, 6, 7]}
+
+
+@pytest.mark.parametrize(
+    ("row", "changes"),
+    [(WHOLE, {}), (WHOLE, {"strategy": "long_recipe"}), (ROWS[0], {"strategy": "skip_outer", "packed": True})],
+)
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_a_run_without_borders_is_refused(row, changes, batch_size):
+    """Every token trained, or single turns for jumps between turns: no position would ever be skipped."""
+    one = collator(**changes)
+    for _ in range(16 // batch_size - 1):
+        one([row] * batch_size)
+    with pytest.raises(ValueError, match=r"found no border to jump at in the first 16 dialogues.*assistant_only_loss"):
+        one([row] * batch_size)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes"),
+    [
+        ([ROWS[0]] + [WHOLE] * 40, {}),  # one border is enough
+        ([WHOLE] * 40, {"sentence_end_token_ids": [1]}),
+        ([WHOLE] * 40, {"strategy": "pose"}),
+        ([WHOLE] * 40, {"strategy": "none"}),
+        ([WHOLE] * 40, {"skip_probability": 0.0}),
+    ],
+)
+def test_runs_with_borders_or_without_skips_are_not_refused(rows, changes):
+    one = collator(**changes)
+    for row in rows:
+        one([row])
+
+
+def test_a_model_that_packed_skips_would_cut_is_refused():
+    with pytest.raises(ValueError, match="attn_implementation='sdpa' cannot carry packed dialogues"):
+        collator(packed=True, model=make_model("llama", "sdpa"))
+    collator(packed=True, model=make_model("llama", "lsw_sdpa"))
+    collator(packed=False, model=make_model("llama", "sdpa"))
+    collator(packed=True, strategy="none", model=make_model("llama", "sdpa"))
+
+
+def test_packed_skips_for_an_unknown_model_are_warned_about():
+    with pytest.warns(UserWarning, match=r"stock attention would be cut at every skip.*Pass model="):
+        collator(packed=True)
 
 
 @pytest.mark.parametrize(

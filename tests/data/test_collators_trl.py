@@ -12,7 +12,10 @@ from lsw_hf.data.preference import DataCollatorForSkipAlignPreference
 from tests.data.attention_oracle import TOLERANCE, make_model, oracle, rows
 
 # Old names that transformers 5.23 and TRL 1.16 still use themselves.
-pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.* is deprecated:FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*checkpointing.* is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:Packed dialogues with skipped positions:UserWarning"),
+]
 
 ARGUMENTS = {
     "report_to": "none",
