@@ -129,7 +129,7 @@ def default_options(name: str, context_length: int, original_length: int) -> dic
             "max_length": (original_length, "the original window, as in SkipAlign (2405.03939)"),
             "max_steps": (1_000, ours),
             "learning_rate": (2e-5, "TRL"),
-            "skip_probability": (0.5, ours),
+            "skip_probability": (1.0, "our choice, from benchmarks/skip_strategies.py"),
         }
     if name == "long_sft":
         return {"max_steps": (200, "LongSkywork (2406.00605)"), "learning_rate": (1e-5, ours)}
