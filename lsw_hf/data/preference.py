@@ -49,9 +49,9 @@ class DataCollatorForSkipAlignPreference(DataCollatorForSkipAlign):
     max_length: int | None = None
 
     def __post_init__(self, model: Any) -> None:
-        super().__post_init__(model)
         if self.packed:
             raise ValueError("Preference pairs cannot be packed; TRL's DPOTrainer pads. Use packed=False.")
+        super().__post_init__(model)
         if self.max_length is not None and self.max_length < 2:
             raise ValueError(f"max_length must be at least 2 tokens, got {self.max_length}.")
 
