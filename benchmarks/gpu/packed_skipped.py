@@ -87,12 +87,14 @@ def check(backend: str, arguments: argparse.Namespace) -> dict[str, Any]:
     sizes, device = arguments.check_sizes, arguments.device
     rows = make_rows(5, arguments.check_length, sizes["vocab_size"])
     options = {"pad_token_id": 0, "context_length": arguments.context_length, "skip_probability": 1.0}
-    packed = on_device(DataCollatorForSkipAlign(**options, packed=True)(rows), device)
+    model = make_model(sizes, arguments.context_length).to(device)
+    # Stock attention is measured as well, so the collator is told of the one that is right.
+    model.set_attn_implementation("lsw_sdpa")
+    packed = on_device(DataCollatorForSkipAlign(**options, packed=True, model=model)(rows), device)
     ends = packed["cu_seq_lens_q"].tolist()
     alone = [{name: packed[name][:, a:b] for name in ("input_ids", "position_ids")} for a, b in pairwise(ends)]
     alone = [{**one, "attention_mask": torch.ones_like(one["input_ids"])} for one in alone]
 
-    model = make_model(sizes, arguments.context_length).to(device)
     model.set_attn_implementation("sdpa")
     oracle = states_and_gradient(model, alone)
     # Not model.to(dtype): that would also round the inverse frequencies of the rotary embedding.
@@ -109,9 +111,10 @@ def measure(backend: str, packed: bool, arguments: argparse.Namespace) -> dict[s
     """Tokens a second and peak memory of forward and backward on one batch."""
     device = arguments.device
     rows = make_rows(arguments.documents, arguments.length, arguments.sizes["vocab_size"])
-    collator = DataCollatorForSkipAlign(0, arguments.context_length, skip_probability=1.0, packed=packed)
-    batch = on_device(collator(rows), device)
     model = make_model(arguments.sizes, arguments.context_length).to(device)
+    model.set_attn_implementation("lsw_sdpa")
+    collator = DataCollatorForSkipAlign(0, arguments.context_length, skip_probability=1.0, packed=packed, model=model)
+    batch = on_device(collator(rows), device)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(arguments.dtype)
     model.set_attn_implementation(backend)

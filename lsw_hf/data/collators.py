@@ -1,7 +1,6 @@
 """Batches with skipped positions: the collator that turns instruction rows into SkipAlign training batches."""
 
 import struct
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Any
@@ -66,7 +65,7 @@ class DataCollatorForSkipAlign:
             How the skipped positions are shared between jumps, see [`~lsw_hf.data.positions.PositionSampler`].
         model ([`~transformers.PreTrainedModel`], *optional*):
             The model to train, looked at once and not kept: a backend that cannot carry packed dialogues is refused.
-            `packed=True` without it warns.
+            Needed for `packed=True` with skips.
 
     Returns (of a call):
         `dict` of tensors of shape `(num_rows, length)`, or `(1, length)` when packed, `length` in tokens:
@@ -83,7 +82,8 @@ class DataCollatorForSkipAlign:
     Raises:
         `ValueError`: An argument is outside its range, or a row is longer than `context_length`, empty, padded,
         without labels, without a single trained token, or brings its own `position_ids`. The first 16 dialogues
-        leave the strategy no border to jump at. The attention backend of `model` cannot carry packed dialogues.
+        leave the strategy no border to jump at. The attention backend of `model` cannot carry packed dialogues, or
+        no `model` was given for them.
 
     Example:
 
@@ -118,11 +118,10 @@ class DataCollatorForSkipAlign:
         if model is not None:
             check_attention_backend(model, packed=self.packed and self.strategy != "none")
         elif self.packed and self.strategy != "none":
-            warnings.warn(
-                "Packed dialogues with skipped positions need flash attention or attn_implementation='lsw_sdpa': "
-                "stock attention would be cut at every skip, without an error. Pass model= to have that checked, or "
-                "use SkipAlignTrainer.",
-                stacklevel=3,
+            raise ValueError(
+                "packed=True with skipped positions needs to know the model: stock attention would be cut at every "
+                "skip, without an error. Pass model=, with flash attention or attn_implementation='lsw_sdpa', or use "
+                "SkipAlignTrainer."
             )
 
     def _sampler(self) -> PositionSampler:
@@ -143,8 +142,10 @@ class DataCollatorForSkipAlign:
         self._epoch.set(epoch)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        tokens = [as_token_array(row["input_ids"]) for row in rows]
-        labels = [_labels_of(row, ids, index) for index, (row, ids) in enumerate(zip(rows, tokens, strict=True))]
+        tokens, labels = [], []
+        for index, row in enumerate(rows):  # row by row: what labels share with tokens is then still in the cache
+            tokens.append(as_token_array(row["input_ids"]))
+            labels.append(_labels_of(row, tokens[-1], index))
         lengths = self._document_lengths(rows, tokens)
         flat_tokens, flat_labels = np.concatenate(tokens), np.concatenate(labels)
         starts = np.cumsum(lengths) - lengths

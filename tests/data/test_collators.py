@@ -10,8 +10,6 @@ from torch.utils.data import DataLoader
 from lsw_hf.data.collators import DataCollatorForSkipAlign
 from tests.data.attention_oracle import make_model
 
-pytestmark = pytest.mark.filterwarnings("ignore:Packed dialogues with skipped positions:UserWarning")
-
 ROWS = [
     {"input_ids": [5, 6, 7, 8, 9], "labels": [-100, -100, 7, 8, 9]},
     {"input_ids": [5, 9], "labels": [-100, 9]},
@@ -29,6 +27,8 @@ def many_rows(count: int) -> list[dict]:
 
 
 def collator(**changes) -> DataCollatorForSkipAlign:
+    if changes.get("packed"):
+        changes = {"model": make_model("llama", "lsw_sdpa"), **changes}
     return DataCollatorForSkipAlign(**{"pad_token_id": 0, "context_length": 1_000, "skip_probability": 1.0, **changes})
 
 
@@ -247,9 +247,10 @@ def test_a_model_that_packed_skips_would_cut_is_refused():
     collator(packed=True, strategy="none", model=make_model("llama", "sdpa"))
 
 
-def test_packed_skips_for_an_unknown_model_are_warned_about():
-    with pytest.warns(UserWarning, match=r"stock attention would be cut at every skip.*Pass model="):
-        collator(packed=True)
+def test_packed_skips_for_an_unknown_model_are_refused():
+    with pytest.raises(ValueError, match=r"stock attention would be cut at every skip.*Pass model="):
+        collator(packed=True, model=None)
+    collator(packed=True, model=None, strategy="none")
 
 
 @pytest.mark.parametrize(

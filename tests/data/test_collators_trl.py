@@ -14,7 +14,6 @@ from tests.data.attention_oracle import TOLERANCE, make_model, oracle, rows
 # Old names that transformers 5.23 and TRL 1.16 still use themselves.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*checkpointing.* is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:Packed dialogues with skipped positions:UserWarning"),
 ]
 
 ARGUMENTS = {
@@ -31,7 +30,10 @@ ARGUMENTS = {
 
 
 def skip_collator(packed: bool) -> DataCollatorForSkipAlign:
-    return DataCollatorForSkipAlign(pad_token_id=0, context_length=900, skip_probability=1.0, packed=packed)
+    model = make_model("llama", "lsw_sdpa") if packed else None
+    return DataCollatorForSkipAlign(
+        pad_token_id=0, context_length=900, skip_probability=1.0, packed=packed, model=model
+    )
 
 
 def loss_of_trainer(trainer: SFTTrainer) -> float:

@@ -7,6 +7,7 @@ import torch
 
 from lsw_hf.data.collators import DataCollatorForSkipAlign
 from lsw_hf.data.coverage import PositionCoverage, position_coverage
+from tests.data.attention_oracle import make_model
 
 
 def rows() -> list[dict]:
@@ -42,7 +43,7 @@ def test_counts_are_those_of_every_pair(strategy, packed, monkeypatch):
     # Small blocks, so that several are needed.
     monkeypatch.setattr("lsw_hf.data.coverage._PAIRS_AT_ONCE", 7)
     arguments = {"skip_probability": 1.0, "strategy": strategy, "packed": packed, "pad_to_multiple_of": 8}
-    collator = DataCollatorForSkipAlign(0, 90, **arguments)
+    collator = DataCollatorForSkipAlign(0, 90, **arguments, model=make_model("llama", "lsw_sdpa"))
     coverage, expected = PositionCoverage(90), [0] * 90
     for epoch in range(3):
         collator.set_epoch(epoch)
