@@ -108,6 +108,8 @@ def test_packed_with_checkpointing(build, tiny_tokenizer, arguments, backend):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+# From the compiler itself, where it traces TRL's chunked loss.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated. Methods on autograd functions:DeprecationWarning")
 @pytest.mark.parametrize("packed", [False, True])
 def test_compiled(tiny_tokenizer, arguments, packed):
     options = {**(PACKED if packed else ROWS), "torch_compile": True, "torch_compile_backend": "eager"}
