@@ -30,8 +30,7 @@ help:
 $(VENV)/.torch: constraints.txt
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "No Python 3.10 or newer with venv and pip was found. Install one, or name it: make PYTHON=/path/to/python3"; exit 1; fi
-	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || { echo "==> making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
 	@echo "==> installing torch (the largest part)"
 	@$(PIP_INSTALL) torch
 	@touch $@

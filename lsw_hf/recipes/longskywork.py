@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from .publication import RecipeResults, publish, published
 from .run_directory import START, RunDirectory
 from .stage_runner import StageRunner, check_stage
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
-from .starting_point import load_config, load_tokenizer, window_of
+from .starting_point import load_config, load_tokenizer, window_of, without_weights
 from .synthetic_tables import check_smallest_table, synthetic_tables
 
 # What each stage trains on: the argument of `run` that holds it.
@@ -238,7 +239,8 @@ class LongSkyworkRecipe:
         directory = RunDirectory(self.output_dir)
         tokenizer = self._tokenizer()
         for name in self.stages:
-            check_stage(STAGES[name], self._options[name], tokenizer, self.context_length)
+            make_model = partial(without_weights, self._config, self.model_kwargs)
+            check_stage(STAGES[name], self._options[name], tokenizer, self.context_length, make_model)
             if name in ("sft", "long_sft"):
                 check_dialogues(name, data[_DATA_OF[name]], self._options[name], tokenizer)
         if data["tables"] is None and "long_sft" in self.stages:

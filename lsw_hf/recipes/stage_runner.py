@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -210,10 +211,27 @@ def training_arguments(stage: Stage, options: dict[str, Any], folder: Path, seed
 
 
 def check_stage(
-    stage: Stage, options: dict[str, Any], tokenizer: PreTrainedTokenizerBase, context_length: int
+    stage: Stage,
+    options: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    context_length: int,
+    make_model: Callable[[], PreTrainedModel],
 ) -> None:
     """Raises `ValueError`, naming the stage, for what would stop it when its turn comes: its options of training,
-    skipped positions and adapters."""
+    skipped positions and adapters, and attention that cannot carry packed dialogues.
+
+    Args:
+        stage ([`Stage`]):
+            Which one.
+        options (`dict`):
+            What differs from the defaults.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the run.
+        context_length (`int`):
+            Target length in tokens.
+        make_model (`Callable`):
+            Makes the model that the stage trains; its weights are not looked at. Called only if its modules matter.
+    """
     args = training_arguments(stage, options, Path(), seed=0)
     # TRL gives a tokenizer without a padding token its end of text for it.
     padded = copy.deepcopy(tokenizer)
@@ -223,16 +241,26 @@ def check_stage(
             "The tokenizer has neither a padding token nor an end of text. Save it with one: tokenizer.pad_token = ..."
         )
     try:
-        _peft_config(options)
+        adapter = _peft_config(options)
+        if adapter is not None:
+            get_peft_model(make_model(), adapter)
         if hasattr(args, "strategy"):
-            skip_collator(args, padded, options.get("context_length") or context_length)
+            length = options.get("context_length") or context_length
+            skip_collator(args, padded, length, packed=args.packing, model=make_model() if args.packing else None)
     except (ValueError, TypeError) as error:
         raise ValueError(f"Stage {stage.name}: {error}") from error
 
 
 def _peft_config(options: dict[str, Any]) -> LoraConfig | None:
     chosen = {key: value for key, value in options.items() if key in PEFT_OPTIONS}
-    return get_peft_config(ModelConfig(**chosen)) if chosen.get("use_peft") else None
+    if not chosen.get("use_peft"):
+        return None
+    config = get_peft_config(ModelConfig(**chosen))
+    # TRL takes a list of one for a pattern, which one plain name never matches.
+    if chosen.get("lora_target_modules") not in (None, "all-linear", ["all-linear"]):
+        names = chosen["lora_target_modules"]
+        config.target_modules = names if isinstance(names, str) else set(names)
+    return config
 
 
 def as_dataset(rows: Any) -> Any:

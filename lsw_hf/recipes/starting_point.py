@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 # Arguments of `from_pretrained` that say where files come from.
 _WHERE_FROM = ("revision", "trust_remote_code", "token")
@@ -54,6 +56,28 @@ def window_of(config: Any) -> int:
             "causal language model with rotary embeddings, such as Llama, Qwen or Mistral."
         )
     return int(window)
+
+
+def without_weights(config: Any, model_kwargs: Mapping[str, Any]) -> PreTrainedModel:
+    """The model of a configuration on the `meta` device: its modules have names and shapes, and take no memory.
+
+    Args:
+        config ([`~transformers.PreTrainedConfig`]):
+            Of the model that a run starts from.
+        model_kwargs (`Mapping`):
+            Arguments of `from_pretrained`; those that decide which code runs are used. Attention is only named, so
+            that a machine without the kernels can plan for one that has them.
+
+    Returns:
+        [`~transformers.PreTrainedModel`]
+    """
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            copy.deepcopy(config), trust_remote_code=model_kwargs.get("trust_remote_code", False)
+        )
+    if model_kwargs.get("attn_implementation"):
+        model.config._attn_implementation = model_kwargs["attn_implementation"]
+    return model
 
 
 def load_tokenizer(model: str | Path, model_kwargs: Mapping[str, Any]) -> PreTrainedTokenizerBase:

@@ -199,6 +199,25 @@ def test_adapters_are_merged_into_each_stages_model(tmp_path):
     assert not list(results.model_path.glob("adapter*"))
 
 
+def test_adapters_and_packing_that_the_model_cannot_have_are_refused_before_any_work(tmp_path):
+    recipe = tiny_recipe(output_dir=tmp_path / "run", context_length=1024, settings=MINIATURE)
+    rows = tiny_data(recipe, MINIATURE)["instructions"]
+
+    def check(model_kwargs, **options):
+        sft = {**recipe.options["sft"], **options}
+        replace(recipe, stages=("sft",), options={"sft": sft}, needle_grid=None, model_kwargs=model_kwargs).check(
+            instructions=rows
+        )
+
+    with pytest.raises(ValueError, match=r"Stage sft: .*query_key_value.* not found in the base model"):
+        check({}, use_peft=True, lora_target_modules=["query_key_value"])
+    with pytest.raises(ValueError, match=r"Stage sft: attn_implementation='sdpa' cannot carry packed dialogues"):
+        check({}, packing=True)
+    for backend in ("lsw_sdpa", "flash_attention_2"):
+        check({"attn_implementation": backend}, packing=True, use_peft=True, lora_target_modules=["q_proj"])
+    assert not (tmp_path / "run").exists()
+
+
 def with_callback(callback):
     """A `StageRunner._trainer` whose trainers have one more callback."""
     build = StageRunner._trainer
