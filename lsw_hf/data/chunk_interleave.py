@@ -10,7 +10,7 @@ import numpy as np
 
 from .chunk_interleave_config import ChunkInterleaveConfig, InterleaveCounts, TooFewDocumentsError
 from .document_pieces import Document, Piece, end_with_separator, to_arrays
-from .interleaved_window import Split, chunk_order, cut_points, share_window
+from .interleaved_window import Split, chunk_order, cut_documents, share_window
 
 _END: Any = object()
 
@@ -102,6 +102,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         self._pending: list[Piece] = []
         self._group: list[Piece] = []
         self._exhausted = False
+        self._labelled = False
         self._room = config.window_length - (config.separator_id is not None and config.separators == "window")
         chunks = config.chunks_per_document
         weights = dict(chunks) if isinstance(chunks, Mapping) else {chunks: 1.0}
@@ -118,7 +119,8 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         if interleaved:
             shares = share_window(lengths, self._room)
             shuffle = self._random.shuffle if self.config.shuffle_rounds else None
-            order = chunk_order([self._cut(share) for share in shares], shuffle)
+            borders = cut_documents(shares, self._chunk_counts, self._chunk_weights, self.config.split, self._random)
+            order = chunk_order(borders, shuffle)
         else:
             shares = [*lengths[:-1], self._room - sum(lengths[:-1])]
             order = [(index, 0, share) for index, share in enumerate(shares)]
@@ -163,6 +165,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         self._pending = [Piece.from_plain(piece) for piece in state["pending"]]
         self._group = [Piece.from_plain(piece) for piece in state["group"]]
         self._exhausted = state["exhausted"]
+        self._labelled = any(piece.labels is not None for piece in self._pending + self._group)
         if skip_documents:
             next(itertools.islice(self._documents, self.counts.documents_read, self.counts.documents_read), None)
 
@@ -170,26 +173,27 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         """Lengths of the pending pieces that make the next window; empty when the stream is over."""
         lengths: list[int] = []
         tokens = 0
-        for piece in self._pending:
-            if tokens >= self._room and len(lengths) >= least:
+        pending, room = self._pending, self._room
+        for piece in pending:
+            if tokens >= room and len(lengths) >= least:
                 return lengths
             lengths.append(len(piece.input_ids))
             tokens += lengths[-1]
-        while (tokens < self._room or len(lengths) < least) and self._read():
-            lengths.append(len(self._pending[-1].input_ids))
+        read = self._next_of_group if self.config.group_documents else self._next_piece
+        while tokens < room or len(lengths) < least:
+            found = read()
+            if found is None:
+                break
+            pending.append(found)
+            lengths.append(len(found.input_ids))
             tokens += lengths[-1]
-        return lengths if tokens >= self._room else []
+        return lengths if tokens >= room else []
 
-    def _read(self) -> bool:
-        """Moves the next document (or group of documents) to the pending pieces; `False` at the end of the stream."""
-        size = self.config.group_documents
-        if not size:
-            piece = self._next_piece()
-            if piece is not None:
-                self._pending.append(piece)
-            return piece is not None
+    def _next_of_group(self) -> Piece | None:
+        """The next document of those read ahead, which stand in the order of their lengths."""
         if not self._group:
-            self._group = [piece for piece in (self._next_piece() for _ in range(size)) if piece is not None]
+            ahead = (self._next_piece() for _ in range(self.config.group_documents))
+            self._group = [piece for piece in ahead if piece is not None]
             self._group.sort(key=lambda piece: len(piece.input_ids))
             # Runs longer than a window, so that most windows lie inside one; shuffled, so that length is no
             # curriculum.
@@ -197,47 +201,44 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
             runs = [self._group[start : start + width] for start in range(0, len(self._group), width)]
             self._random.shuffle(runs)
             self._group = list(itertools.chain.from_iterable(runs))
-        if self._group:
-            self._pending.append(self._group.pop(0))
-            return True
-        return False
+        return self._group.pop(0) if self._group else None
 
     def _next_piece(self) -> Piece | None:
-        counts = self.counts
+        counts, separator = self.counts, self.config.separator_id
         while not self._exhausted:
             document = next(self._documents, _END)
             if document is _END:
                 self._exhausted = True
                 break
             number = counts.documents_read
-            counts.documents_read += 1
+            counts.documents_read = number + 1
             input_ids, labels = to_arrays(document, number)
             counts.tokens_read += len(input_ids)
-            if self.config.separator_id is not None and len(input_ids):
+            if separator is not None and len(input_ids):
                 input_ids, labels, removed, added = end_with_separator(
-                    input_ids, labels, self.config.separator_id, self.config.separators == "document"
+                    input_ids, labels, separator, self.config.separators == "document"
                 )
                 counts.separators_removed += removed
                 counts.separators_added += added
             if len(input_ids):
+                self._labelled = self._labelled or labels is not None
                 return Piece(number, 0, input_ids, labels)
             counts.documents_empty += 1
         return None
 
-    def _cut(self, length: int) -> list[int]:
-        num_chunks = self._chunk_counts[0]
-        if len(self._chunk_counts) > 1:
-            num_chunks = self._random.choices(self._chunk_counts, self._chunk_weights)[0]
-        return cut_points(length, num_chunks, self.config.split, self._random)
-
     def _emit(self, pieces: list[Piece], order: list[tuple[int, int, int]], interleaved: bool) -> dict[str, Any]:
-        tail = [np.array([self.config.separator_id])] if self._room < self.config.window_length else []
-        window: dict[str, Any] = {"input_ids": np.concatenate([pieces[p].input_ids[a:b] for p, a, b in order] + tail)}
-        if any(piece.labels is not None for piece in pieces):
-            sources = [piece.input_ids if piece.labels is None else piece.labels for piece in pieces]
-            window["labels"] = np.concatenate([sources[p][a:b] for p, a, b in order] + tail)
-        else:
-            window["labels"] = window["input_ids"].copy()
+        # One block for both: a window owns its memory, and the allocator gives back the block of the one before.
+        block = np.empty((2, self.config.window_length), dtype=np.int64)
+        input_ids, labels = block[0], block[1]
+        arrays = [piece.input_ids for piece in pieces]
+        np.concatenate([arrays[p][a:b] for p, a, b in order], out=input_ids[: self._room])
+        if self._room < self.config.window_length:
+            input_ids[self._room :] = self.config.separator_id
+        labels[:] = input_ids
+        if self._labelled:
+            arrays = [piece.input_ids if piece.labels is None else piece.labels for piece in pieces]
+            np.concatenate([arrays[p][a:b] for p, a, b in order], out=labels[: self._room])
+        window: dict[str, Any] = {"input_ids": input_ids, "labels": labels}
         if self.config.plain_attention == "document":
             lengths = [self.config.window_length] if interleaved else [b for _, _, b in order]
             lengths[-1] += self.config.window_length - sum(lengths)
@@ -249,7 +250,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         self.counts.windows += 1
         self.counts.windows_interleaved += interleaved
         self.counts.windows_below_documents += interleaved and len(pieces) < self.config.documents_per_window
-        self.counts.separators_added += len(tail)
+        self.counts.separators_added += self.config.window_length - self._room
         self.counts.tokens_emitted += self.config.window_length
         return window
 

@@ -30,10 +30,18 @@ def share_window(lengths: Sequence[int], window_length: int) -> list[int]:
         return [equal] * (waiting - more) + [equal + 1] * more
     shares = [0] * waiting
     room = window_length
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        share = min(lengths[index], room // waiting)
-        shares[index] = share
-        room -= share
+    by_length = sorted(range(waiting), key=lengths.__getitem__)
+    for place, index in enumerate(by_length):
+        share = room // waiting
+        if lengths[index] > share:
+            # Neither this document nor a longer one ends here: they share what is left, token by token.
+            for other in by_length[place : place + waiting - room % waiting]:
+                shares[other] = share
+            for other in by_length[len(by_length) - room % waiting :]:
+                shares[other] = share + 1
+            break
+        shares[index] = lengths[index]
+        room -= lengths[index]
         waiting -= 1
     return shares
 
@@ -70,6 +78,35 @@ def cut_points(length: int, num_chunks: int, split: Split, random: Random) -> li
     return [0, *sorted(cuts), length]
 
 
+def cut_documents(
+    lengths: Sequence[int], chunk_counts: Sequence[int], weights: Sequence[float], split: Split, random: Random
+) -> list[Sequence[int]]:
+    """
+    Cuts all documents of a window by [`cut_points`].
+
+    Args:
+        lengths (`Sequence[int]`):
+            Tokens each document has in this window.
+        chunk_counts, weights (`Sequence`):
+            Numbers of chunks, and how probable each of them is for a document.
+        split, random:
+            As for [`cut_points`].
+
+    Returns:
+        `list[Sequence[int]]`: borders of every document.
+    """
+    if len(chunk_counts) > 1:
+        return [
+            cut_points(length, random.choices(chunk_counts, weights)[0], split, random)  # type: ignore[arg-type]
+            for length in lengths
+        ]
+    if chunk_counts[0] == 2 and split == "random" and min(lengths) > 1:
+        # The usual case, in one pass: windows are made as fast as memory is copied.
+        draw = random.random
+        return [(0, 1 + int(draw() * (length - 1)), length) for length in lengths]
+    return [cut_points(length, chunk_counts[0], split, random) for length in lengths]
+
+
 def chunk_order(
     borders: Sequence[Sequence[int]], shuffle: Callable[[list[int]], None] | None = None
 ) -> list[tuple[int, int, int]]:
@@ -94,10 +131,11 @@ def chunk_order(
         chunks than the others drops out of the later rounds.
     """
     order: list[tuple[int, int, int]] = []
-    rounds = max(map(len, borders)) - 1
-    if shuffle is None and rounds == min(map(len, borders)) - 1:
-        for chunk in range(rounds):
-            order += [(document, cuts[chunk], cuts[chunk + 1]) for document, cuts in enumerate(borders)]
+    sizes = set(map(len, borders))
+    rounds = max(sizes) - 1
+    if shuffle is None and len(sizes) == 1:
+        for chunk, behind in enumerate(range(1, rounds + 1)):
+            order += [(document, cuts[chunk], cuts[behind]) for document, cuts in enumerate(borders)]
         return order
     for chunk in range(rounds):
         present = [document for document, cuts in enumerate(borders) if chunk + 1 < len(cuts)]
