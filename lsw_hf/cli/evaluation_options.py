@@ -44,6 +44,10 @@ def add_grid_options(parser: CommandParser) -> None:
         "--questions-per-haystack", type=count(1), default=1,
         help="questions that share one computed haystack; above 1 is much faster, and a different test (default: 1)",
     )  # fmt: skip
+    parser.add_argument(
+        "--separate-haystacks", action="store_true",
+        help="draw a text for every question (default: the depths of a sample share one, read once up to the needle)",
+    )  # fmt: skip
     parser.add_argument("--distractors", type=float, default=0.0, help="similar facts in 64 tokens (default: 0)")
     parser.add_argument("--max-distractors", type=count(0), default=None, help="most similar facts in one haystack")
     parser.add_argument(
@@ -95,6 +99,7 @@ def grid_from(options: argparse.Namespace) -> Any:
         depths=options.depths,
         num_samples=options.num_samples,
         questions_per_haystack=options.questions_per_haystack,
+        shared_haystack=not options.separate_haystacks,
         distractors_per_64_tokens=options.distractors,
         max_distractors=options.max_distractors,
         scoring=options.scoring,

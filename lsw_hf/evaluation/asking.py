@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .decoding import GreedyReader
+from .decoding import LONGEST_BRANCH, GreedyReader
 from .haystack import NeedleQuestion
 from .prompting import NeedleEncoder
 from .scoring import ScoringMode, is_correct
@@ -12,6 +12,10 @@ from .scoring import ScoringMode, is_correct
 # Haystacks of one question and one length are read together up to so many tokens (our choice): short prompts leave
 # the machine idle otherwise, and longer batches would need more memory than one long prompt.
 _BATCH_TOKENS = 4096
+# Shorter prompts are read together rather than one after the other from where they part (our choice).
+_SHORT_PROMPT = 256
+# A prompt that shares less of itself is read alone: on a CPU the masks of continuing cost more than that saves.
+_LEAST_SHARED = 0.25
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Examiner:
     def examine(self, haystacks: list[list[NeedleQuestion]]) -> list[list[Verdict]]:
         """Verdicts on all questions; several haystacks at once only if each has one question and all one length."""
         if self.scoring == "likelihood":
-            return [self._weigh(questions) for questions in haystacks]
+            return [self._weigh_all(questions) for questions in haystacks]
         if len(haystacks) > 1:
             answers = self.reader.answer([questions[0].input_ids for questions in haystacks])
             return [self._judge(questions, [answer]) for questions, answer in zip(haystacks, answers, strict=True)]
@@ -60,15 +64,39 @@ class Examiner:
 
     def _generate(self, questions: list[NeedleQuestion]) -> list[list[int]]:
         rows = [question.input_ids for question in questions]
-        shared = common_prefix(rows)
-        if len(rows) == 1 or shared == 0:
+        if len(rows) == 1 or not self.reader.can_continue():
             return [self.reader.answer([row])[0] for row in rows]
+        shared = common_prefix(rows)
+        ending = len(rows[0]) - shared
+        if ending > LONGEST_BRANCH:
+            return self._follow(rows) if len(rows[0]) >= _SHORT_PROMPT else self._together(rows)
         prefix = self.reader.prefill(rows[0][:shared])
-        size = self.reader.batch_size(prefix, len(rows))
+        size = self.reader.batch_size(prefix, len(rows), ending)
         answers = []
         for start in range(0, len(rows), size):
             part = [row[shared:] for row in rows[start : start + size]]
             answers += self.reader.answer(part, prefix, shared)
+        return answers
+
+    def _follow(self, rows: list[list[int]]) -> list[list[int]]:
+        """Answers to prompts each of which goes along with the next one for longer than with the one before."""
+        answers: list[list[int]] = []
+        trunk, read = None, 0
+        for row, following in zip(rows, [*rows[1:], None], strict=True):
+            shared = read if following is None else common_prefix([row, following])
+            if shared > read:
+                trunk, read = self.reader.prefill(row[read:shared], trunk, read), shared
+            worth = read >= len(row) * _LEAST_SHARED
+            answers += self.reader.answer([row[read:]], trunk, read) if worth else self.reader.answer([row])
+            if shared < read:
+                trunk, read = None, 0
+        return answers
+
+    def _together(self, rows: list[list[int]]) -> list[list[int]]:
+        """Answers to short prompts of one length, a few of them read at once."""
+        size, answers = self.batches(len(rows[0])), []
+        for start in range(0, len(rows), size):
+            answers += self.reader.answer(rows[start : start + size])
         return answers
 
     def _judge(self, questions: list[NeedleQuestion], answers: list[list[int]]) -> list[Verdict]:
@@ -77,6 +105,13 @@ class Examiner:
             Verdict(text, is_correct(question.fact.answer, text, self.scoring))
             for question, text in zip(questions, texts, strict=True)
         ]
+
+    def _weigh_all(self, questions: list[NeedleQuestion]) -> list[Verdict]:
+        """Questions at the end of one text share it; needles that move through a text are weighed one by one."""
+        shared = common_prefix([question.input_ids for question in questions])
+        if len(questions[0].input_ids) - shared > LONGEST_BRANCH:
+            return [verdict for question in questions for verdict in self._weigh([question])]
+        return self._weigh(questions)
 
     def _weigh(self, questions: list[NeedleQuestion]) -> list[Verdict]:
         """Teacher-forced: the right answer must be likelier, per token, than every candidate."""
@@ -90,8 +125,12 @@ class Examiner:
             for question, rows in zip(questions, table, strict=True)
         ]
         shared = min(common_prefix([question.input_ids for question in questions]), *(start - 1 for start in starts))
-        prefix = self.reader.prefill(questions[0].input_ids[:shared])
-        size = self.reader.batch_size(prefix, max(map(len, table)))
+        prefix, size = None, 1
+        if self.reader.can_continue():
+            prefix = self.reader.prefill(questions[0].input_ids[:shared])
+            size = self.reader.batch_size(prefix, max(map(len, table)), tokens=LONGEST_BRANCH + 1)
+        else:
+            shared = 0
         verdicts = []
         for question, rows, start in zip(questions, table, starts, strict=True):
             scores: list[float] = []

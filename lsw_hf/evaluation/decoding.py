@@ -11,6 +11,12 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from .branching import Branches, can_branch
 
+# Tokens read at once after a prefix: each piece needs an explicit mask over all that stands before it. Our choice:
+# the fastest on a CPU, and a mask of 100,000 rows would not fit into memory.
+_PIECE_AFTER_PREFIX = 512
+# Longer endings are asked row by row: beside each other, every ending costs mask over all others.
+LONGEST_BRANCH = 128
+
 
 class _SharedPrefixLayer(DynamicLayer):
     """
@@ -100,29 +106,57 @@ class GreedyReader:
         eos = getattr(model, "generation_config", None)
         eos_ids = eos.eos_token_id if eos is not None else model.config.eos_token_id
         self._agrees: bool | None = None
+        self._continues: bool | None = None
         self._eos = set(eos_ids if isinstance(eos_ids, Iterable) else [] if eos_ids is None else [eos_ids])
 
-    def prefill(self, ids: list[int]) -> Cache:
-        """Compute the common prefix of several prompts once."""
-        cache = None
-        step = self.options.prefill_chunk_length or len(ids)
+    def prefill(self, ids: list[int], cache: Cache | None = None, past: int = 0) -> Cache:
+        """
+        Compute the common prefix of several prompts once.
+
+        Args:
+            ids (`list[int]`): Its tokens, or those after the ones that `cache` holds.
+            cache ([`Cache`], *optional*): An earlier part, which grows in place.
+            past (`int`, *optional*, defaults to 0): Tokens in `cache`.
+        """
+        step = self._piece(past) or len(ids)
         for start in range(0, len(ids), step):
-            _, cache = self._forward(torch.tensor([ids[start : start + step]]), cache, start)
+            _, cache = self._forward(torch.tensor([ids[start : start + step]]), cache, past + start)
+        if cache is None:
+            raise ValueError("this model keeps no cache of keys and values: nothing can be shared between prompts")
         return cache
 
-    def batch_size(self, prefix: Cache, questions: int) -> int:
-        """Rows that can be asked at once within the memory budget, at least 1."""
-        if self._branches(prefix):
-            # A question's few tokens each need one row of a mask over the prefix, and attention a few copies of it.
-            mask_row = 4 * 16 * prefix.get_seq_length()
-            return max(1, min(questions, int(1e9 * self.options.memory_budget_gb // max(4 * mask_row, 1))))
+    def can_continue(self) -> bool:
+        """
+        Whether a prompt read in two parts gives the logits of the whole one: seen on a few tokens of this model.
+        States of linear attention, caches that lose something, or a forward of the user's own can make it wrong.
+        """
+        if self._continues is None:
+            ids = self._probe_ids(24)
+            whole, cache = self._forward(ids[None], None, 0)
+            self._continues = cache is not None
+            if self._continues:
+                _, prefix = self._forward(ids[None, :11], None, 0)
+                _, prefix = self._forward(ids[None, 11:16], prefix, 11)
+                parts, _ = self._forward(ids[None, 16:], fork_cache(prefix, 1), 16)
+                self._continues = self._same(parts, whole)
+        return self._continues
+
+    def batch_size(self, prefix: Cache, questions: int, tokens: int = 16) -> int:
+        """Rows of `tokens` tokens that can be asked at once within the memory budget, at least 1."""
+        budget, past = 1e9 * self.options.memory_budget_gb, prefix.get_seq_length()
+        if tokens <= LONGEST_BRANCH and self._branches(prefix):
+            # Each token needs one row of a mask over prefix and rows, and attention a few copies of it.
+            most = ((past * past + budget / 4) ** 0.5 - past) / 2
+            return max(1, min(questions, int(most // tokens)))
         row = 0
         for layer in prefix.layers:
+            if type(layer) is not DynamicLayer and not hasattr(layer, "batch_repeat_interleave"):
+                return 1  # States of linear attention are of one row.
             if getattr(layer, "keys", None) is not None:
                 stored = layer.keys.nbytes + layer.values.nbytes
                 # Shared layers are widened one at a time, into a copy and its input; copied layers stay.
                 row = max(row, 2 * stored) if type(layer) is DynamicLayer else row + 2 * stored
-        return max(1, min(questions, int(1e9 * self.options.memory_budget_gb // max(row, 1))))
+        return max(1, min(questions, int(budget // max(row, 1))))
 
     def _branches(self, prefix: Cache) -> bool:
         """Whether questions can stand in one row: the cache allows it, and the model was seen to do it right."""
@@ -137,16 +171,26 @@ class GreedyReader:
         Two branches of a few tokens against the same two rows alone: position biases that ignore `position_ids`, masks
         that are rebuilt inside the model, or a forward of the user's own would show here.
         """
-        ids = (torch.arange(12) * 7 + 3) % self.model.config.get_text_config(decoder=True).vocab_size
+        ids = self._probe_ids(12)
         rows = ids[6:].reshape(2, 3)
         _, prefix = self._forward(ids[None, :6], None, 0)
         alone, _ = self._forward(rows, fork_cache(prefix, 2), 6)
         branched = self._forward_branches(rows, Branches(prefix, 6, self.model.dtype, self.model.device))
-        if branched.shape != alone.shape:
-            return False
-        spread = float(alone.std())
+        return self._same(branched, alone)
+
+    def _probe_ids(self, count: int) -> torch.Tensor:
+        return (torch.arange(count) * 7 + 3) % self.model.config.get_text_config(decoder=True).vocab_size
+
+    def _same(self, logits: torch.Tensor, expected: torch.Tensor) -> bool:
+        """Whether logits agree but for rounding in the model's number type."""
         rough = torch.finfo(self.model.dtype).eps ** 0.5
-        return bool(torch.allclose(branched, alone, rtol=rough, atol=max(rough * spread, 1e-6)))
+        atol = max(rough * float(expected.std()), 1e-6)
+        return logits.shape == expected.shape and bool(torch.allclose(logits, expected, rtol=rough, atol=atol))
+
+    def _piece(self, past: int) -> int | None:
+        """Tokens read at once, `None` for all."""
+        chunk = self.options.prefill_chunk_length
+        return chunk if past == 0 else min(chunk or _PIECE_AFTER_PREFIX, _PIECE_AFTER_PREFIX)
 
     def answer(self, rows: list[list[int]], prefix: Cache | None = None, prefix_length: int = 0) -> list[list[int]]:
         """
@@ -164,13 +208,16 @@ class GreedyReader:
             `ValueError`: if a logit is NaN or infinite where the answer is decided.
         """
         branches = None
-        if prefix is not None and len(rows) > 1 and self._branches(prefix):
+        if prefix is not None and len(rows) > 1 and len(rows[0]) <= LONGEST_BRANCH and self._branches(prefix):
             branches = Branches(prefix, prefix_length, self.model.dtype, self.model.device)
         cache = None if prefix is None or branches else fork_cache(prefix, len(rows))
-        ids = torch.tensor(rows)
+        ids, past = torch.tensor(rows), prefix_length
+        step = self._piece(past) or ids.shape[1]
+        while cache is not None and ids.shape[1] > step:
+            _, cache = self._forward(ids[:, :step], cache, past)
+            ids, past = ids[:, step:], past + step
         answers: list[list[int]] = [[] for _ in rows]
         open_rows = set(range(len(rows)))
-        past = prefix_length
         for step in range(self.max_new_tokens):
             if branches:
                 logits = self._forward_branches(ids, branches)
@@ -188,18 +235,22 @@ class GreedyReader:
                     answers[row].append(tokens[row])
             if not open_rows or step + 1 == self.max_new_tokens:
                 break
-            ids = torch.tensor(tokens)[:, None]
+            new = torch.tensor(tokens)[:, None]
+            # A model that keeps no cache reads everything again for each token.
+            ids, past = (new, past) if cache is not None or branches else (torch.cat([ids, new], dim=1), 0)
         return answers
 
-    def log_probabilities(self, rows: list[list[int]], scored: list[int], prefix: Cache, past: int) -> list[float]:
+    def log_probabilities(
+        self, rows: list[list[int]], scored: list[int], prefix: Cache | None = None, past: int = 0
+    ) -> list[float]:
         """
         Mean log-probability per token of the last tokens of each row, all given (teacher forcing).
 
         Args:
             rows (`list[list[int]]`): Token ids after the prefix, of any lengths.
             scored (`list[int]`): For each row, how many of its last tokens are scored; fewer than the row has.
-            prefix ([`Cache`]): What [`~GreedyReader.prefill`] returned. It is not changed.
-            past (`int`): Tokens in `prefix`.
+            prefix ([`Cache`], *optional*): What [`~GreedyReader.prefill`] returned. It is not changed.
+            past (`int`, *optional*, defaults to 0): Tokens in `prefix`.
 
         Returns:
             `list[float]`: Natural logarithms, at most 0.
@@ -207,7 +258,8 @@ class GreedyReader:
         longest = max(map(len, rows))
         # Padding stands to the right of everything that is scored, where causal attention cannot see it.
         ids = torch.tensor([row + [row[-1]] * (longest - len(row)) for row in rows])
-        logits, _ = self._forward(ids, fork_cache(prefix, len(rows)), past, keep=longest)
+        cache = None if prefix is None else fork_cache(prefix, len(rows))
+        logits, _ = self._forward(ids, cache, past, keep=longest)
         chosen = ids[:, 1:, None].to(logits.device)
         found = logits.log_softmax(dim=-1)[:, :-1].gather(-1, chosen)[..., 0].cpu()
         means = []
@@ -219,15 +271,17 @@ class GreedyReader:
         return means
 
     @torch.no_grad()
-    def _forward(self, ids: torch.Tensor, cache: Cache | None, past: int, keep: int = 1) -> tuple[torch.Tensor, Cache]:
-        """Logits of the last `keep` positions (batch, keep, vocabulary) and the grown cache."""
+    def _forward(
+        self, ids: torch.Tensor, cache: Cache | None, past: int, keep: int = 1
+    ) -> tuple[torch.Tensor, Cache | None]:
+        """Logits of the last `keep` positions (batch, keep, vocabulary) and the grown cache, if there is one."""
         device = self.model.device
         # An explicit all-ones mask: without one, position ids can be mistaken for those of packed documents.
         mask = torch.ones((ids.shape[0], past + ids.shape[1]), dtype=torch.long, device=device)
         output = self.model(
             input_ids=ids.to(device), attention_mask=mask, past_key_values=cache, use_cache=True, **self._keep(keep)
         )
-        return output.logits[:, -keep:].float(), output.past_key_values
+        return output.logits[:, -keep:].float(), getattr(output, "past_key_values", None)
 
     @torch.no_grad()
     def _forward_branches(self, ids: torch.Tensor, branches: Branches) -> torch.Tensor:

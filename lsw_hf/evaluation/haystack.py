@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .filler_stock import FillerStock
+from .layout import interleave
 from .needle_task import NeedleFact
 from .prompting import NeedleEncoder
 from .shared_head import SharedHead
@@ -54,6 +55,8 @@ class HaystackPlan:
         facts_per_64_tokens (`float`): Density of facts, needles included; the needles are always there.
         max_distractors (`int`, *optional*): Upper bound on the number of facts that are not needles.
         candidates (`bool`, *optional*, defaults to `False`): Whether each question brings wrong answers to weigh.
+        moving (`bool`, *optional*, defaults to `False`):
+            Whether the needles stand in the text one at a time, each in a prompt of its own; see [`build_moving`].
     """
 
     prompt_length: int
@@ -62,6 +65,7 @@ class HaystackPlan:
     facts_per_64_tokens: float = 0.0
     max_distractors: int | None = None
     candidates: bool = False
+    moving: bool = False
 
 
 class CrowdedHaystackError(ValueError):
@@ -91,7 +95,7 @@ def build_questions(
             does not know the facts' words, or if the filler cannot be cut to the exact length.
         [`CrowdedHaystackError`]: if a needle cannot stand within the tolerance.
     """
-    return _HaystackBuilder(encoder, plan, generator).build()
+    return HaystackBuilder(encoder, plan, generator).build()
 
 
 def check_plan(encoder: NeedleEncoder, plan: HaystackPlan) -> None:
@@ -101,21 +105,32 @@ def check_plan(encoder: NeedleEncoder, plan: HaystackPlan) -> None:
     Raises:
         `ValueError`: as in [`build_questions`], if the plan has no room, or the task too few facts or unknown words.
     """
-    _HaystackBuilder(encoder, plan, np.random.default_rng(0)).draw_facts()
+    HaystackBuilder(encoder, plan, np.random.default_rng(0)).draw_facts()
 
 
-class _HaystackBuilder:
-    """State of one construction: facts, filler drawn so far, and the cut piece that makes the length exact."""
+class HaystackBuilder:
+    """State of one construction, from the arguments of [`build_questions`]: facts, and the filler drawn so far."""
 
     def __init__(self, encoder: NeedleEncoder, plan: HaystackPlan, generator: np.random.Generator) -> None:
         self.encoder, self.plan, self.generator = encoder, plan, generator
         self.filler = FillerStock(encoder, generator)
 
     def build(self) -> list[NeedleQuestion]:
+        """Draw everything and write the prompts."""
         facts, room = self.draw_facts()
-        needles = facts[: len(self.plan.needle_depths)]
         sizes = self.encoder.sizes([fact.text for fact in facts])
-        pieces, places = self._lay_out(facts, sizes, room)
+        return self.write(facts, *self._lay_out(facts, sizes, room))
+
+    def write(self, facts: list[NeedleFact], pieces: list[str], places: list[int]) -> list[NeedleQuestion]:
+        """
+        Make the prompts exact and measure them.
+
+        Args:
+            facts (`list[NeedleFact]`): Needles first; all others only lend their answers as candidates.
+            pieces (`list[str]`): The haystack in order, about as long as it has to be.
+            places (`list[int]`): Where facts stand among the pieces, needles first.
+        """
+        needles = facts[: len(self.plan.needle_depths)]
         longest = max(needles, key=lambda fact: len(self.encoder.ids(self.encoder.text("", fact))))
         pieces, haystack = self._fit(pieces, longest, set(places))
         closed = self._close_all(haystack, needles)
@@ -139,21 +154,24 @@ class _HaystackBuilder:
         """Needles first, then distractors; and the tokens that are left for filler."""
         plan, task = self.plan, self.encoder.task
         needles = len(plan.needle_depths)
+        together = 1 if plan.moving else needles
         probe = task.facts(np.random.default_rng(0), 1)[0]
         empty = len(self.encoder.ids(self.encoder.text("", probe)))
         wanted = round(plan.facts_per_64_tokens * max(plan.prompt_length - empty, 0) / 64)
-        distractors = max(wanted - needles, 0)
+        distractors = max(wanted - together, 0)
         if plan.max_distractors is not None:
             distractors = min(distractors, plan.max_distractors)
         facts = task.facts(self.generator, needles + distractors)
         self._check_known(facts[0])
         overhead = max(len(self.encoder.ids(self.encoder.text("", fact))) for fact in facts[:needles])
-        taken = sum(self.encoder.sizes([fact.text for fact in facts]))
+        sizes = self.encoder.sizes([fact.text for fact in facts])
+        taken = sum(sizes[needles:]) + (max(sizes[:needles]) if plan.moving else sum(sizes[:needles]))
         room = plan.prompt_length - overhead - taken
         if room < 0:
             raise ValueError(
                 f"a context_length of {plan.prompt_length} tokens is too short: the prompt without filler takes "
-                f"{overhead} and its {len(facts)} facts take {taken} tokens, so the minimum is {overhead + taken}"
+                f"{overhead} and its {together + distractors} facts take {taken} tokens, so the minimum is "
+                f"{overhead + taken}"
             )
         return facts, room
 
@@ -178,7 +196,7 @@ class _HaystackBuilder:
             targets = self._draw_targets(len(facts), self.plan.tolerance * (1 - attempt / (_LAYOUT_ATTEMPTS - 1)))
             order = np.argsort(targets, kind="stable").tolist()
             starts = [targets[index] * (haystack - sizes[index]) for index in order]
-            sequence = _interleave([sizes[index] for index in order], starts, [size for _, size in fillers])
+            sequence = interleave([sizes[index] for index in order], starts, [size for _, size in fillers])
             pieces: list[str] = []
             places, reached, position = [0] * len(facts), [0.0] * len(facts), 0
             for kind, index in sequence:
@@ -201,9 +219,7 @@ class _HaystackBuilder:
         )
 
     def _draw_targets(self, count: int, reach: float) -> list[float]:
-        """
-        Depth aimed at by each fact: needles in their cells, distractors evenly over the haystack (jittered strata).
-        """
+        """Depth aimed at by each fact: needles in their cells, distractors spread evenly (jittered strata)."""
         plan = self.plan
         strata = [(index + float(self.generator.random())) / count for index in range(count)]
         targets = []
@@ -220,6 +236,9 @@ class _HaystackBuilder:
         separator = self.encoder.task.separator
         pieces = pieces if len(pieces) > len(facts) else [*pieces, ""]
         places = [index for index in range(len(pieces)) if index not in facts]
+        if self.plan.moving:
+            # At the end: what stands before the needle is the same for all its depths.
+            places.reverse()
         for attempt in range(_FITTING_ROUNDS):
             haystack = separator.join(piece for piece in pieces if piece)
             prompt = self.encoder.text(haystack, longest)
@@ -327,24 +346,3 @@ class _HaystackBuilder:
             free = (last - first) - (end - begin)
             depths.append(min(max((begin - first) / free, 0.0), 1.0) if free > 0 else 0.0)
         return depths
-
-
-def _interleave(sizes: list[int], starts: list[float], fillers: list[int]) -> list[tuple[str, int]]:
-    """
-    Order facts and filler pieces so that each fact begins at the border nearest to where it should.
-
-    Args:
-        sizes (`list[int]`): Tokens of each fact.
-        starts (`list[float]`): Token at which each fact should begin, ascending.
-        fillers (`list[int]`): Tokens of each filler piece; all are used, in order.
-    """
-    sequence: list[tuple[str, int]] = []
-    position = used = 0
-    for index, (size, start) in enumerate(zip(sizes, starts, strict=True)):
-        while used < len(fillers) and position + fillers[used] / 2 <= start:
-            sequence.append(("filler", used))
-            position += fillers[used]
-            used += 1
-        sequence.append(("fact", index))
-        position += size
-    return sequence + [("filler", index) for index in range(used, len(fillers))]

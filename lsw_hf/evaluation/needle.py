@@ -17,6 +17,7 @@ from .asking import Examiner, Verdict
 from .decoding import GreedyReader, ReadingOptions
 from .draft import NeedleDraft
 from .haystack import CrowdedHaystackError, HaystackPlan, NeedleQuestion, build_questions, check_plan
+from .moving_needle import build_moving
 from .needle_task import NeedleTask, ProseNeedleTask
 from .prompting import NeedleEncoder, PromptStyle
 from .report import NeedleReport, NeedleSample
@@ -43,6 +44,11 @@ class NeedleGrid:
             within 0.1 (or half the distance between two depths) of its cell's depth; a question never sees another
             one. That is a different test: the haystack holds the other needles too. Where the density of facts is
             set, the number is lowered at lengths that have fewer facts; crowded needles are divided among haystacks.
+        shared_haystack (`bool`, *optional*, defaults to `True`):
+            For one question a haystack: the depths of a sample hide their needles, each a fact of its own, in the same
+            text, in one prompt each. What stands before a needle is then read once for all deeper ones. Texts of
+            different samples differ, so that the samples of a cell stay independent, as their intervals ask for;
+            depths are compared on equal texts. `False` draws a text for every question.
         distractors_per_64_tokens (`float`, *optional*, defaults to 0.0):
             Facts of the same form in every 64 tokens, needles included.
         max_distractors (`int`, *optional*): Upper bound on the distractor facts of one haystack.
@@ -51,7 +57,7 @@ class NeedleGrid:
             `"contains"`, `"exact"` or `"normalised"` judge the generated text, see [`is_correct`]; `"likelihood"`
             generates nothing and asks whether the right answer is likelier, per token, than up to seven answers of
             other facts.
-        seed (`int`, *optional*, defaults to 0): Haystack number i of length n depends on (seed, n, i) only.
+        seed (`int`, *optional*, defaults to 0): Text number i of length n depends on (seed, n, i) only.
 
     Raises:
         `ValueError`: for empty or repeated lengths or depths, depths outside [0, 1] and counts below 1.
@@ -61,6 +67,7 @@ class NeedleGrid:
     depths: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     num_samples: int = 10
     questions_per_haystack: int = 1
+    shared_haystack: bool = True
     distractors_per_64_tokens: float = 0.0
     max_distractors: int | None = None
     max_new_tokens: int | None = None
@@ -107,18 +114,25 @@ class NeedleGrid:
             facts = max(1, int(self.distractors_per_64_tokens * context_length / 64))
         return min(self.questions_per_haystack, facts, total)
 
+    def moves_at(self, context_length: int) -> bool:
+        """Whether one needle moves through the depths of a text, at this length."""
+        return self.shared_haystack and len(self.depths) > 1 and self.questions_at(context_length) == 1
+
     def plans(self, context_length: int) -> list[HaystackPlan]:
-        """What each haystack of one length holds: every cell gets `num_samples` needles, spread over the haystacks."""
-        shared = self.questions_at(context_length)
-        needles = [depth for _ in range(self.num_samples) for depth in self.depths]
+        """What each text of one length holds: every cell gets `num_samples` needles, spread over the texts."""
+        moving = self.moves_at(context_length)
+        shared = len(self.depths) if moving else self.questions_at(context_length)
+        depths = sorted(self.depths) if moving else self.depths
+        needles = [depth for _ in range(self.num_samples) for depth in depths]
         return [
             HaystackPlan(
                 prompt_length=context_length,
                 needle_depths=tuple(needles[start : start + shared]),
-                tolerance=0.0 if shared == 1 else self.tolerance,
+                tolerance=0.0 if moving or shared == 1 else self.tolerance,
                 facts_per_64_tokens=self.distractors_per_64_tokens,
                 max_distractors=self.max_distractors,
                 candidates=self.scoring == "likelihood",
+                moving=moving,
             )
             for start in range(0, len(needles), shared)
         ]
@@ -139,12 +153,16 @@ def as_lengths(values: Iterable[Any]) -> tuple[int, ...]:
 
 def iterate_haystacks(encoder: NeedleEncoder, grid: NeedleGrid, context_length: int) -> Iterator[list[NeedleQuestion]]:
     """
-    Build the haystacks of one length, one after the other; each item holds the questions about one haystack.
+    Build the haystacks of one length, one after the other; each item holds the questions about one text.
 
     Where the needles of one haystack crowd each other out of their depth cells, they are divided among more haystacks.
     """
     for index, plan in enumerate(grid.plans(context_length)):
-        yield from _divided(encoder, plan, [grid.seed, context_length, index])
+        seed = [grid.seed, context_length, index]
+        if plan.moving:
+            yield build_moving(encoder, plan, np.random.default_rng(seed))
+        else:
+            yield from _divided(encoder, plan, seed)
 
 
 def _divided(encoder: NeedleEncoder, plan: HaystackPlan, seed: list[int]) -> Iterator[list[NeedleQuestion]]:
@@ -175,8 +193,10 @@ def evaluate_needle(
     Ask the model for facts hidden in long texts, and count the right answers by length and depth.
 
     The common prefix of the questions about one haystack is computed once; each question continues from that cache in
-    a row of its own. Verdicts equal those of generating greedily from every prompt alone. An answer is right if the
-    expected answer stands in the first `max_new_tokens` greedily generated tokens.
+    a row of its own. Where one needle moves through a text, each prompt continues from the words that it shares with
+    the deeper ones. Models that do not give the same logits that way (seen on a few tokens) read every prompt alone.
+    Verdicts equal those of generating greedily from every prompt alone. An answer is right if the expected answer
+    stands in the first `max_new_tokens` greedily generated tokens.
 
     Args:
         model ([`PreTrainedModel`]): A causal LM; evaluated in eval mode, and returned to its mode.
@@ -240,7 +260,8 @@ def _examine_grid(examiner: Examiner, grid: NeedleGrid, draft: NeedleDraft, prog
     """Samples of all cells, length by length, haystack by haystack, without those that the draft holds."""
     with _progress_bar(grid, progress) as bar:
         for length in grid.context_lengths:
-            size = examiner.batches(length) if grid.questions_at(length) == 1 else 1
+            alone = grid.questions_at(length) == 1 and not grid.moves_at(length)
+            size = examiner.batches(length) if alone else 1
             haystacks = enumerate(iterate_haystacks(examiner.encoder, grid, length))
             while batch := list(islice(haystacks, size)):
                 new = [(index, questions) for index, questions in batch if not draft.holds(length, index)]

@@ -16,6 +16,7 @@ from lsw_hf.evaluation.prompting import NeedleEncoder
 
 SHARED = NeedleGrid((131, 257), num_samples=2, questions_per_haystack=5, distractors_per_64_tokens=2.0, seed=3)
 SINGLE = NeedleGrid((97, 130), depths=(0.0, 0.5, 1.0), num_samples=2)
+APART = dataclasses.replace(SINGLE, shared_haystack=False)
 
 
 def naive_answers(model, tokenizer, grid, task, max_new_tokens):
@@ -33,7 +34,7 @@ def naive_answers(model, tokenizer, grid, task, max_new_tokens):
     return answers
 
 
-@pytest.mark.parametrize("grid", [SINGLE, SHARED], ids=["single", "shared"])
+@pytest.mark.parametrize("grid", [SINGLE, APART, SHARED], ids=["moving", "apart", "shared"])
 @pytest.mark.parametrize("chunk", [None, 50])
 def test_answers_equal_generate(tiny_model, words, word_task, grid, chunk):
     grid = dataclasses.replace(grid, max_new_tokens=5)
@@ -124,7 +125,9 @@ def test_needles_stand_where_the_report_says(words, word_task, density):
 
 def test_one_needle_stands_at_the_border_nearest_to_its_depth(words, word_task):
     grid = NeedleGrid((403,), depths=(0.0, 0.25, 0.5, 1.0), num_samples=3)
-    for (question,) in iterate_haystacks(NeedleEncoder(words, word_task), grid, 403):
+    questions = [q for group in iterate_haystacks(NeedleEncoder(words, word_task), grid, 403) for q in group]
+    assert [question.cell_depth for question in questions] == 3 * [0.0, 0.25, 0.5, 1.0]
+    for question in questions:
         half_a_sentence = 2 / (403 - 3 - 4)
         assert abs(question.depth - question.cell_depth) <= half_a_sentence + 1e-9
         if question.cell_depth in (0.0, 1.0):
