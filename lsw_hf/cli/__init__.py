@@ -27,6 +27,7 @@ COMMANDS: tuple[str, ...] = (
     "needle",
     "eval",
     "compare",
+    "leakage",
     "tables",
     "data",
 )

@@ -33,6 +33,7 @@ _HOMES = {
     "evaluate_tasks": "tasks.suite",
     "find_overlap": "leakage",
     "leakage_test": "leakage",
+    "leakage_test_files": "leakage_files",
     "loss_by_position": "position_loss",
     "measure_short_context": "short_context",
     "write_page": "page",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.contamination import units_of
 from .files import write_text
 from .report import SCHEMA_VERSION
 from .token_losses import TokenLosses
@@ -43,6 +44,8 @@ class LeakageReport:
         delta2 (`float`): Test minus train: clearly positive if the model knows the training split by heart.
         delta1_interval, delta2_interval (`tuple[float, float]`): 95 % bootstrap intervals over samples.
         samples (`tuple[int, int, int]`): Size of train, test and reference set.
+        overlap (`tuple[tuple[int, str], ...]`, *optional*):
+            What [`find_overlap`] found in the reference set; `None` if it was not checked.
     """
 
     train_loss: float
@@ -53,6 +56,7 @@ class LeakageReport:
     delta1_interval: tuple[float, float]
     delta2_interval: tuple[float, float]
     samples: tuple[int, int, int]
+    overlap: tuple[tuple[int, str], ...] | None = None
 
     @property
     def test_leaked(self) -> bool:
@@ -76,6 +80,11 @@ class LeakageReport:
             findings.append("it finds the training split easier than the test split: it was trained on that split")
         if not findings:
             findings.append("no sign that the model saw the test set or learnt the training split by heart")
+        if self.overlap:
+            findings.append(
+                f"but {len(self.overlap)} of {self.samples[2]} reference samples repeat words of train or test: a "
+                "reference that is not fresh hides a leak"
+            )
         return "; ".join(findings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,7 +113,24 @@ class LeakageReport:
             f"| {_number(self.delta2, self.delta2_interval)} |",
         ]
         rows += [f"| {name} (paper, GSM8K) | {first:.2f} | {second:.2f} |" for name, first, second in PAPER_TABLE]
+        train, test, reference = self.samples
+        rows += [
+            "",
+            f"Loss in nats per token: train {self.train_loss:.3f} ({train:,} samples), test {self.test_loss:.3f} "
+            f"({test:,}), reference {self.reference_loss:.3f} ({reference:,}); differences with 95 % intervals.",
+            "",
+            self._overlap_note(),
+        ]
         return "\n".join(rows)
+
+    def _overlap_note(self) -> str:
+        """What is known of the reference set, with the first samples that are not its own."""
+        if self.overlap is None:
+            return "Whether the reference set repeats train or test was not checked."
+        if not self.overlap:
+            return "No reference sample repeats a run of words of train or test."
+        shown = "; ".join(f'sample {index}: "{run}"' for index, run in self.overlap[:5])
+        return f"{len(self.overlap):,} reference samples repeat train or test, as in {shown}."
 
 
 def leakage_test(
@@ -130,7 +156,7 @@ def leakage_test(
         seed (`int`, *optional*, defaults to 0): Seed of the resampling.
 
     Returns:
-        [`LeakageReport`]
+        [`LeakageReport`]: For files, and with the reference set checked, see [`leakage_test_files`].
 
     Raises:
         `ValueError`: for a set of fewer than 2 samples, or samples of fewer than 2 tokens.
@@ -171,8 +197,9 @@ def find_overlap(reference: Iterable[str], others: Iterable[str], ngram: int = 8
         reference (`Iterable[str]`): The set to check.
         others (`Iterable[str]`): Texts it must not repeat: the train and test split.
         ngram (`int`, *optional*, defaults to 8):
-            Words in a row that count as a copy. Each character of a script without spaces counts as a word. A
-            shorter sample is a copy if it stands whole among the other texts as a sample of its own.
+            Words in a row that count as a copy, in any case and without punctuation. Each Chinese, Japanese or
+            Korean character counts as a word. A shorter sample is a copy if it stands whole among the other texts as
+            a sample of its own.
 
     Returns:
         `list[tuple[int, str]]`: Index of the sample, and the first run found.
@@ -189,13 +216,7 @@ def find_overlap(reference: Iterable[str], others: Iterable[str], ngram: int = 8
 
 
 def _runs(text: str, ngram: int) -> list[tuple[str, ...]]:
-    words: list[str] = []
-    for word in text.casefold().split():
-        # Chinese, Japanese and Korean characters stand for themselves.
-        if any(ord(char) >= 0x2E80 for char in word):
-            words += list(word)
-        else:
-            words.append(word.strip(".,;:!?\"'()"))
+    words = units_of(text)
     if 0 < len(words) < ngram:
         return [tuple(words)]
     return [tuple(words[start : start + ngram]) for start in range(len(words) - ngram + 1)]

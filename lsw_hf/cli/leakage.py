@@ -1,0 +1,52 @@
+"""`lsw-hf leakage`: did a model see the test set?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lsw_hf.cli.evaluation_options import add_model_options, load_model, model_window
+from lsw_hf.cli.parser import CommandParser, count
+
+HELP = "test whether a model saw a test set, by its losses on train, test and fresh text"
+EXAMPLE = "lsw-hf leakage --model PATH_OR_ID --train train.jsonl --test test.jsonl --reference fresh.jsonl"
+DETAILS = """Compares the loss on a training split, its test split and fresh samples in their style, written after them
+(Skywork-13B, 2310.19341): Delta1 = test - reference, clearly negative if test data leaked; Delta2 = test - train,
+clearly positive if the training split was learnt by heart. Says first how many reference samples repeat the others."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the test with the given options and return the exit status."""
+    parser = CommandParser("leakage", details=DETAILS, example=EXAMPLE)
+    add_model_options(parser)
+    for name, what in (("train", "training split"), ("test", "test split"), ("reference", "fresh samples")):
+        parser.add_argument(f"--{name}", required=True, help=f"{what}: jsonl, parquet, txt (a line a sample), dataset")
+    parser.add_argument(
+        "--column", nargs="+", default=("text",), help="columns of a sample, as in question answer (default: text)"
+    )
+    parser.add_argument("--ngram", type=count(1), default=8, help="words in a row that count as a copy (default: 8)")
+    parser.add_argument("--resamples", type=count(1), default=2000, help="bootstrap resamples (default: 2000)")
+    parser.add_argument("--seed", type=count(0), default=0, help="of the resampling (default: 0)")
+    parser.add_argument("--output", default=None, help="folder for leakage.json and leakage.md")
+    options = parser.parse(arguments)
+
+    from dataclasses import replace
+
+    from lsw_hf.evaluation.files import write_text
+    from lsw_hf.evaluation.leakage import find_overlap, leakage_test
+    from lsw_hf.evaluation.leakage_files import read_samples
+
+    sets = {name: read_samples(getattr(options, name), options.column) for name in ("train", "test", "reference")}
+    overlap = find_overlap(sets["reference"], [*sets["train"], *sets["test"]], options.ngram)
+    print(
+        f"{len(overlap)} of {len(sets['reference'])} reference samples repeat {options.ngram} words of train or test."
+    )
+    model_window(options, options.model)
+    model, tokenizer = load_model(options)
+    report = leakage_test(model, tokenizer, num_resamples=options.resamples, seed=options.seed, **sets)
+    report = replace(report, overlap=tuple(overlap))
+    if options.output:
+        report.save(Path(options.output) / "leakage.json")
+        write_text(Path(options.output) / "leakage.md", report.to_markdown() + "\n")
+    print(f"\n{report.to_markdown()}")
+    return 0
