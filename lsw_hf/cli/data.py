@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lsw_hf.cli.parser import CommandParser, count, nearest
+from lsw_hf.cli.parser import CommandParser, nearest
+from lsw_hf.cli.window_options import add_window_options, ordered_texts, window_config
 
 HELP = "report on documents, remove duplicates, check for test data, write interleaved windows"
 EXAMPLE = "lsw-hf data inspect --documents books/ --tokenizer PATH_OR_ID"
@@ -31,12 +32,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--unreadable", default="raise", help="files that are empty or no UTF-8: raise or skip")
     parser.add_argument("--tokenizer", default=None, help="path or Hub id; for inspect and interleave")
     parser.add_argument("--output", default=None, help="file or folder to write")
-    parser.add_argument("--window-length", type=count(2), default=32_768, help="tokens of a window (default: 32768)")
-    parser.add_argument("--documents-per-window", type=count(1), default=8, help="documents of a window (default: 8)")
-    parser.add_argument("--chunks-per-document", type=count(1), default=2, help="chunks of a document (default: 2)")
     parser.add_argument("--threshold", type=float, default=None, help="similarity (dedup) or overlap (contamination)")
     parser.add_argument("--evaluation", default=None, help="file of evaluation items, one a line")
-    parser.add_argument("--seed", type=int, default=0, help="of the cuts (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="all that is drawn follows from it (default: 0)")
+    add_window_options(parser)
     options = parser.parse(arguments)
     if options.action not in ACTIONS:
         parser.error(f"unknown action {options.action!r}.{nearest(options.action, ACTIONS)}")
@@ -64,21 +63,18 @@ def _inspect(options: argparse.Namespace) -> int:
 def _interleave(options: argparse.Namespace) -> int:
     from transformers import AutoTokenizer
 
-    from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
+    from lsw_hf.data.similar_documents import order_by_similarity
     from lsw_hf.data.window_files import write_windows
 
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
-    config = ChunkInterleaveConfig(
-        window_length=options.window_length,
-        documents_per_window=options.documents_per_window,
-        chunks_per_document=options.chunks_per_document,
-        separator_id=tokenizer.eos_token_id,
-    )
-    texts = (row["text"] for row in _documents(options))
+    config = window_config(options, tokenizer)
+    if options.similar_documents:
+        order_by_similarity([], options.documents_per_window)  # what it refuses, before a corpus is read
+    texts = ordered_texts(options, _documents(options))
     counts = write_windows(texts, tokenizer, config, options.output, seed=options.seed)
     print(
         f"{counts.windows} windows of {options.window_length} tokens from {counts.documents_read} documents, "
-        f"{counts.tokens_dropped} tokens left over: {options.output}"
+        f"{counts.tokens_dropped} tokens left over, {counts.windows_interleaved} windows interleaved: {options.output}"
     )
     return 0
 

@@ -105,6 +105,8 @@ class ChunkInterleaveConfig:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, values))}, got {getattr(self, name)!r}.")
+        if self.separators == "window" and self.separator_id is None:
+            raise ValueError("separators='window' puts a token at the end of every window: name it with separator_id.")
         self._check_chunks()
 
     def _check_chunks(self) -> None:

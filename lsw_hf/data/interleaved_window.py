@@ -96,10 +96,7 @@ def cut_documents(
         `list[Sequence[int]]`: borders of every document.
     """
     if len(chunk_counts) > 1:
-        return [
-            cut_points(length, random.choices(chunk_counts, weights)[0], split, random)  # type: ignore[arg-type]
-            for length in lengths
-        ]
+        return [cut_points(length, random.choices(chunk_counts, weights)[0], split, random) for length in lengths]
     if chunk_counts[0] == 2 and split == "random" and min(lengths) > 1:
         # The usual case, in one pass: windows are made as fast as memory is copied.
         draw = random.random

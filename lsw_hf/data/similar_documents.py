@@ -44,6 +44,7 @@ def order_by_similarity(
         raise ValueError(
             f"documents_per_window must be at least 2 for documents to be alike, got {documents_per_window}."
         )
+    _import_bm25s()  # now, not after a long list of texts was begun
     if len(texts) <= documents_per_window:
         return list(range(len(texts)))
     neighbours = _neighbours(texts, min(num_candidates, len(texts)))

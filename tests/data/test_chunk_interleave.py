@@ -314,6 +314,7 @@ def test_a_gigantic_document_goes_through_many_windows_in_order():
         ({"interleaved_fraction": 1.5}, r"interleaved_fraction must lie in \[0, 1\], got 1.5"),
         ({"plain_attention": "full"}, "plain_attention must be one of 'window', 'document', got 'full'"),
         ({"separators": "all"}, "separators must be one of 'document', 'window', got 'all'"),
+        ({"separators": "window"}, "separators='window' puts a token at the end of every window: name it with"),
         ({"group_documents": -1}, "group_documents must be an integer of at least 0, got -1"),
     ],
 )
