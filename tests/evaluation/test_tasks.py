@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from tokenizers import models
 
 from lsw_hf.evaluation import TaskReport, TaskSuite, TextFiller, default_tasks, evaluate_tasks
 from lsw_hf.evaluation.prompting import PromptEncoder
@@ -18,6 +19,7 @@ from lsw_hf.evaluation.tasks import (
     NeedleRetrievalTask,
     ParaphraseTask,
     PassageQuestionTask,
+    TableTask,
     VariableTrackingTask,
 )
 from lsw_hf.evaluation.tasks.paraphrase import _PAIRS
@@ -246,6 +248,26 @@ def test_tasks_need_different_names(reader_model, tokenizers):
 
 def refuse(**_inputs):
     raise AssertionError("the model was asked before the options were checked")
+
+
+@pytest.mark.parametrize("says_unknown", [True, False])
+def test_tables_name_the_words_that_a_tokenizer_lacks(words, says_unknown):
+    ignorant = copy.deepcopy(words)
+    if says_unknown:
+        ignorant.unk_token = "<pad>"
+    else:  # as tokenizers do that leave out what they do not know
+        ignorant.backend_tokenizer.model = models.BPE({word: index for index, word in enumerate("abc")}, [])
+    message = r"does not know \d+ of \d+ words and marks of the task 'table_join', among them '.*': choose tasks in"
+    with pytest.raises(ValueError, match=message):
+        TableTask("join").sample(PromptEncoder(ignorant), 2000, np.random.default_rng(0))
+
+
+def test_tables_name_the_length_that_was_asked_for(tokenizers):
+    for name, length, reason in (("byte bpe", 60, "at least 197 tokens are needed"), ("chat", 400, "368 tokens")):
+        with pytest.raises(
+            ValueError, match=f"a context_length of {length} tokens .* the task 'table_lookup'.*{reason}"
+        ):
+            TableTask().sample(PromptEncoder(tokenizers[name]), length, np.random.default_rng(0))
 
 
 def test_every_task_is_checked_before_the_model_is_asked(reader_model, tokenizers, words, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...data.tables import TableConfig, TableGenerator
 from ...data.tables.templates import TEMPLATES
+from ...data.tables.token_costs import TokenCosts
 from ..prompting import PromptEncoder
 from .sample import TaskSample
 
@@ -18,6 +19,8 @@ _TYPES: dict[TableSkill, tuple[str, ...]] = {
     "aggregate": ("count", "sum", "distinct"),
 }
 _ATTEMPTS = 6
+# Every table needs these, whatever its words.
+_MARKS = (*"0123456789", ",", "|")
 
 
 class TableTask:
@@ -47,12 +50,19 @@ class TableTask:
         A table of as many rows as fit, and one question.
 
         Raises:
-            `ValueError`: if not even the smallest table fits.
+            `ValueError`: if not even the smallest table fits, or the tokenizer does not know the words of tables.
         """
+        self._check_known(encoder)
         room, seed = context_length - self.max_new_tokens, int(generator.integers(2**31))
         length = room
         for _ in range(_ATTEMPTS):
-            row = TableGenerator(encoder.tokenizer, self._config(length), seed=seed).sample(0)
+            try:
+                row = TableGenerator(encoder.tokenizer, self._config(length), seed=seed).sample(0)
+            except ValueError as error:
+                raise ValueError(
+                    f"a context_length of {context_length} tokens has no room for a sample of the task {self.name!r}, "
+                    f"with {self.max_new_tokens} of them for the answer: {error}"
+                ) from error
             text = encoder.wrap(row["prompt"].rstrip() + "\nAnswer:")
             ids = encoder.ids(text)
             if len(ids) <= room:
@@ -60,7 +70,22 @@ class TableTask:
                 return TaskSample(text, ids, (row["completion"].strip(),), "all", detail)
             # The generator counts neither the template nor the closing words.
             length -= len(ids) - room
-        raise ValueError(f"a table and its question could not be brought down to {room} tokens")
+        raise ValueError(
+            f"a context_length of {context_length} tokens is too short for the task {self.name!r}: a table, its "
+            f"question and the prompt's template could not be brought down to {room} tokens"
+        )
+
+    def _check_known(self, encoder: PromptEncoder) -> None:
+        """Refuse a tokenizer that has no tokens for what questions and tables are written in."""
+        questions = [question for name in _TYPES[self.skill] for question, _ in TEMPLATES["en"][name]]
+        words = dict.fromkeys(word for question in questions for word in question.split() if "{" not in word)
+        missing = TokenCosts(encoder.tokenizer).unknown([*words, *_MARKS])
+        if missing:
+            shown = ", ".join(map(repr, missing[:8]))
+            raise ValueError(
+                f"the tokenizer does not know {len(missing)} of {len(words) + len(_MARKS)} words and marks of the "
+                f"task {self.name!r}, among them {shown}: choose tasks in the words of this model"
+            )
 
     def _config(self, length: int) -> TableConfig:
         """Tables of that length whose questions are answered by the value alone."""
