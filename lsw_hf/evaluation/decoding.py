@@ -102,7 +102,9 @@ class GreedyReader:
         self.model = model
         self.max_new_tokens = max_new_tokens
         self.options = ReadingOptions() if options is None else options
-        self._accepted = set(inspect.signature(model.forward).parameters)
+        # An adapter's forward hides the arguments of the model inside, and passes them on.
+        inside = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._accepted = set(inspect.signature(inside.forward).parameters)
         eos = getattr(model, "generation_config", None)
         eos_ids = eos.eos_token_id if eos is not None else model.config.eos_token_id
         self._agrees: bool | None = None

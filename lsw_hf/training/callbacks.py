@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..evaluation.needle import NeedleGrid, evaluate_needle
 from ..evaluation.needle_task import NeedleTask
@@ -23,6 +24,9 @@ class NeedleCallback(TrainerCallback):
     `needle/accuracy`, `needle/{length}` and `needle/{length}/depth_{percent}`; whole reports are written to
     `{output_dir}/needle/`. After an evaluation `eval_needle_accuracy` stands among its metrics, so that
     `metric_for_best_model="needle_accuracy"` with `load_best_model_at_end=True` keeps the checkpoint that finds most.
+    To stop early use `patience`: an `EarlyStoppingCallback` looks at the metrics before this callback adds to them,
+    unless it was added after it. Every process measures the same grid, so that all decide alike; the first one
+    writes. The run of a resumed training goes on with the reports of the same grid before its checkpoint.
 
     Args:
         trainer ([`Trainer`]): The trainer that this callback is added to.
@@ -60,6 +64,7 @@ class NeedleCallback(TrainerCallback):
         self.trainer, self.grid, self.task = trainer, grid, task
         self.every_steps, self.patience, self.save_best = every_steps, patience, save_best
         self.history: dict[int, float] = {}
+        self._training = False
 
     @property
     def best_step(self) -> int | None:
@@ -70,11 +75,20 @@ class NeedleCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """After a resume, take up the runs of this output directory that lie before the checkpoint."""
-        self.history = {}
+        self.history, self._training = {}, True
+        grid = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.grid).items()}
         for file in sorted(self._folder(args).glob("step-*.json")):
             found = re.fullmatch(r"step-(\d+)\.json", file.name)
             if found and 0 < int(found[1]) <= state.global_step:
-                self.history[int(found[1])] = NeedleReport.load(file).accuracy
+                report = NeedleReport.load(file)
+                if report.grid == grid:
+                    self.history[int(found[1])] = report.accuracy
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """From here on another model may be loaded at the same step: nothing measured so far is said of it."""
+        self._training = False
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -97,17 +111,23 @@ class NeedleCallback(TrainerCallback):
             metrics["eval_needle_accuracy"] = accuracy
 
     def _run(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> float:
-        """Measure once a step, log, and decide about stopping and saving."""
+        """Measure once a step, log, and decide about stopping and saving; outside a training only measure and log."""
         step = state.global_step
-        if step in self.history:
+        if self._training and step in self.history:
             return self.history[step]
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         report = evaluate_needle(model, self.trainer.processing_class, self.grid, self.task, progress=False)
+        # Not the trainer's own log: TRL's adds the running means of training to whatever is logged, and starts anew.
+        # Logging takes back the request for a log, and the losses of this step may still be waiting for theirs.
+        should_log = control.should_log
+        Trainer.log(self.trainer, self._numbers(report))
+        control.should_log = should_log
+        if not self._training:
+            return report.accuracy
         best = max(self.history.values(), default=-1.0)
         self.history[step] = report.accuracy
         if state.is_world_process_zero:
             report.save(self._folder(args) / _FILE.format(step=step))
-        self.trainer.log(self._numbers(report))
         if report.accuracy > best and self.save_best:
             control.should_save = True
         since_best = [other for other in self.history if other > (self.best_step or 0)]
