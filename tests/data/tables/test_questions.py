@@ -5,6 +5,7 @@ import importlib.util
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lsw_hf.data.tables import FORMATS, TableConfig, TableGenerator
@@ -33,13 +34,17 @@ def split_text(row):
     return first, second
 
 
-def check(row):
-    """Asserts that every answer of a row is right and that its evidence stands in the table exactly once."""
+def check(row, keys=None):
+    """Asserts that every answer of a row is right and that its evidence stands in the table exactly once; adds the
+    keys of the table to a set."""
     table, second = split_text(row)
     linked = None if second is None else Solver(*parse(second, row["format"]), row["language"])
     solver = Solver(*parse(table, row["format"]), row["language"], linked)
     assert len(solver.rows) == row["num_rows"]
-    assert len(set(solver.column(solver.key))) == row["num_rows"]
+    own = set(solver.column(solver.key))
+    assert len(own) == row["num_rows"]
+    if keys is not None:
+        keys |= own
     for turn, (kind, template) in enumerate(zip(row["types"], row["templates"], strict=True)):
         question = row["messages"][2 * turn]["content"].split("\n\n")[-1]
         answer = row["messages"][2 * turn + 1]["content"]
@@ -93,12 +98,28 @@ def test_sorted_tables_are_asked_about_in_both_directions(byte_tokenizer):
 
 @pytest.mark.slow
 def test_ten_thousand_answers_are_derived_again(tokenizer):
-    generator = TableGenerator(
-        tokenizer, TableConfig(length=(1_000, 2_500), languages=("en", "zh"), questions_per_table=(1, 3)), seed=2
-    )
-    for index in range(5_000):
-        row = check(generator.sample(index))
-        text = tokenizer.apply_chat_template(row["messages"], tokenize=False)
-        tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-        assert tokens == row["num_tokens"], index
-        assert 0.995 * row["length"] <= tokens <= row["length"], index
+    """Half of the rows for training, half for evaluation: exact lengths, no key in both, evidence anywhere."""
+    from scipy import stats
+
+    draws = np.random.default_rng(0)
+    keys, depths, recorded = {"train": set(), "eval": set()}, [], []
+    for split, own in keys.items():
+        settings = {"length": (1_000, 2_500), "languages": ("en", "zh"), "questions_per_table": (1, 3)}
+        generator = TableGenerator(tokenizer, TableConfig(**settings, split=split), seed=2)
+        for index in range(2_500):
+            row = check(generator.sample(index), own)
+            text = tokenizer.apply_chat_template(row["messages"], tokenize=False)
+            tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+            assert tokens == row["num_tokens"], index
+            assert 0.995 * row["length"] <= tokens <= row["length"], index
+            for turn in filter(None, row["depths"]):
+                # A table of n rows has n depths only: anywhere inside the row, so that uniform rows are uniform here.
+                inside = [(depth * (row["num_rows"] - 1) + draws.random()) / row["num_rows"] for depth in turn]
+                recorded += inside
+                # Rows behind one answer may not be independent of each other: the test takes one of them.
+                depths.append(inside[draws.integers(len(inside))])
+    assert min(map(len, keys.values())) > 10_000
+    assert not keys["train"] & keys["eval"]
+    assert len(depths) > 5_000
+    assert stats.kstest(depths, "uniform").pvalue > 0.01
+    assert stats.kstest(recorded, "uniform").statistic < 0.02
