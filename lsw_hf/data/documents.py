@@ -91,6 +91,7 @@ def load_documents(
         skip_empty=unreadable == "skip",
         # Data sets keep _SUCCESS and the like beside their files; in repositories such names are sources.
         hidden=(".",) if text_suffixes else (".", "_"),
+        hint="Further text files are named with text_suffixes; unreadable='skip' leaves empty ones out.",
     )
     settings: dict[str, Any] = {
         "sources": sources,

@@ -21,7 +21,12 @@ def file_kind(path: Path) -> str:
 
 
 def find_files(
-    path: Path, kinds: Iterable[str], *, skip_empty: bool = False, hidden: tuple[str, ...] = (".", "_")
+    path: Path,
+    kinds: Iterable[str],
+    *,
+    skip_empty: bool = False,
+    hidden: tuple[str, ...] = (".", "_"),
+    hint: str = "",
 ) -> list[Path]:
     """Return `path` itself, or all files of the given kinds below a folder, in sorted order.
 
@@ -30,6 +35,7 @@ def find_files(
         kinds (`Iterable[str]`): accepted suffixes, with the dot.
         skip_empty (`bool`, *optional*, defaults to `False`): leave files of 0 bytes in a folder out.
         hidden (`tuple[str, ...]`, *optional*, defaults to `(".", "_")`): beginnings of hidden names.
+        hint (`str`, *optional*, defaults to `""`): what the caller can do about files that are refused here.
 
     Returns:
         `list[Path]`: at least one file, each of them with at least one byte.
@@ -46,17 +52,21 @@ def find_files(
             found = [item for item in found if item.stat().st_size > 0]
         if not found:
             seen = ", ".join(sorted({item.suffix or "no suffix" for item in inside})) or "nothing"
-            raise ValueError(f"The folder {path} has no file that ends in {' or '.join(kinds)}. It holds: {seen}.")
+            raise ValueError(
+                f"The folder {path} has no file that ends in {' or '.join(kinds)}. It holds: {seen}. {hint}".rstrip()
+            )
     elif file_kind(path) in kinds:
         found = [path]
     else:
         raise ValueError(
             f"{path} ends in {path.suffix or 'no suffix'!r}. Files that can be read end in {', '.join(kinds)} "
-            "(text and JSON lines also compressed, .gz). Rename or convert the file."
+            f"(text and JSON lines also compressed, .gz). Rename or convert the file. {hint}".rstrip()
         )
     for item in found:
         if item.stat().st_size == 0:
-            raise ValueError(f"{item} is empty (0 bytes). Remove it from the source or write it again.")
+            raise ValueError(
+                f"{item} is empty (0 bytes). Remove it from the source or write it again. {hint}".rstrip()
+            )
     return found
 
 

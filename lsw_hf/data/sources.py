@@ -23,6 +23,7 @@ def resolve_sources(
     name: str | None = None,
     skip_empty: bool = False,
     hidden: tuple[str, ...] = (".", "_"),
+    hint: str = "",
 ) -> list[Rows]:
     """Return the files and datasets that `source` names, in the order given; the files of a folder are sorted.
 
@@ -32,7 +33,7 @@ def resolve_sources(
         kinds (`Iterable[str]`): accepted file suffixes, with the dot.
         split (`str`, *optional*, defaults to `"train"`): which split of a dataset with several.
         name (`str`, *optional*): which configuration of a dataset on the Hub that has several.
-        skip_empty, hidden: what is left out of folders, see `find_files`.
+        skip_empty, hidden, hint: what is left out of folders, and what to do about the rest, see `find_files`.
 
     Raises:
         FileNotFoundError: for a path or id that leads nowhere.
@@ -55,7 +56,7 @@ def resolve_sources(
             path = Path(item).expanduser()
             is_files = path.exists() and not _is_saved_dataset(path)
             if is_files and os.fspath(item).strip():
-                resolved.extend(find_files(path, kinds, skip_empty=skip_empty, hidden=hidden))
+                resolved.extend(find_files(path, kinds, skip_empty=skip_empty, hidden=hidden, hint=hint))
             else:
                 resolved.append(_load_one(os.fspath(item), split, name))
         else:

@@ -91,6 +91,19 @@ def test_sources_are_read_and_unreadable_files_left_out(saved_tokenizer, corpus,
     assert "14 documents, " in capsys.readouterr().out
 
 
+def test_refused_folders_say_which_option_helps(saved_tokenizer, tmp_path, capsys):
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "code.py").write_text("the key = a lamp", encoding="utf-8")
+    words = ("data", "inspect", "--documents", folder, "--tokenizer", saved_tokenizer)
+    assert run(*words) == 1
+    assert "It holds: .py. Further text files are named with text_suffixes" in capsys.readouterr().err
+    (folder / "__init__.py").touch()
+    assert run(*words, "--text-suffixes", ".py") == 1
+    assert "__init__.py is empty (0 bytes)" in (error := capsys.readouterr().err)
+    assert "unreadable='skip' leaves empty ones out" in error
+
+
 def test_duplicates_are_left_out(corpus, tmp_path, capsys):
     out = tmp_path / "kept.jsonl"
     assert run("data", "dedup", "--documents", corpus, "--output", out) == 0
