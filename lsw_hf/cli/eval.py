@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,10 @@ from lsw_hf.cli.parser import CommandParser, count
 HELP = "evaluate a model, or a model before and after, and write one page about it"
 EXAMPLE = "lsw-hf eval --model after/ --baseline before/ --context-lengths 4096,32768 --output-dir evaluation"
 DETAILS = """Measures the needle grid, the short window (what the longer one cost), and, if asked for, the task
-families and the loss by position on your texts. Writes JSON files and index.html, which holds its figures itself."""
+families and the loss by position on your texts. Writes JSON files and index.html, which holds its figures itself.
+A run that was stopped goes on where it was, if it is started again with the same options."""
+# Answers so far, until the page is written.
+_UNFINISHED = "unfinished"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     place = folder / "after" if before else folder
     after = _measure(model, tokenizer, (grid, task, families, texts), options, window, place)
     write_page(folder / "index.html", after, before)
+    for drafts in (folder / "before" / _UNFINISHED, place / _UNFINISHED):
+        shutil.rmtree(drafts, ignore_errors=True)
     for title, results in (("Before", before), ("After" if before else "Result", after)):
         if results is not None and results.needle is not None:
             print(f"\n{title}: needle accuracy by length and depth\n\n{results.needle.to_markdown()}")
@@ -124,7 +130,9 @@ def _measure(
 
     grid, task, families, texts = inputs
     style, samples = options.prompt_style, options.task_samples
-    results = EvaluationResults(needle=evaluate_needle(model, tokenizer, grid, task, prompt_style=style))
+    drafts = folder / _UNFINISHED
+    needle = evaluate_needle(model, tokenizer, grid, task, prompt_style=style, resume_from=drafts / "needle.json")
+    results = EvaluationResults(needle=needle)
     results.save(folder)
     if window is not None:
         short = measure_short_context(
@@ -132,12 +140,18 @@ def _measure(
         )
         if families:
             suite = TaskSuite((window // 2, window), num_samples=samples, seed=options.seed)
-            short = replace(short, tasks=evaluate_tasks(model, tokenizer, suite, families, prompt_style=style))
+            found = evaluate_tasks(
+                model, tokenizer, suite, families, prompt_style=style, resume_from=drafts / "short_tasks.json"
+            )
+            short = replace(short, tasks=found)
         results = replace(results, short_context=short)
         results.save(folder)
     if families:
         suite = TaskSuite(options.context_lengths, num_samples=samples, seed=options.seed)
-        results = replace(results, tasks=evaluate_tasks(model, tokenizer, suite, families, prompt_style=style))
+        found = evaluate_tasks(
+            model, tokenizer, suite, families, prompt_style=style, resume_from=drafts / "tasks.json"
+        )
+        results = replace(results, tasks=found)
         results.save(folder)
     if texts is not None:
         loss = loss_by_position(model, tokenizer, texts, context_length=max(options.context_lengths))

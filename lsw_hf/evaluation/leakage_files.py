@@ -74,8 +74,7 @@ def leakage_test_files(
     Raises:
         As [`read_samples`] and [`leakage_test`] do; files are read before the model is asked.
     """
-    sets = {"train": train, "test": test, "reference": reference}
-    samples = {name: read_samples(source, columns) for name, source in sets.items()}
-    overlap = find_overlap(samples["reference"], [*samples["train"], *samples["test"]], ngram)
-    report = leakage_test(model, tokenizer, num_resamples=num_resamples, **samples)
+    known, asked, fresh = (read_samples(source, columns) for source in (train, test, reference))
+    overlap = find_overlap(fresh, [*known, *asked], ngram)
+    report = leakage_test(model, tokenizer, train=known, test=asked, reference=fresh, num_resamples=num_resamples)
     return replace(report, overlap=tuple(overlap))

@@ -7,6 +7,7 @@ import torch
 
 from lsw_hf import cli
 from lsw_hf.evaluation import NeedleReport
+from lsw_hf.evaluation.asking import Examiner
 from lsw_hf.recipes.tiny_model import build_tiny_model
 from lsw_hf.recipes.tiny_world import build_tokenizer
 
@@ -55,6 +56,31 @@ def test_eval_writes_one_page(folders, tmp_path, capsys):
     # The baseline's window is the original one.
     assert json.loads((out / "after" / "short_context.json").read_text())["window"] == 64
     assert f"Open {out / 'index.html'}." in capsys.readouterr().out
+
+
+def test_eval_goes_on_where_it_was_stopped(folders, tmp_path, monkeypatch, capsys):
+    asked, examine = [], Examiner.examine
+
+    def count(self, haystacks):
+        asked.extend(question for questions in haystacks for question in questions)
+        return examine(self, haystacks)
+
+    def stop(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    words = ["eval", "--model", folders[1], "--baseline", folders[0], *GRID, "--output-dir", str(tmp_path)]
+    monkeypatch.setattr(Examiner, "examine", count)
+    with monkeypatch.context() as patch:
+        patch.setattr("lsw_hf.evaluation.short_context.measure_short_context", stop)
+        assert cli.main(words) == 130
+    assert len(asked) == 8
+    assert cli.main([*words, "--seed", "5"]) == 1
+    assert "needle.json holds a report of another evaluation: seed was 0 and is 5" in capsys.readouterr().err
+    assert len(asked) == 8
+    assert cli.main(words) == 0
+    # The short window of the first model, and both grids of the second.
+    assert len(asked) == 8 + 3 * 8
+    assert not list(tmp_path.rglob("unfinished"))
 
 
 def test_eval_keeps_the_prompt_style_at_short_lengths(folders, tmp_path):

@@ -1,7 +1,7 @@
 """Running task families at several lengths, and the table that comes out."""
 
 import logging
-import time
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from ..fillers import FillerSource
 from ..needle import as_lengths
 from ..prompting import PromptEncoder, PromptStyle
 from ..scoring import match_all, match_any
+from ..task_draft import TaskDraft
 from ..task_report import TaskOutcome, TaskReport
 from .aggregation import CommonWordsTask, FrequentWordsTask
 from .paraphrase import ParaphraseTask
@@ -103,6 +104,7 @@ def evaluate_tasks(
     tasks: Sequence[LongContextTask] | None = None,
     *,
     prompt_style: PromptStyle = "auto",
+    resume_from: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> TaskReport:
     """
@@ -114,6 +116,9 @@ def evaluate_tasks(
         suite ([`TaskSuite`]): Lengths and counts.
         tasks (`Sequence[LongContextTask]`, *optional*): Families; defaults to [`default_tasks`].
         prompt_style (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"chat"`, or chat if there is a template.
+        resume_from (`str` or `os.PathLike`, *optional*):
+            File for the report so far: written after each task and length. If it exists, what it holds is not asked
+            again.
         progress (`bool`, *optional*, defaults to `True`): Show a bar on a terminal.
 
     Returns:
@@ -122,13 +127,14 @@ def evaluate_tasks(
 
     Raises:
         `ValueError`: for two tasks of one name, a length that a task does not fit into, a task whose words the
-            tokenizer does not know, or logits that are not finite.
+            tokenizer does not know, logits that are not finite, or a file to resume from that is of another suite,
+            other tasks, texts or another model.
     """
     tasks = default_tasks() if tasks is None else list(tasks)
     names = [task.name for task in tasks]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"tasks need different names, and at least one task; got {names}")
-    encoder, started = PromptEncoder(tokenizer, prompt_style), time.perf_counter()
+    encoder = PromptEncoder(tokenizer, prompt_style)
     window = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     check_tasks(tasks, tokenizer, suite, prompt_style)
     beyond = [length for length in suite.context_lengths if window is not None and length > window]
@@ -136,30 +142,62 @@ def evaluate_tasks(
         logger.warning(
             "lengths %s exceed the model's max_position_embeddings of %s; their scores are marked", beyond, window
         )
-    was_training = model.training
-    model.eval()
-    outcomes: list[TaskOutcome] = []
-    total = len(tasks) * suite.num_samples * sum(suite.context_lengths)
-    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {postfix}"
-    try:
-        with tqdm(total=total, desc="tasks", bar_format=layout, disable=None if progress else True) as bar:
-            for task in tasks:
-                reader = GreedyReader(model, max_new_tokens=task.max_new_tokens)
-                for length in suite.context_lengths:
-                    bar.set_postfix_str(f"{task.name}, {length:,} tokens")
-                    for sample in iterate_samples(task, encoder, suite, length):
-                        outcomes.append(_answer(reader, tokenizer, task.name, length, sample))
-                        bar.update(length)
-    finally:
-        model.train(was_training)
     settings = {
         "prompt_style": encoder.style,
         "max_position_embeddings": window,
         "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
-        "seconds": round(time.perf_counter() - started, 3),
     }
     fields = asdict(suite) | {"context_lengths": list(suite.context_lengths), "tasks": names}
-    return TaskReport(suite=fields, outcomes=tuple(outcomes), settings=settings)
+    draft = TaskDraft(TaskReport(suite=fields, outcomes=(), settings=settings), resume_from)
+    was_training = model.training
+    model.eval()
+    try:
+        _answer_all(model, encoder, suite, tasks, draft, progress)
+    finally:
+        model.train(was_training)
+    return draft.current()
+
+
+def _answer_all(
+    model: Any,
+    encoder: PromptEncoder,
+    suite: TaskSuite,
+    tasks: Sequence[LongContextTask],
+    draft: TaskDraft,
+    progress: bool,
+) -> None:
+    """Every question of every task and length, without those that the draft holds."""
+    total = len(tasks) * suite.num_samples * sum(suite.context_lengths)
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {postfix}"
+    with tqdm(total=total, desc="tasks", bar_format=layout, disable=None if progress else True) as bar:
+        for task in tasks:
+            reader = GreedyReader(model, max_new_tokens=task.max_new_tokens)
+            for length in suite.context_lengths:
+                bar.set_postfix_str(f"{task.name}, {length:,} tokens")
+                samples = iterate_samples(task, encoder, suite, length)
+                if held := draft.held(task.name, length):
+                    _check_asked(held[0], next(samples), draft)
+                    bar.update(length * suite.num_samples)
+                    continue
+                outcomes = []
+                for sample in samples:
+                    outcomes.append(_answer(reader, encoder.tokenizer, task.name, length, sample))
+                    bar.update(length)
+                draft.add(task.name, length, outcomes)
+
+
+def _check_asked(held: TaskOutcome, sample: TaskSample, draft: TaskDraft) -> None:
+    """Refuse answers to other questions: tasks of one name may differ in their texts, counts or words."""
+    if (held.prompt_tokens, held.question, held.expected) != (
+        len(sample.input_ids),
+        _closing(sample.text),
+        sample.expected,
+    ):
+        raise ValueError(
+            f"{draft.path} holds answers to other questions of the task {held.task!r} at {held.context_length} tokens:"
+            " its texts, its options or the tokenizer are not the same. Give another file, or delete this one to "
+            "start over"
+        )
 
 
 def check_tasks(
