@@ -43,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     for name in needed.get(options.action, ("evaluation",)):
         if getattr(options, name) is None:
             parser.error(f"{options.action} needs --{name}.")
+    if options.output and options.action != "interleave":
+        _check_file(Path(options.output), options.action)
     return {"inspect": _inspect, "interleave": _interleave, "dedup": _dedup, "contamination": _contamination}[
         options.action
     ](options)
@@ -128,6 +130,14 @@ def _documents(options: argparse.Namespace) -> Any:
         text_suffixes=options.text_suffixes,
         unreadable=options.unreadable,
     )
+
+
+def _check_file(path: Path, action: str) -> None:
+    """Refuses what cannot be written, before a corpus was read for it."""
+    if path.is_dir():
+        raise IsADirectoryError(f"--output {path} is a folder, but {action} writes a file: name one inside it.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"--output {path}: the folder {path.parent} does not exist. Make it first.")
 
 
 def _item_text(line: str, column: str, place: str) -> str:

@@ -121,6 +121,16 @@ def test_evaluation_items_are_found(corpus, tmp_path, capsys):
     assert "item 0: 100%" in out
 
 
+@pytest.mark.parametrize("action", ["inspect", "dedup", "contamination"])
+def test_files_that_cannot_be_written_are_refused_before_any_work(action, tmp_path, capsys):
+    words = ("data", action, "--documents", "nowhere.txt", "--tokenizer", "nowhere", "--evaluation", "nowhere.txt")
+    assert run(*words, "--output", tmp_path) == 1
+    assert f"{tmp_path} is a folder, but {action} writes a file: name one inside it" in capsys.readouterr().err
+    assert run(*words, "--output", tmp_path / "none" / "x.json") == 1
+    assert f"the folder {tmp_path / 'none'} does not exist. Make it first." in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
