@@ -103,11 +103,15 @@ def _contamination(options: argparse.Namespace) -> int:
     from lsw_hf.data.files import read_lines
 
     path = Path(options.evaluation)
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}. Give --evaluation a file of JSON lines or text, one item a line.")
     texts = [
         _item_text(line.rstrip("\n"), options.text_column, f"{path}, line {number}")
         for number, line in read_lines(path)
         if line.strip()
     ]
+    if not texts:
+        raise ValueError(f"{path} holds no evaluation item. Write one a line.")
     threshold = 0.5 if options.threshold is None else options.threshold
     report = check_contamination(_documents(options), texts, threshold=threshold)
     print(

@@ -136,10 +136,13 @@ def test_files_that_cannot_be_written_are_refused_before_any_work(action, tmp_pa
     [
         (b'{"text": 1}\n{oops\n', "items.jsonl, line 2: begins like a JSON object but is none at column 2"),
         (b"caf\xe9\n", "items.jsonl, line 1: byte 0xe9 at position 3 of the line is not UTF-8"),
+        (b"\n \n", "items.jsonl holds no evaluation item. Write one a line."),
+        (None, "items.jsonl. Give --evaluation a file of JSON lines or text"),
     ],
 )
 def test_unreadable_evaluation_items_are_named(content, message, corpus, tmp_path, capsys):
-    (tmp_path / "items.jsonl").write_bytes(content)
+    if content is not None:
+        (tmp_path / "items.jsonl").write_bytes(content)
     assert run("data", "contamination", "--documents", corpus, "--evaluation", tmp_path / "items.jsonl") != 0
     assert message in capsys.readouterr().err
 
