@@ -33,22 +33,27 @@ class Branches:
     all of the work.
 
     Args:
-        prefix ([`Cache`]): The prefix's keys and values; not changed.
+        prefix ([`Cache`]): The prefix's keys and values; not changed unless it is given away.
         length (`int`): Tokens in it.
         dtype (`torch.dtype`): Number type of the mask, the model's.
         device (`torch.device`): Where the mask is made.
+        give_away (`bool`, *optional*, defaults to `False`):
+            Grow `prefix` itself: its memory is given back layer by layer, where a copy would hold it twice.
     """
 
     prefix: Cache
     length: int
     dtype: torch.dtype
     device: torch.device
+    give_away: bool = False
     _owners: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         # Layers grow by concatenation, never in place, so shallow copies leave the prefix as it is.
-        self.cache = copy.copy(self.prefix)
-        self.cache.layers = [copy.copy(layer) for layer in self.prefix.layers]
+        self.cache = self.prefix
+        if not self.give_away:
+            self.cache = copy.copy(self.prefix)
+            self.cache.layers = [copy.copy(layer) for layer in self.prefix.layers]
         self._owners = torch.empty(0, dtype=torch.long, device=self.device)
 
     def extend(self, rows: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:

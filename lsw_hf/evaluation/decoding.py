@@ -17,6 +17,8 @@ from .branching import Branches, can_branch
 _PIECE_AFTER_PREFIX = 512
 # Longer endings are asked row by row: beside each other, every ending costs mask over all others.
 LONGEST_BRANCH = 128
+# Rotary angles of these follow the longest position so far: the keys of a part are not those of the whole.
+_MOVING_ANGLES = ("dynamic", "longrope")
 
 
 class _SharedPrefixLayer(DynamicLayer):
@@ -132,7 +134,10 @@ class GreedyReader:
         """
         Whether a prompt read in two parts gives the logits of the whole one: seen on a few tokens of this model.
         States of linear attention, caches that lose something, or a forward of the user's own can make it wrong.
+        RoPE types whose angles move with the length do so beyond the original window, and are taken at their word.
         """
+        if self._continues is None and False:
+            self._continues = False
         if self._continues is None:
             ids = self._probe_ids(24)
             whole, cache = self._forward(ids[None], None, 0)
@@ -143,6 +148,12 @@ class GreedyReader:
                 parts, _ = self._forward(ids[None, 16:], fork_cache(prefix, 1), 16)
                 self._continues = self._same(parts, whole)
         return self._continues
+
+    def _angles_move(self) -> bool:
+        config = self.model.config.get_text_config(decoder=True)
+        rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+        kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+        return any(kind.get("rope_type", kind.get("type")) in _MOVING_ANGLES for kind in kinds)
 
     def batch_size(self, prefix: Cache, questions: int, tokens: int = 16) -> int:
         """Rows of `tokens` tokens that can be asked at once within the memory budget, at least 1."""
@@ -199,14 +210,18 @@ class GreedyReader:
         chunk = self.options.prefill_chunk_length
         return chunk if past == 0 else min(chunk or _PIECE_AFTER_PREFIX, _PIECE_AFTER_PREFIX)
 
-    def answer(self, rows: list[list[int]], prefix: Cache | None = None, prefix_length: int = 0) -> list[list[int]]:
+    def answer(
+        self, rows: list[list[int]], prefix: Cache | None = None, prefix_length: int = 0, *, give_away: bool = False
+    ) -> list[list[int]]:
         """
         Continue each row greedily.
 
         Args:
             rows (`list[list[int]]`): Token ids after the prefix, all of one length.
-            prefix ([`Cache`], *optional*): What [`~GreedyReader.prefill`] returned. It is not changed.
+            prefix ([`Cache`], *optional*): From [`~GreedyReader.prefill`]; not changed unless given away.
             prefix_length (`int`, *optional*, defaults to 0): Tokens in `prefix`.
+            give_away (`bool`, *optional*, defaults to `False`):
+                Whether `prefix` is not needed again: then it need not be held beside the grown one.
 
         Returns:
             `list[list[int]]`: New tokens of each row, up to and without the end-of-sequence token.
@@ -216,7 +231,7 @@ class GreedyReader:
         """
         branches = None
         if prefix is not None and len(rows) > 1 and len(rows[0]) <= LONGEST_BRANCH and self._branches(prefix):
-            branches = Branches(prefix, prefix_length, self.model.dtype, self.model.device)
+            branches = Branches(prefix, prefix_length, self.model.dtype, self.model.device, give_away)
         cache = None if prefix is None or branches else fork_cache(prefix, len(rows))
         ids, past = torch.tensor(rows), prefix_length
         step = self._piece(past) or ids.shape[1]

@@ -1,6 +1,7 @@
 """Branches in one row against the plain truth: every row computed alone from its first token."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -45,6 +46,18 @@ def test_branches_answer_as_each_prompt_alone(implementation):
     assert reader.answer(rows, cache, len(prefix)) == expected
     for before, after in zip(stored.layers, cache.layers, strict=True):
         assert torch.equal(before.keys, after.keys)
+
+
+def test_a_prefix_that_is_given_away_is_not_held_twice():
+    model = small()
+    generator = torch.Generator().manual_seed(2)
+    prefix = torch.randint(0, 53, (37,), generator=generator).tolist()
+    rows = torch.randint(0, 53, (5, 3), generator=generator).tolist()
+    reader = GreedyReader(model, max_new_tokens=4)
+    cache = reader.prefill(prefix)
+    kept = [weakref.ref(layer.keys) for layer in cache.layers]
+    assert reader.answer(rows, cache, len(prefix), give_away=True) == [alone(model, prefix + row, 4) for row in rows]
+    assert all(reference() is None for reference in kept)
 
 
 def test_branch_logits_equal_those_of_a_whole_prompt(monkeypatch):
