@@ -136,7 +136,7 @@ class GreedyReader:
         States of linear attention, caches that lose something, or a forward of the user's own can make it wrong.
         RoPE types whose angles move with the length do so beyond the original window, and are taken at their word.
         """
-        if self._continues is None and False:
+        if self._continues is None and self._angles_move():
             self._continues = False
         if self._continues is None:
             ids = self._probe_ids(24)
