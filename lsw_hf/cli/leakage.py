@@ -34,9 +34,9 @@ def main(arguments: Sequence[str]) -> int:
 
     from lsw_hf.evaluation.files import write_text
     from lsw_hf.evaluation.leakage import find_overlap, leakage_test
-    from lsw_hf.evaluation.leakage_files import read_samples
+    from lsw_hf.evaluation.leakage_files import SPLITS, read_samples
 
-    sets = {name: read_samples(getattr(options, name), options.column) for name in ("train", "test", "reference")}
+    sets = {name: read_samples(getattr(options, name), options.column, split) for name, split in SPLITS.items()}
     overlap = find_overlap(sets["reference"], [*sets["train"], *sets["test"]], options.ngram)
     print(
         f"{len(overlap)} of {len(sets['reference'])} reference samples repeat {options.ngram} words of train or test."

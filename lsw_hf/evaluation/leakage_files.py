@@ -9,9 +9,11 @@ from ..data.sources import Source, iterate_rows, resolve_sources
 from .leakage import LeakageReport, find_overlap, leakage_test
 
 _KINDS = (".jsonl", ".parquet", ".txt")
+# What is read of a dataset with several splits.
+SPLITS = {"train": "train", "test": "test", "reference": "train"}
 
 
-def read_samples(source: Source, columns: Sequence[str] = ("text",)) -> list[str]:
+def read_samples(source: Source, columns: Sequence[str] = ("text",), split: str = "train") -> list[str]:
     """
     Samples of one set: a line of a text file, or a row of a `.jsonl` or `.parquet` file or of a dataset.
 
@@ -19,6 +21,7 @@ def read_samples(source: Source, columns: Sequence[str] = ("text",)) -> list[str
         source (`str`, `os.PathLike` or dataset): A file, a folder of files, a saved dataset, or an id on the Hub.
         columns (`Sequence[str]`, *optional*, defaults to `("text",)`):
             Columns that make a sample, one below the other: question and answer, say. Text files have none.
+        split (`str`, *optional*, defaults to `"train"`): Which split of a dataset with several.
 
     Raises:
         `ValueError`: for a missing column (row, and the columns that are there), an empty file, or a set without text.
@@ -28,7 +31,7 @@ def read_samples(source: Source, columns: Sequence[str] = ("text",)) -> list[str
     if isinstance(columns, str):
         raise TypeError(f"columns is a sequence of names, as in ({columns!r},); got {columns!r}")
     samples = []
-    for rows in resolve_sources(source, kinds=_KINDS):
+    for rows in resolve_sources(source, kinds=_KINDS, split=split):
         if not hasattr(rows, "column_names") and file_kind(rows) == ".txt":
             samples += [line.strip() for _, line in read_lines(rows) if line.strip()]
             continue
@@ -66,7 +69,8 @@ def leakage_test_files(
     Args:
         model ([`PreTrainedModel`]): A causal LM.
         tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
-        train, test, reference (`str`, `os.PathLike` or dataset): The three sets, see [`read_samples`].
+        train, test, reference (`str`, `os.PathLike` or dataset): The three sets, see [`read_samples`]; of a dataset
+            with several splits the test set is `test`, and the others are `train`.
         columns (`Sequence[str]`, *optional*, defaults to `("text",)`): Columns that make a sample.
         ngram (`int`, *optional*, defaults to 8): Words in a row that count as a copy, see [`find_overlap`].
         num_resamples (`int`, *optional*, defaults to 2000): Bootstrap resamples of the samples of each set.
@@ -74,7 +78,8 @@ def leakage_test_files(
     Raises:
         As [`read_samples`] and [`leakage_test`] do; files are read before the model is asked.
     """
-    known, asked, fresh = (read_samples(source, columns) for source in (train, test, reference))
+    sources = {"train": train, "test": test, "reference": reference}
+    known, asked, fresh = (read_samples(source, columns, SPLITS[name]) for name, source in sources.items())
     overlap = find_overlap(fresh, [*known, *asked], ngram)
     report = leakage_test(model, tokenizer, train=known, test=asked, reference=fresh, num_resamples=num_resamples)
     return replace(report, overlap=tuple(overlap))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lsw_hf import cli
-from lsw_hf.evaluation import leakage_test, leakage_test_files
+from lsw_hf.evaluation import LeakageReport, leakage_files, leakage_test, leakage_test_files
 from lsw_hf.evaluation.leakage_files import read_samples
 from lsw_hf.recipes.tiny_model import build_tiny_model
 from lsw_hf.recipes.tiny_world import build_tokenizer
@@ -18,6 +18,8 @@ SETS = {
     "test": [("Yesterday Marlow sang .", "Recall"), ("Yesterday Vera left .", "Recall")],
     "reference": [("Recall Ada", "sang"), ("Recall Marlow", "left"), ("Yesterday Ada slept .", "Yesterday")],
 }
+
+LEAKLESS = LeakageReport(1.0, 1.0, 1.0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0), (3, 2, 3))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,21 @@ def test_kinds_of_files(files, tmp_path):
     (tmp_path / "train.txt").write_text("one\n\n two \n", encoding="utf-8")
     assert read_samples(tmp_path / "train.txt") == ["one", "two"]
     assert read_samples(datasets.Dataset.from_list([{"text": "a"}, {"text": " "}])) == ["a"]
+
+
+def test_each_set_is_its_own_split_of_a_dataset(model_folder, files, tmp_path, monkeypatch):
+    rows = {name: [{"text": text} for text in texts(name)] for name in SETS}
+    kept = datasets.DatasetDict({name: datasets.Dataset.from_list(rows[name]) for name in ("train", "test")})
+    kept.save_to_disk(tmp_path / "set")
+    files["reference"].write_text("".join(json.dumps(row) + "\n" for row in rows["reference"]), encoding="utf-8")
+    place = str(tmp_path / "set")
+    words = ["--model", model_folder, *options(files, train=place, test=place), "--output", str(tmp_path)]
+    assert cli.main(["leakage", *words, "--resamples", "50"]) == 0
+    assert json.loads((tmp_path / "leakage.json").read_text(encoding="utf-8"))["samples"] == [3, 2, 3]
+    heard = {}
+    monkeypatch.setattr(leakage_files, "leakage_test", lambda *_, **given: heard.update(given) or LEAKLESS)
+    leakage_test_files(None, None, train=place, test=place, reference=files["reference"])
+    assert (heard["train"], heard["test"]) == (texts("train"), texts("test"))
 
 
 @pytest.mark.parametrize(
