@@ -9,7 +9,7 @@ from .report import NeedleReport, NeedleSample
 
 _SECONDS_BETWEEN_SAVES = 60.0
 # What must be the same for old answers to count. Versions and run time may differ.
-_IDENTITY = ("task", "filler", "prompt_style", "max_new_tokens", "max_position_embeddings", "model")
+_IDENTITY = ("task", "filler", "prompt_style", "max_new_tokens", "max_position_embeddings", "model", "weights")
 
 
 class NeedleDraft:

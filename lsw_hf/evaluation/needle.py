@@ -22,6 +22,7 @@ from .needle_task import NeedleTask, ProseNeedleTask
 from .prompting import NeedleEncoder, PromptStyle
 from .report import NeedleReport, NeedleSample
 from .scoring import SCORING_MODES, ScoringMode
+from .weights import describe_weights
 
 logger = logging.getLogger(__name__)
 
@@ -252,6 +253,7 @@ def _settings(model: Any, encoder: NeedleEncoder, grid: NeedleGrid, max_new_toke
         "max_new_tokens": max_new_tokens,
         "max_position_embeddings": window,
         "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
+        "weights": describe_weights(model),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
 

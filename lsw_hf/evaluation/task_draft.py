@@ -8,7 +8,7 @@ from pathlib import Path
 from .task_report import TaskOutcome, TaskReport
 
 # What must be the same for old answers to count. Run time may differ.
-_IDENTITY = ("prompt_style", "max_position_embeddings", "model")
+_IDENTITY = ("prompt_style", "max_position_embeddings", "model", "weights")
 
 
 class TaskDraft:

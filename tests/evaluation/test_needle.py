@@ -287,6 +287,15 @@ def test_a_report_of_another_grid_is_not_continued(lookup_model, words, word_tas
         evaluate_needle(lookup_model, words, other, word_task, progress=False, resume_from=file)
 
 
+def test_answers_of_a_model_that_was_trained_on_are_not_continued(tiny_model, words, word_task, tmp_path):
+    file = tmp_path / "needle.json"
+    evaluate_needle(tiny_model, words, SINGLE, word_task, progress=False, resume_from=file)
+    with torch.no_grad():
+        tiny_model.lm_head.weight.mul_(1.001)
+    with pytest.raises(ValueError, match=r"another evaluation: weights was '\w{16}' and is '\w{16}'\. Give another"):
+        evaluate_needle(tiny_model, words, SINGLE, word_task, progress=False, resume_from=file)
+
+
 def test_short_haystack_texts_are_said_to_repeat(tiny_model, tokenizers):
     task = ProseNeedleTask(filler=TextFiller(["The sea was calm. " * 30]))
     tokenizer = tokenizers["byte bpe"]

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 
 from lsw_hf.evaluation import TaskReport, TaskSuite, evaluate_tasks
 from lsw_hf.evaluation.decoding import GreedyReader
@@ -79,3 +80,12 @@ def test_answers_of_another_evaluation_are_refused(tiny_model, tokenizers, asked
     with pytest.raises(ValueError, match=re.escape(message)):
         run(tiny_model, tokenizers["chat"], file, **({"prompt_style": "plain"} | changed))
     assert not asked
+
+
+def test_answers_of_other_weights_are_refused(tiny_model, tokenizers, asked, tmp_path):
+    file = tmp_path / "tasks.json"
+    run(tiny_model, tokenizers["byte bpe"], file)
+    with torch.no_grad():
+        tiny_model.lm_head.weight.mul_(1.001)
+    with pytest.raises(ValueError, match=r"weights was '\w{16}' and is '\w{16}'"):
+        run(tiny_model, tokenizers["byte bpe"], file)

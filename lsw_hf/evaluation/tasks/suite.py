@@ -17,6 +17,7 @@ from ..prompting import PromptEncoder, PromptStyle
 from ..scoring import match_all, match_any
 from ..task_draft import TaskDraft
 from ..task_report import TaskOutcome, TaskReport
+from ..weights import describe_weights
 from .aggregation import CommonWordsTask, FrequentWordsTask
 from .paraphrase import ParaphraseTask
 from .retrieval import NeedleRetrievalTask
@@ -146,6 +147,7 @@ def evaluate_tasks(
         "prompt_style": encoder.style,
         "max_position_embeddings": window,
         "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
+        "weights": describe_weights(model),
     }
     fields = asdict(suite) | {"context_lengths": list(suite.context_lengths), "tasks": names}
     draft = TaskDraft(TaskReport(suite=fields, outcomes=(), settings=settings), resume_from)
