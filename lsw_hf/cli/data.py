@@ -43,8 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     for name in needed.get(options.action, ("evaluation",)):
         if getattr(options, name) is None:
             parser.error(f"{options.action} needs --{name}.")
-    if options.output and options.action != "interleave":
-        _check_file(Path(options.output), options.action)
+    if options.output:
+        (_check_folder if options.action == "interleave" else _check_file)(Path(options.output), options.action)
     return {"inspect": _inspect, "interleave": _interleave, "dedup": _dedup, "contamination": _contamination}[
         options.action
     ](options)
@@ -142,6 +142,12 @@ def _check_file(path: Path, action: str) -> None:
         raise IsADirectoryError(f"--output {path} is a folder, but {action} writes a file: name one inside it.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"--output {path}: the folder {path.parent} does not exist. Make it first.")
+
+
+def _check_folder(path: Path, action: str) -> None:
+    """The same for what writes a folder."""
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"--output {path} is a file, but {action} writes a folder: give another name.")
 
 
 def _item_text(line: str, column: str, place: str) -> str:

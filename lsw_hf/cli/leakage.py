@@ -29,6 +29,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=count(0), default=0, help="of the resampling (default: 0)")
     parser.add_argument("--output", default=None, help="folder for leakage.json and leakage.md")
     options = parser.parse(arguments)
+    if options.output and Path(options.output).is_file():
+        parser.error(f"--output {options.output} is a file, but leakage writes a folder: give another name.")
 
     from dataclasses import replace
 

@@ -121,6 +121,13 @@ def test_evaluation_items_are_found(corpus, tmp_path, capsys):
     assert "item 0: 100%" in out
 
 
+def test_windows_into_a_file_are_refused_first(tmp_path, capsys):
+    (tmp_path / "windows").write_text("kept")
+    words = ("data", "interleave", "--documents", "nowhere", "--tokenizer", "nowhere", "--window-length", "64")
+    assert run(*words, "--output", tmp_path / "windows") != 0
+    assert "windows is a file, but interleave writes a folder: give another name" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("action", ["inspect", "dedup", "contamination"])
 def test_files_that_cannot_be_written_are_refused_before_any_work(action, tmp_path, capsys):
     words = ("data", action, "--documents", "nowhere.txt", "--tokenizer", "nowhere", "--evaluation", "nowhere.txt")

@@ -132,3 +132,10 @@ def test_bad_files_are_refused(model_folder, files, tmp_path, content, name, mes
 def test_columns_are_a_sequence(files):
     with pytest.raises(TypeError, match=re.escape("columns is a sequence of names, as in ('question',)")):
         read_samples(files["train"], "question")
+
+
+def test_an_output_that_is_a_file_is_refused_first(files, tmp_path, capsys):
+    (tmp_path / "report").write_text("kept")
+    with pytest.raises(SystemExit):
+        cli.main(["leakage", "--model", "nowhere", *options(files), "--output", str(tmp_path / "report")])
+    assert "report is a file, but leakage writes a folder: give another name" in capsys.readouterr().err
