@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from .draft import refuse_differences
 from .task_report import TaskOutcome, TaskReport
 
 # What must be the same for old answers to count. Run time may differ.
@@ -56,9 +57,4 @@ class TaskDraft:
     def _check_same(self, old: TaskReport) -> None:
         pairs = [(name, old.suite.get(name), value) for name, value in self.report.suite.items()]
         pairs += [(name, old.settings.get(name), self.report.settings.get(name)) for name in _IDENTITY]
-        differing = [f"{name} was {before!r} and is {now!r}" for name, before, now in pairs if before != now]
-        if differing:
-            raise ValueError(
-                f"{self.path} holds answers of another evaluation: {'; '.join(differing)}. "
-                "Give another file, or delete this one to start over"
-            )
+        refuse_differences(pairs, f"{self.path} holds answers of another evaluation")
