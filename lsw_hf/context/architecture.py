@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedConfig
 
-RECORD_KEY = "lsw_context"
-"""Key under which an extended `config.json` remembers where it started."""
+from .layers import WINDOW_FIELDS, local_reason
+from .origin import RECORD_KEY, Origin, find_origin
 
 WRITTEN_FIELDS = (
     "rope_parameters",
@@ -42,8 +41,8 @@ SCALING_KEYS = frozenset(
 )
 """Keys that belong to one rope type; every other key (partial rotary factor, sections) describes the architecture."""
 
-KNOWN_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
-LOCAL_LAYER_TYPES = ("sliding_attention", "chunked_attention")
+KNOWN_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope", "proportional")
+LOCAL_LAYER_TYPES = tuple(WINDOW_FIELDS)
 LIMITED_ROPE_TYPES = {
     "phi3": ("default", "longrope"),
     "phi4_multimodal": ("default", "longrope"),
@@ -69,17 +68,14 @@ class RopeLayout:
             `None` when it is one flat dictionary.
         rotary_dim (`int`):
             Number of rotated dimensions of a head.
-        original_length (`int`):
-            Length in tokens that the weights were pretrained at, the length every extension counts from.
-        original_parameters (`dict`):
-            `rope_parameters` entry before the extension.
+        origin ([`Origin`]):
+            Window, original length and rotary dictionary before any extension of ours.
     """
 
     config: PreTrainedConfig
     layer_type: str | None
     rotary_dim: int
-    original_length: int
-    original_parameters: dict[str, Any]
+    origin: Origin
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -89,7 +85,14 @@ class RopeLayout:
     @property
     def rope_types(self) -> tuple[str, ...]:
         """`tuple[str, ...]`: rope types that this configuration class can hold."""
+        if self.config.model_type == "phimoe" and "long_mscale" in self.origin.parameters:
+            return ("longrope",)
         return LIMITED_ROPE_TYPES.get(self.config.model_type, KNOWN_ROPE_TYPES)
+
+    @property
+    def local_reason(self) -> str | None:
+        """`str`, *optional*: why no scaling helps, if every layer that rotates is local."""
+        return local_reason(self.config, self.origin.window)
 
 
 def rope_entry(config: PreTrainedConfig, layer_type: str | None) -> dict[str, Any]:
@@ -123,28 +126,25 @@ def find_layout(config: PreTrainedConfig, original_context_length: int | None = 
     parameters = getattr(text, "rope_parameters", None)
     if not parameters or getattr(text, "alibi", False) or _switched_off(text) or not _reads_rope_parameters(text):
         raise ValueError(f"{text.model_type!r} cannot be extended: {_what_it_has_instead(text)}")
-    _check_given_length(text, original_context_length)
     layer_type = _global_layer_type(text)
     entry = rope_entry(text, layer_type)
     _refuse_unusual(text, entry)
     _check_no_stale_attribute(text, entry)
-    record = getattr(text, RECORD_KEY, None)
-    if record is not None:
-        length, original = _from_record(text, record, original_context_length)
-    else:
-        length = original_context_length or _declared_length(text, entry)
-        original = copy.deepcopy(entry)
-    head_dim = _head_dim(text)
-    rotary_dim = int(head_dim * entry.get("partial_rotary_factor", 1.0))
+    origin = find_origin(text, entry, original_context_length)
+    head_dim = _head_dim(text, layer_type)
+    partial = 1.0 if entry.get("rope_type") == "proportional" else entry.get("partial_rotary_factor", 1.0)
+    rotary_dim = int(head_dim * partial)
     if rotary_dim < 2 or rotary_dim % 2:
         raise ValueError(
             f"{text.model_type!r} rotates {rotary_dim} of {head_dim} head dimensions; an even number of at least 2 "
             "is needed. Check head_dim and partial_rotary_factor."
         )
-    return RopeLayout(text, layer_type, rotary_dim, length, original)
+    return RopeLayout(text, layer_type, rotary_dim, origin)
 
 
-def _head_dim(config: PreTrainedConfig) -> int:
+def _head_dim(config: PreTrainedConfig, layer_type: str | None) -> int:
+    if layer_type is not None and getattr(config, "is_heterogeneous", False):
+        config = config.per_layer_config[layer_type]  # Gemma 4: full layers have larger heads
     given = getattr(config, "head_dim", None)
     if given:
         return int(given)
@@ -223,25 +223,6 @@ def _refuse_unusual(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
             f"{config.model_type!r} uses rope type {rope_type!r}, which has no extension rule here; "
             f"known types: {', '.join(KNOWN_ROPE_TYPES)}."
         )
-    for key in ("mscale_all_dim", "llama_4_scaling_beta"):
-        if entry.get(key):
-            raise ValueError(
-                f"{config.model_type!r} applies {key}={entry[key]} inside its attention layers, out of reach of the "
-                "rotary embedding; its live scores could not follow the configuration. Extend it by hand."
-            )
-
-
-def _check_given_length(config: PreTrainedConfig, given: int | None) -> None:
-    if given is None:
-        return
-    if isinstance(given, bool) or not isinstance(given, int):
-        raise TypeError(f"original_context_length must be an int (tokens), got {given!r}.")
-    window = getattr(config, "max_position_embeddings", None)
-    if given < 2 or (isinstance(window, int) and given > window):
-        raise ValueError(
-            f"original_context_length={given} must lie between 2 and the model's window of {window} tokens: it is the "
-            "length the weights were pretrained at, before any extension. Leave it out if you do not know it."
-        )
 
 
 def _check_no_stale_attribute(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
@@ -252,56 +233,3 @@ def _check_no_stale_attribute(config: PreTrainedConfig, entry: dict[str, Any]) -
             f"{entry.get('rope_theta')}, and the model uses only the second. Delete `config.rope_theta` and pass "
             "rope_theta= to the extension instead."
         )
-
-
-def edited_record(config: PreTrainedConfig) -> str | None:
-    """What is wrong with the record of an extended configuration, in words; `None` if nothing is or it has none."""
-    record = getattr(config, RECORD_KEY, None)
-    if record is None:
-        return None
-    needed = {
-        "max_position_embeddings": int,
-        "original_max_position_embeddings": int,
-        "original_rope_parameters": dict,
-    }
-    broken = not isinstance(record, dict) or [key for key, kind in needed.items() if type(record.get(key)) is not kind]
-    if broken:
-        found = f"lacks {', '.join(broken)}" if isinstance(broken, list) else f"is {record!r}"
-        return f"the record `{RECORD_KEY}` of this configuration {found}, so nothing tells where its extension started"
-    if record["max_position_embeddings"] != config.max_position_embeddings:
-        return (
-            f"this configuration was extended to {record['max_position_embeddings']} tokens and edited afterwards to "
-            f"max_position_embeddings={config.max_position_embeddings}"
-        )
-    return None
-
-
-def _from_record(config: PreTrainedConfig, record: dict[str, Any], given: int | None) -> tuple[int, dict[str, Any]]:
-    edited = edited_record(config)
-    if edited is not None:
-        raise ValueError(f"{edited}. Undo the edit, or extend the original model.")
-    length = record["original_max_position_embeddings"]
-    if given is not None and given != length:
-        raise ValueError(
-            f"original_context_length={given} contradicts the recorded original length {length} of this extended "
-            "configuration. Leave the argument out."
-        )
-    return length, copy.deepcopy(record["original_rope_parameters"])
-
-
-def _declared_length(config: PreTrainedConfig, entry: dict[str, Any]) -> int:
-    rope_type = entry.get("rope_type", "default")
-    maximum = config.max_position_embeddings
-    if rope_type in ("default", "dynamic"):
-        return maximum
-    declared = getattr(config, "original_max_position_embeddings", None)
-    declared = declared or entry.get("original_max_position_embeddings")
-    factor = entry.get("factor") or 1.0
-    # transformers fills a missing original length with the current maximum, which then says nothing
-    if declared is None or (declared == maximum and factor > 1.0):
-        raise ValueError(
-            f"the original length is missing: rope type {rope_type!r} with factor {factor} and "
-            f"max_position_embeddings={maximum}. Pass original_context_length=, the length the weights were "
-            "pretrained at."
-        )
-    return int(declared)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from .architecture import RECORD_KEY, RopeLayout, find_layout
+from .architecture import RopeLayout, find_layout
+from .composition import faster_pairs
+from .in_force import resolved
 from .legacy import keep_legacy_rope, refuse_contradictory_file
-from .parameters import ExtensionRequest, extended_parameters
-from .rotary import edited_tables, rebuild, rebuilt, rotary_modules, transformers_model
+from .origin import RECORD_KEY
+from .parameters import extended_parameters
+from .request import AUTO, ExtensionRequest
+from .rotary import edited_tables, rebuild, rebuilt, rotary_modules, rotary_states, transformers_model
 
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
@@ -23,7 +29,7 @@ def extend_config(
     config: PreTrainedConfig,
     *,
     context_length: int,
-    method: str = "yarn",
+    method: str = AUTO,
     rope_theta: float | None = None,
     factor: float | None = None,
     attention_factor: float | None = None,
@@ -35,45 +41,57 @@ def extend_config(
 
     `rope_parameters` becomes complete (type, base, factor, original length, attention factor),
     `max_position_embeddings` becomes `context_length`, and whatever is saved from the copy carries the identical
-    numbers in the spelling of transformers 4 as well. An already extended configuration is extended again from its
-    *original* length, so the call is idempotent. The starting point is recorded under `lsw_context`.
+    numbers in the spelling of transformers 4 as well. Scaling that the makers trained with is part of the model:
+    every method goes on from the table in force (`composition.py` has the formulas), and no pair ever turns faster
+    than before. A configuration that we already extended is extended again from where its *makers* left it, so the
+    call is idempotent. The starting point is recorded under `lsw_context`.
 
     Args:
         config (`PreTrainedConfig`):
             Configuration of a causal language model with rotary embeddings.
         context_length (`int`):
             Target length in tokens; at least the present `max_position_embeddings`.
-        method (`str`, *optional*, defaults to `"yarn"`):
+        method (`str`, *optional*, defaults to `"auto"`):
+            - `"auto"`: the type in force where the makers scaled the model, `"yarn"` where they did not, `"none"`
+              where only local layers rotate.
             - `"linear"`: position interpolation (2306.15595), every frequency divided by the factor.
             - `"ntk"`: a larger base by the NTK-aware formula; the fastest pair stays, the slowest is divided by it.
             - `"abf"`: adjusted base (2309.16039): `rope_theta` if given, else twice the NTK base.
             - `"yarn"`: frequencies divided by bands and a warmer attention (2309.00071).
             - `"llama3"`: Llama 3.1's bands.
-            - `"longrope"`: one factor per pair of dimensions (2402.13753), given in `rope_factors`.
+            - `"longrope"`: one factor per pair of dimensions (2402.13753), given in `rope_factors`; without them, on
+              a model that has the type, its long factors stretched by YaRN's bands.
             - `"none"`: only the length; the model extrapolates.
+
+            A method of the type in force scales its factor and keeps every other number the makers set; on top of
+            another type it is written as `longrope` factors.
         rope_theta (`float`, *optional*):
             New base, above 1. Not for `"ntk"` and `"none"`.
         factor (`float`, *optional*):
-            Scaling factor, at least 1; defaults to `context_length` over the original length.
+            Scaling factor to write, at least 1 and at least the one in force; on top of another type, how far to
+            stretch beyond the window. Defaults to the factor in force times `context_length` over the window.
         attention_factor (`float`, *optional*):
-            Multiplier of cosine and sine for `"yarn"` and `"longrope"`; defaults to the paper's formula.
+            Multiplier of cosine and sine for `"yarn"` and `"longrope"`; defaults to the makers' own number, else to
+            the paper's formula.
         rope_factors (`Sequence[float]`, *optional*):
-            For `"longrope"`: `rotary_dim / 2` positive numbers.
+            For `"longrope"`: `rotary_dim / 2` positive numbers, counted from the plain base.
         original_context_length (`int`, *optional*):
-            Length in tokens at pretraining, needed when an already scaled configuration does not tell.
+            Length in tokens at pretraining, where the configuration does not tell.
 
     Returns:
         `PreTrainedConfig`: an extended copy of the same class.
 
     Raises:
         ValueError: the model has no rotary embedding, the target shrinks the window, the method is unknown or refused,
-            an argument does not belong to the method, or fields of the configuration contradict each other.
+            an argument does not belong to the method, fields of the configuration contradict each other, a pair would
+            turn faster than it does, or nothing would reach further.
         TypeError: `context_length` is not an int, or a number is not a number.
     """
     request = ExtensionRequest(context_length, method, rope_theta, factor, attention_factor, rope_factors)
     extended = copy.deepcopy(config)
     layout = find_layout(extended, original_context_length)
     refuse_contradictory_file(extended)
+    request = resolved(layout, request)
     _announce(layout, request)
     write_extension(layout, request)
     keep_legacy_rope(extended)
@@ -84,7 +102,7 @@ def extend_context(
     model: Model,
     *,
     context_length: int,
-    method: str = "yarn",
+    method: str = AUTO,
     rope_theta: float | None = None,
     factor: float | None = None,
     attention_factor: float | None = None,
@@ -130,10 +148,12 @@ def extend_context(
             "`inv_freq` buffer built from its configuration, so a live change cannot reach it."
         )
     _refuse_edited(edited_tables(rotary, layout.config))
+    request = resolved(layout, request)
+    _refuse_scaled_scores(base, layout, request)
     trial = find_layout(copy.deepcopy(base.config), original_context_length)
     write_extension(trial, request)
-    for module in rotary.values():
-        rebuilt(module, trial.config)  # a class that cannot hold the change stops here, before anything has changed
+    # a class that cannot hold the change, or computes another one, stops here, before anything has changed
+    _check_live(rotary, layout, trial)
     before = layout.config.max_position_embeddings
     _announce(layout, request)
     write_extension(layout, request)
@@ -171,14 +191,18 @@ def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, context_length: int) ->
 
 def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
     """Writes `request` into the configuration of `layout`, in place; live tables do not change."""
-    config = layout.config
+    config, origin = layout.config, layout.origin
+    request = resolved(layout, request)
     parameters = extended_parameters(layout, request)
     record: dict[str, Any] = {
         "method": request.method,
         "max_position_embeddings": request.context_length,
-        "original_max_position_embeddings": layout.original_length,
-        "original_rope_parameters": layout.original_parameters,
+        "window": origin.window,
+        "original_max_position_embeddings": origin.original_length,
+        "original_rope_parameters": origin.parameters,
     }
+    if request.method == "none" and layout.local_reason is not None:
+        record["reason"] = layout.local_reason
     if layout.layer_type is None:
         config.rope_parameters = parameters
     else:
@@ -191,11 +215,41 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
         config.rope_theta = parameters["rope_theta"]  # a few classes of transformers 5 keep this field
     if hasattr(config, "original_max_position_embeddings"):
         # Phi-3 keeps it here too, and gives this one priority over the dictionary
-        config.original_max_position_embeddings = layout.original_length
+        config.original_max_position_embeddings = origin.original_length
     if getattr(config, "attention_temperature_slope", 0.0) and config.attention_temperature_length is None:
         # left open it means the window, which has just grown
-        config.attention_temperature_length = layout.original_length
+        config.attention_temperature_length = origin.original_length
     setattr(config, RECORD_KEY, record)
+
+
+def _check_live(rotary: dict[str, nn.Module], layout: RopeLayout, trial: RopeLayout) -> None:
+    """The invariant once more, on the tables that the model's own classes compute: they have the last word."""
+    for name, module in rotary.items():
+        after = {state.layer_type: state.inv_freq for state in rotary_states(rebuilt(module, trial.config), name)}
+        for state in rotary_states(rebuilt(module, layout.config), name):
+            table = after[state.layer_type]
+            local = state.layer_type != layout.layer_type
+            if faster_pairs(state.inv_freq, table) or (local and not torch.equal(table, state.inv_freq)):
+                raise ValueError(
+                    f"{state.label} of this {layout.config.model_type!r} would "
+                    f"{'change, though it serves local layers' if local else 'turn faster than it does'}: its class "
+                    "reads the configuration in a way that no rule here knows. Use method 'none', or extend it by "
+                    "hand."
+                )
+
+
+def _refuse_scaled_scores(model: nn.Module, layout: RopeLayout, request: ExtensionRequest) -> None:
+    """DeepSeek and kin multiply their scores, once, when they are built, by a number that follows the factor."""
+    if not layout.parameters.get("mscale_all_dim") or request.method == "none":
+        return
+    for name, module in model.named_modules():
+        size, scaling = getattr(module, "qk_head_dim", None), getattr(module, "scaling", None)
+        if isinstance(size, int) and isinstance(scaling, float) and not math.isclose(scaling, size**-0.5):
+            raise ValueError(
+                f"{name} of this live {layout.config.model_type!r} took its scale from mscale_all_dim when it was "
+                "built, and would not follow. Extend the saved folder with `extend_checkpoint` (`lsw-hf extend`), or "
+                "the configuration with `extend_config`, and load the model from it."
+            )
 
 
 def _refuse_edited(problems: list[str]) -> None:
@@ -208,23 +262,16 @@ def _refuse_edited(problems: list[str]) -> None:
 
 
 def _announce(layout: RopeLayout, request: ExtensionRequest) -> None:
-    config, length = layout.config, layout.original_length
-    if config.max_position_embeddings != length:
+    config, origin = layout.config, layout.origin
+    if origin.recorded:
         logger.warning(
             "this %s was already extended from %d to %d tokens; the extension to %d counts from %d again.",
             config.model_type,
-            length,
+            origin.window,
             config.max_position_embeddings,
             request.context_length,
-            length,
+            origin.window,
         )
-    window = getattr(config, "sliding_window", None)
-    layer_types = getattr(config, "layer_types", None)
-    local = layer_types is None or all(kind == "sliding_attention" for kind in layer_types)
-    if window and getattr(config, "use_sliding_window", True) and local and window < request.context_length:
-        logger.warning(
-            "every layer of this %s attends to %d tokens (sliding_window); a longer context reaches further only "
-            "through several layers. Set config.sliding_window=None before loading to lift it.",
-            config.model_type,
-            window,
-        )
+    reason = layout.local_reason
+    if reason is not None and request.context_length > origin.window:
+        logger.warning("method 'none' for this %s: %s.", config.model_type, reason)

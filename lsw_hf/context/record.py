@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .architecture import RECORD_KEY
 from .json_files import read_json_object
 from .legacy import keep_legacy_rope
+from .origin import RECORD_KEY
 from .rotary import RotaryState, compare_states, rebuild, rotary_modules, rotary_states
 
 RECORD_FILE = "lsw_context.json"

@@ -14,16 +14,21 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ..models.rope_longskywork import longrope_attention_factor, rope_frequencies
+from ..models.rope_longskywork import longrope_attention_factor
 from .architecture import RopeLayout, find_layout
+from .composition import entry_table, factors_of
 from .extension import write_extension
-from .parameters import ExtensionRequest, extended_parameters
+from .in_force import effective_entry
+from .parameters import extended_parameters
+from .request import ExtensionRequest
 from .rotary import rebuild, rotary_modules, transformers_model, unwrapped
 
 SCORED_TOKENS = 1024
 HEADROOM = 1.25
 MUTATION_SCALE = 0.15
 STARTS = ("linear", "ntk", "yarn")
+LEAST_STRETCH = 1.01
+"""How much slower than in force the slowest pair must turn at least: a candidate that reaches no further is none."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +113,21 @@ def search_rope_factors(
         raise ValueError(f"population_size must be at least 2, got {population_size}.")
     _check_batches(batches)
     layout = find_layout(transformers_model(model).config)
-    ratio = context_length / layout.original_length
-    attention = attention_factor or longrope_attention_factor(ratio, layout.original_length)
+    start = effective_entry(layout)
+    ratio = context_length / layout.origin.window
+    makers = start.get("attention_factor") if start["rope_type"] == "longrope" else None
+    attention = (
+        attention_factor
+        or makers
+        or longrope_attention_factor(start.get("factor", 1.0) * ratio, layout.origin.original_length)
+    )
     starts = _starts(layout, context_length)
+    lowest = _lowest(layout)
+    highest = HEADROOM * ratio * max(lowest)
     scored: dict[tuple[float, ...], float] = {}
     history: list[float] = []
     with _scratch(model), tqdm(total=budget, disable=not progress, desc="rope factors", unit="pass") as bar:
-        for candidate in _candidates(starts, scored, population_size, HEADROOM * ratio, random.Random(seed)):
+        for candidate in _candidates(starts, scored, population_size, (lowest, highest), random.Random(seed)):
             if candidate not in scored:
                 request = ExtensionRequest(context_length, "longrope", None, None, attention, candidate)
                 scored[candidate] = _score(model, layout, request, batches)
@@ -141,21 +154,29 @@ def _check_batches(batches: list[Mapping]) -> None:
 
 
 def _starts(layout: RopeLayout, context_length: int) -> dict[str, tuple[float, ...]]:
-    plain = {"rope_type": "default", "rope_theta": layout.original_parameters["rope_theta"]}
-    before, _ = rope_frequencies(plain, layout.rotary_dim, layout.original_length)
+    """The known methods on top of what is in force, as factors of the plain base."""
     found = {}
     for method in STARTS:
         parameters = extended_parameters(layout, ExtensionRequest(context_length, method))
-        after, _ = rope_frequencies(parameters, layout.rotary_dim, context_length)
-        found[method] = tuple((before.double() / after.double()).clamp_min(1.0).tolist())
+        after, _ = entry_table(parameters, layout.rotary_dim, context_length)
+        factors = factors_of(after, effective_entry(layout)["rope_theta"])
+        found[method] = tuple(max(1.0, factor) for factor in factors)
     return found
+
+
+def _lowest(layout: RopeLayout) -> tuple[float, ...]:
+    """The smallest factor of each pair: no pair turns faster than in force, and the slowest one turns slower."""
+    start = effective_entry(layout)
+    table, _ = entry_table(start, layout.rotary_dim, layout.origin.window)
+    lowest = [max(1.0, factor) for factor in factors_of(table, start["rope_theta"])]
+    return (*lowest[:-1], lowest[-1] * LEAST_STRETCH)
 
 
 def _candidates(
     starts: Mapping[str, tuple[float, ...]],
     scored: Mapping[tuple[float, ...], float],
     population_size: int,
-    highest: float,
+    bounds: tuple[tuple[float, ...], float],
     random_state: random.Random,
 ) -> Iterator[tuple[float, ...]]:
     """The starting points, then children of the best so far, for ever; `scored` grows between two of them."""
@@ -166,7 +187,7 @@ def _candidates(
         child = [random_state.choice(pair) for pair in zip(mother, father, strict=True)]
         if mother == father or random_state.random() < 0.5:
             child = _mutated(list(mother), random_state)
-        yield _ordered(child, highest)
+        yield _ordered(child, *bounds)
 
 
 def _mutated(factors: list[float], random_state: random.Random) -> list[float]:
@@ -175,11 +196,11 @@ def _mutated(factors: list[float], random_state: random.Random) -> list[float]:
     return [value * change if first <= index <= last else value for index, value in enumerate(factors)]
 
 
-def _ordered(factors: Sequence[float], highest: float) -> tuple[float, ...]:
-    """Factors within `[1, highest]` that never fall: a slower pair is never stretched less than a faster one."""
+def _ordered(factors: Sequence[float], lowest: Sequence[float], highest: float) -> tuple[float, ...]:
+    """Factors within the bounds that never fall: a slower pair is never stretched less than a faster one."""
     ordered, floor = [], 1.0
-    for value in factors:
-        floor = min(max(floor, value), max(1.0, highest))
+    for value, least in zip(factors, lowest, strict=True):
+        floor = min(max(floor, value, least), max(highest, least))
         ordered.append(floor)
     return tuple(ordered)
 

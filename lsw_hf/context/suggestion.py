@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from transformers import PreTrainedConfig
 
-from ..models.rope_longskywork import rope_frequencies
 from .architecture import RopeLayout, find_layout
+from .composition import abf_rope_theta, entry_table
+from .in_force import effective_entry, holds_method, preferred_method
+from .invariant import misfit
 from .legacy import refuse_contradictory_file
-from .parameters import ExtensionRequest, abf_rope_theta, extended_parameters, holds_method
+from .model_facts import beyond_rope
+from .parameters import extended_parameters
+from .request import ExtensionRequest
 
 Training = Literal["none", "short", "long"]
 
-COMPARED = ("none", "linear", "ntk", "abf", "yarn", "llama3")
+COMPARED = ("none", "linear", "ntk", "abf", "yarn", "llama3", "longrope")
 NUM_DISTANCES = 32_768
 EVIDENCE = {
     "none": "positions beyond the window were never seen; perplexity explodes (2306.15595)",
@@ -26,6 +31,7 @@ EVIDENCE = {
     "abf": "above the NTK base wins once trained: ProLong 64K average 48.7 at 4e6, 54.6 at 8e6 (2410.02660)",
     "yarn": "best without or with few steps: 600 steps for 32x (2309.00071); short inputs change a little",
     "llama3": "bands by wavelength; used by Llama 3.1 after long training (8x)",
+    "longrope": "one factor a pair, searched (2402.13753); stretched here by YaRN's bands, our choice",
 }
 READERS = {
     "none": "all",
@@ -34,6 +40,7 @@ READERS = {
     "abf": "all (a plain base)",
     "yarn": "transformers, vLLM, llama.cpp; not CTranslate2",
     "llama3": "transformers, vLLM, llama.cpp; CTranslate2 reads it wrongly",
+    "longrope": "transformers, vLLM",
 }
 
 
@@ -50,11 +57,11 @@ class ContextCandidate:
         longest_wavelength (`float`):
             Tokens that the slowest pair needs for a turn.
         unseen_pairs (`int`):
-            Pairs that would reach angles at the target length that they never reached at the original length: those
-            that completed no turn then and get further round now. Models read such angles badly without training.
+            Pairs that would reach angles at the target length that they never reached in the window: those that
+            complete no turn in it and get further round now. Models read such angles badly without training.
         blurred_pairs (`int`):
-            Pairs that completed a turn in the original window, whose every angle the model therefore knows, and that
-            the method slows down all the same.
+            Pairs that complete a turn in the window, whose every angle the model therefore knows, and that the method
+            slows down all the same.
         evidence (`str`):
             What was published about it.
         readers (`str`):
@@ -79,18 +86,22 @@ class ContextSuggestion:
     The candidates for one model and target, and the one to take.
 
     Args:
-        model_type (`str`), original_length (`int`), context_length (`int`), num_pairs (`int`), turning_pairs (`int`):
-            The model, the lengths in tokens, its rotated pairs, and those that complete a turn at the original length.
+        model_type (`str`), window (`int`), context_length (`int`), num_pairs (`int`), turning_pairs (`int`):
+            The model, the lengths in tokens, its rotated pairs, and those that complete a turn in the window.
+        in_force (`str`):
+            What the makers left in force, in words.
         rope_theta_lower_bound (`float`):
             Smallest base at which attention can still prefer equal content at every distance up to the target.
         candidates (`tuple[ContextCandidate, ...]`):
             All compared methods that the architecture can hold.
         recommended (`str`), reason (`str`):
             The method to take, and why.
+        facts (`tuple[str, ...]`):
+            What beyond RoPE decides how well a model extends, as facts about this one; no verdict.
     """
 
     model_type: str
-    original_length: int
+    window: int
     context_length: int
     num_pairs: int
     turning_pairs: int
@@ -98,13 +109,15 @@ class ContextSuggestion:
     candidates: tuple[ContextCandidate, ...]
     recommended: str
     reason: str
+    in_force: str
+    facts: tuple[str, ...]
 
     def to_markdown(self) -> str:
         """The table, the bound and the recommendation as Markdown."""
         lines = [
-            f"{self.model_type}: {self.original_length:,} -> {self.context_length:,} tokens "
-            f"({self.context_length / self.original_length:.3g}x), {self.turning_pairs} of {self.num_pairs} pairs "
-            "complete a turn in the original window.",
+            f"{self.model_type}: {self.window:,} -> {self.context_length:,} tokens "
+            f"({self.context_length / self.window:.3g}x), {self.turning_pairs} of {self.num_pairs} pairs "
+            f"complete a turn in the window. In force: {self.in_force}.",
             "",
             "| method | writes | base | factor | attention | longest wave | unseen | blurred | evidence | read by |",
             "|---|---|---:|---:|---:|---:|---:|---:|---|---|",
@@ -117,7 +130,13 @@ class ContextSuggestion:
                 f"{row.blurred_pairs} | {row.evidence} | {row.readers} |"
             )
         bound = f"Base lower bound at {self.context_length:,} tokens: {self.rope_theta_lower_bound:.3g} (2405.14591)."
-        return "\n".join([*lines, "", bound, f"Recommended: **{self.recommended}**. {self.reason}"])
+        lines += ["", bound, f"Recommended: **{self.recommended}**. {self.reason}"]
+        lines += [
+            "",
+            "Beyond RoPE (2026's OlmPool found up to 47 % between architectures that short benchmarks cannot tell",
+        ]
+        lines[-1] += " apart):"
+        return "\n".join([*lines, *(f"- {fact}" for fact in self.facts)])
 
 
 def suggest_context(
@@ -151,20 +170,22 @@ def suggest_context(
         raise ValueError(f"training must be 'none', 'short' or 'long', got {training!r}.")
     layout = find_layout(copy.deepcopy(config), original_context_length)
     refuse_contradictory_file(config)
-    methods = [method for method in COMPARED if holds_method(layout, method)]
-    candidates = tuple(_candidate(layout, ExtensionRequest(context_length, method)) for method in methods)
-    before, _ = rope_frequencies(_plain(layout), layout.rotary_dim, layout.original_length)
-    method, reason = _recommend(context_length / layout.original_length, training, methods)
+    candidates = tuple(_candidates(layout, context_length))
+    start = effective_entry(layout)
+    before, _ = entry_table(start, layout.rotary_dim, layout.origin.window)
+    method, reason = _recommend(layout, context_length, training)
     return ContextSuggestion(
         model_type=layout.config.model_type,
-        original_length=layout.original_length,
+        window=layout.origin.window,
         context_length=context_length,
         num_pairs=layout.rotary_dim // 2,
-        turning_pairs=int((before * layout.original_length >= 2 * math.pi).sum()),
+        turning_pairs=int((before * layout.origin.window >= 2 * math.pi).sum()),
         rope_theta_lower_bound=rope_theta_lower_bound(context_length, layout.rotary_dim),
         candidates=candidates,
         recommended=method,
         reason=reason,
+        in_force=_in_words(layout.origin.parameters),
+        facts=beyond_rope(layout),
     )
 
 
@@ -203,38 +224,67 @@ def rope_theta_lower_bound(context_length: int, rotary_dim: int) -> float:
     return 10.0**high
 
 
-def _plain(layout: RopeLayout) -> dict:
-    return {"rope_type": "default", "rope_theta": layout.original_parameters["rope_theta"]}
+def _in_words(entry: dict) -> str:
+    rope_type = entry.get("rope_type", "default")
+    if rope_type == "default":
+        return f"plain RoPE, base {entry['rope_theta']:.6g}"
+    factor = f", factor {entry['factor']:g}" if entry.get("factor") else ""
+    return f"{rope_type}, base {entry['rope_theta']:.6g}{factor}"
+
+
+def _candidates(layout: RopeLayout, context_length: int) -> Iterator[ContextCandidate]:
+    """Every compared method that this model takes, the longest window of `none` included."""
+    for method in COMPARED:
+        if method == "longrope" and layout.origin.parameters.get("rope_type") != "longrope":
+            continue  # needs factors that only a search gives
+        if method != "none" and (layout.local_reason is not None or not holds_method(layout, method)):
+            continue
+        if misfit(layout, method) is None:
+            yield _candidate(layout, ExtensionRequest(context_length, method))
 
 
 def _candidate(layout: RopeLayout, request: ExtensionRequest) -> ContextCandidate:
     parameters = extended_parameters(layout, request)
-    before, _ = rope_frequencies(_plain(layout), layout.rotary_dim, layout.original_length)
-    after, attention_factor = rope_frequencies(parameters, layout.rotary_dim, request.context_length)
+    window = layout.origin.window
+    before, _ = entry_table(effective_entry(layout), layout.rotary_dim, window)
+    after, attention_factor = entry_table(parameters, layout.rotary_dim, request.context_length)
     # largest angle ever seen, or a whole turn: beyond a turn every angle is known
-    known = (before * (layout.original_length - 1)).clamp(max=2 * math.pi)
+    known = (before * (window - 1)).clamp(max=2 * math.pi)
     reached = (after * (request.context_length - 1)).clamp(max=2 * math.pi)
-    turned = before * layout.original_length >= 2 * math.pi
+    turned = before * window >= 2 * math.pi
+    local = layout.local_reason is not None
     return ContextCandidate(
         method=request.method,
         rope_type=parameters["rope_type"],
         rope_theta=float(parameters["rope_theta"]),
         factor=float(parameters.get("factor") or 1.0),
         attention_factor=attention_factor,
-        longest_wavelength=2 * math.pi / after.min().item(),
-        unseen_pairs=int((reached > known * (1 + 1e-3)).sum()),
+        longest_wavelength=2 * math.pi / after[after > 0].min().item(),
+        unseen_pairs=0 if local else int((reached > known * (1 + 1e-3)).sum()),
         blurred_pairs=int((turned & (after < before * (1 - 1e-3))).sum()),
-        evidence=EVIDENCE[request.method],
-        readers=READERS[request.method] if parameters["rope_type"] != "longrope" else "transformers, vLLM",
+        evidence="only local layers rotate, and no distance in them grows" if local else EVIDENCE[request.method],
+        readers=READERS["longrope" if parameters["rope_type"] == "longrope" else request.method],
     )
 
 
-def _recommend(ratio: float, training: Training, methods: list[str]) -> tuple[str, str]:
-    """Our choice, from the evidence column."""
+def _recommend(layout: RopeLayout, context_length: int, training: Training) -> tuple[str, str]:
+    """Our choice, from the evidence column; what the makers trained with goes before it."""
+    ratio = context_length / layout.origin.window
     if ratio == 1.0:
         return "none", "The window is already that long."
-    if "yarn" not in methods and training != "long":
+    if layout.local_reason is not None:
+        return "none", f"Scaling would change nothing for the better: {layout.local_reason}."
+    preferred = preferred_method(layout)
+    in_force = layout.origin.parameters.get("rope_type", "default")
+    if preferred == in_force:
+        return preferred, (
+            f"The makers trained with it ({_in_words(layout.origin.parameters)}): its factor grows and everything "
+            "else they set stays, so no pair meets a scaling that it does not know."
+        )
+    if preferred != "yarn" and training != "long":
         only = "This architecture's configuration holds a plain base and no scaling, so 'yarn' cannot be written"
+        if in_force == "dynamic":
+            return preferred, "The makers scaled the base by a fixed alpha; a larger base goes on from there."
         if training == "none":
             return "ntk", f"{only}; without training the NTK base loses least of the rest."
         return "abf", f"{only}; with training a base above the NTK value does best of the rest."

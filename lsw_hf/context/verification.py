@@ -17,8 +17,9 @@ from transformers import (
     PreTrainedModel,
 )
 
-from .architecture import edited_record, find_layout, rope_entry
+from .architecture import find_layout, rope_entry
 from .legacy import compare_spellings
+from .origin import edited_record
 from .record import RECORD_FILE, read_record, record_problems
 from .rotary import compare_states, rebuild, rebuilt, rotary_modules, rotary_states, transformers_model
 from .saved_config import load_config

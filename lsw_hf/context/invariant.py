@@ -1,0 +1,118 @@
+"""What every extension keeps: no pair turns faster than in the model being extended, and a longer window reaches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import transformers
+
+from .architecture import RopeLayout
+from .composition import entry_table, faster_pairs, reaches_further
+from .in_force import effective_entry, entry_in_force, holds_method, preferred_method
+from .request import ExtensionRequest
+
+COUPLED_KEYS = ("mscale_all_dim", "llama_4_scaling_beta")
+"""Numbers of a `yarn` dictionary by which some attention layers scale their scores: another type would lose them."""
+
+
+def check_target(layout: RopeLayout, context_length: int) -> None:
+    origin = layout.origin
+    now = max(layout.config.max_position_embeddings, origin.window)
+    if context_length < now:
+        made_by = ""
+        if origin.window > layout.config.max_position_embeddings:
+            entry = origin.parameters
+            made_by = (
+                f" ({entry['rope_type']} with factor {entry['factor']:g} from an original length of "
+                f"{origin.original_length}; if the weights were pretrained at another length, give it as "
+                "original_context_length)"
+            )
+        raise ValueError(
+            f"context_length={context_length} would shrink the window of {now} tokens{made_by} (original length "
+            f"{origin.original_length}). Give at least {now}, or start from the original model."
+        )
+
+
+def misfit(layout: RopeLayout, method: str) -> str | None:
+    """Why the layers or the attention of the model cannot follow `method`, in words; `None` if they can."""
+    name, entry = layout.config.model_type, layout.origin.parameters
+    rope_type = entry.get("rope_type", "default")
+    if method == "none":
+        if rope_type == "dynamic" and "alpha" not in entry:
+            return (
+                f"method 'none' is refused for {name!r}: its 'dynamic' frequencies begin to change at the window, so "
+                "a longer window alone would make them faster beyond the old one. Use 'ntk' or 'yarn'."
+            )
+        return None
+    if layout.local_reason is not None:
+        return (
+            f"method {method!r} would only slow down local layers of this {name!r}: {layout.local_reason}. Use method "
+            "'none', which lengthens the window and leaves the rotary embedding alone."
+        )
+    coupled = [key for key in COUPLED_KEYS if entry.get(key)]
+    if coupled and method != rope_type:
+        return (
+            f"{name!r} scales its attention by {coupled[0]}={entry[coupled[0]]}, which belongs to its {rope_type!r} "
+            f"dictionary; method {method!r} would lose it. Use {rope_type!r} or 'none'."
+        )
+    if "long_mscale" in entry and method == "yarn":
+        return (
+            f"{name!r} multiplies cosine and sine by its own long_mscale, so the warmer attention of 'yarn' would be "
+            "lost. Use 'longrope', the type in force, which keeps it."
+        )
+    if rope_type == "proportional" and not holds_method(layout, method):
+        return (
+            f"{name!r} turns only a part of its pairs (rope type 'proportional'), which method {method!r} cannot be "
+            "written into. Use 'ntk', 'abf' or 'linear'."
+        )
+    return None
+
+
+def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: dict[str, Any]) -> None:
+    """No pair turns faster than in the model being extended, and a longer window reaches further."""
+    after, _ = entry_table(parameters, layout.rotary_dim, request.context_length)
+    starts = [entry_table(effective_entry(layout), layout.rotary_dim, layout.origin.window)[0]]
+    window = layout.origin.window
+    if layout.origin.recorded:
+        window = layout.config.max_position_embeddings
+        starts.append(entry_table(entry_in_force(layout), layout.rotary_dim, window)[0])
+    entry = layout.parameters
+    in_force = (
+        f"{entry.get('rope_type', 'default')!r} (base {entry['rope_theta']:.6g}, factor {entry.get('factor') or 1:g})"
+    )
+    for before in starts:
+        faster = faster_pairs(before, after)
+        if faster:
+            times = float((after / before)[faster].max())
+            raise ValueError(
+                f"method {request.method!r} would turn {len(faster)} of {len(after)} pairs up to {times:.3g} times "
+                f"faster than in the model being extended, whose scaling in force is {in_force}: angles that it was "
+                f"trained with would change. Use method {preferred_method(layout)!r} without further numbers, larger "
+                "numbers, or start from the original model."
+            )
+    if request.context_length > window and not reaches_further(starts[-1], after):
+        raise ValueError(
+            f"method {request.method!r} would leave the slowest pair as it is ({in_force}), so no layer would reach "
+            f"further than the window of {window} tokens. Give a larger factor or rope_theta, or use method 'none' to "
+            "lengthen the window alone."
+        )
+
+
+def check_range(layout: RopeLayout, parameters: dict[str, Any]) -> None:
+    table, _ = entry_table(parameters, layout.rotary_dim, layout.origin.window)
+    turning = table if parameters["rope_type"] != "proportional" else table[table > 0]
+    if not bool((turning.isfinite() & (turning > 0.0)).all()) or not len(turning):
+        raise ValueError(
+            f"rope_theta={parameters['rope_theta']:.6g} with factor={parameters.get('factor', 1.0):.6g} and these "
+            "rope_factors leaves the range of float32: some pairs would stand still or turn infinitely fast. Give "
+            "numbers nearer to 1."
+        )
+
+
+def check_nested_longrope() -> None:
+    # transformers up to 5.20 leaves a variable unset there; this check can go when 5.21 is the oldest supported
+    if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (5, 21):
+        raise ValueError(
+            f"transformers {transformers.__version__} fails on the second long input of a model with longrope on one "
+            "of its layer types. Install at least 5.21, or use another method."
+        )

@@ -1,0 +1,78 @@
+"""What beyond RoPE decides how well a model extends: facts about one model, without a verdict."""
+
+from __future__ import annotations
+
+from .architecture import RopeLayout
+from .layers import attention_layers
+
+QK_NORM_TYPES = (
+    "qwen3",
+    "gemma3",
+    "gemma3n",
+    "gemma4",
+    "olmo2",
+    "olmo3",
+    "olmoe",
+    "cohere2",
+    "smollm3",
+    "exaone4",
+    "hunyuan",
+    "llama4",
+    "lfm2",
+    "dots1",
+    "afmoe",
+)
+"""Beginnings of model types whose attention normalizes queries and keys in every layer."""
+
+QK_NORM_FIELDS = ("use_qk_norm", "qk_layernorm", "use_qk_layernorm", "qk_norm")
+"""Fields by which other classes switch such norms on or off; where one is there, it decides."""
+
+
+def beyond_rope(layout: RopeLayout) -> tuple[str, ...]:
+    """
+    Facts that the long-context quality of otherwise equal models was found to depend on (OlmPool, April 2026).
+
+    Args:
+        layout ([`RopeLayout`]):
+            The model.
+
+    Returns:
+        `tuple[str, ...]`: sentences without a full stop; a fact that the configuration does not tell says so.
+    """
+    return (_heads(layout), _norms(layout), _local_share(layout), _pretraining(layout))
+
+
+def _heads(layout: RopeLayout) -> str:
+    config = layout.config
+    heads = getattr(config, "num_attention_heads", None)
+    keys = getattr(config, "num_key_value_heads", None) or heads
+    if not isinstance(heads, int) or not isinstance(keys, int):
+        return "key-value heads: the configuration does not tell"
+    return f"key-value heads: {keys} for {heads} query heads"
+
+
+def _norms(layout: RopeLayout) -> str:
+    config = layout.config
+    for name in QK_NORM_FIELDS:
+        if hasattr(config, name):
+            return f"norms of queries and keys: {'yes' if getattr(config, name) else 'no'} ({name})"
+    if config.model_type.startswith(QK_NORM_TYPES):
+        return "norms of queries and keys: yes"
+    return "norms of queries and keys: none that the configuration tells of"
+
+
+def _local_share(layout: RopeLayout) -> str:
+    layers = attention_layers(layout.config)
+    local = [layer for layer in layers if layer.is_local(layout.origin.window)]
+    still = sum(not layer.rotates for layer in layers)
+    if not layers:
+        return "attention layers: the configuration does not tell"
+    seen = f" of {max(layer.window or 0 for layer in local):,} tokens" if local else ""
+    return f"attention layers: {len(layers)}, {len(local)} local{seen}, {still} without positions"
+
+
+def _pretraining(layout: RopeLayout) -> str:
+    origin = layout.origin
+    if origin.original_length == origin.window:
+        return f"pretraining length: {origin.window:,} tokens, as far as the configuration tells"
+    return f"pretraining length: {origin.original_length:,} tokens, scaled by its makers to {origin.window:,}"

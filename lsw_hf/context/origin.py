@@ -1,0 +1,135 @@
+"""Where an extension starts: the window and the rotary parameters that the makers left, before any of ours."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+RECORD_KEY = "lsw_context"
+"""Key under which an extended `config.json` remembers where it started."""
+
+STATIC_LENGTH_TYPES = ("yarn", "llama3", "longrope")
+"""Rope types that say the length before their makers scaled them; the others are counted from the window."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """
+    The model before any extension of ours.
+
+    Args:
+        original_length (`int`):
+            Length in tokens before any scaling at all, as far as the configuration tells.
+        window (`int`):
+            Tokens that the scaling in force was made for; every factor counts from here.
+        parameters (`dict`):
+            The rotary dictionary in force then, as it was.
+        recorded (`bool`):
+            Whether this was read from the record of an extension.
+    """
+
+    original_length: int
+    window: int
+    parameters: dict[str, Any]
+    recorded: bool = False
+
+
+def find_origin(config: PreTrainedConfig, entry: dict[str, Any], given: int | None) -> Origin:
+    """
+    Reads where an extension of `config` starts.
+
+    Args:
+        config (`PreTrainedConfig`):
+            The text configuration.
+        entry (`dict`):
+            The rotary dictionary in force for the layers that reach the whole context.
+        given (`int`, *optional*):
+            The caller's `original_context_length`.
+
+    Raises:
+        ValueError: `given` is out of range or contradicts the configuration, or the record was edited.
+        TypeError: `given` is not an int.
+    """
+    _check_given_length(config, given)
+    record = getattr(config, RECORD_KEY, None)
+    if record is None:
+        return _makers_origin(config, entry, given)
+    edited = edited_record(config)
+    if edited is not None:
+        raise ValueError(f"{edited}. Undo the edit, or extend the original model.")
+    length, parameters = record["original_max_position_embeddings"], copy.deepcopy(record["original_rope_parameters"])
+    if given is not None and given != length:
+        raise ValueError(
+            f"original_context_length={given} contradicts the recorded original length {length} of this extended "
+            "configuration. Leave the argument out."
+        )
+    if "window" in record:
+        return Origin(length, record["window"], parameters, recorded=True)
+    if parameters.get("rope_type", "default") == "default":
+        return Origin(length, length, parameters, recorded=True)
+    # written before the window was recorded: what is in force now is the only start that is certain
+    return _makers_origin(config, entry, given)
+
+
+def edited_record(config: PreTrainedConfig) -> str | None:
+    """What is wrong with the record of an extended configuration, in words; `None` if nothing is or it has none."""
+    record = getattr(config, RECORD_KEY, None)
+    if record is None:
+        return None
+    needed = {
+        "max_position_embeddings": int,
+        "original_max_position_embeddings": int,
+        "original_rope_parameters": dict,
+    }
+    if isinstance(record, dict) and "window" in record:
+        needed["window"] = int
+    broken = not isinstance(record, dict) or [key for key, kind in needed.items() if type(record.get(key)) is not kind]
+    if broken:
+        found = f"lacks {', '.join(broken)}" if isinstance(broken, list) else f"is {record!r}"
+        return f"the record `{RECORD_KEY}` of this configuration {found}, so nothing tells where its extension started"
+    if record["max_position_embeddings"] != config.max_position_embeddings:
+        return (
+            f"this configuration was extended to {record['max_position_embeddings']} tokens and edited afterwards to "
+            f"max_position_embeddings={config.max_position_embeddings}"
+        )
+    return None
+
+
+def _check_given_length(config: PreTrainedConfig, given: int | None) -> None:
+    if given is None:
+        return
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"original_context_length must be an int (tokens), got {given!r}.")
+    window = getattr(config, "max_position_embeddings", None)
+    if given < 2 or (isinstance(window, int) and given > window):
+        raise ValueError(
+            f"original_context_length={given} must lie between 2 and the model's window of {window} tokens: it is the "
+            "length the weights were pretrained at, before any extension. Leave it out if you do not know it."
+        )
+
+
+def _makers_origin(config: PreTrainedConfig, entry: dict[str, Any], given: int | None) -> Origin:
+    rope_type = entry.get("rope_type", "default")
+    maximum, kept = config.max_position_embeddings, copy.deepcopy(entry)
+    if rope_type == "linear":
+        return Origin(given or maximum, maximum, kept)
+    if rope_type not in STATIC_LENGTH_TYPES:
+        return Origin(given or maximum, given or maximum, kept)
+    declared = getattr(config, "original_max_position_embeddings", None)
+    declared = declared or entry.get("original_max_position_embeddings") or maximum
+    factor = float(entry.get("factor") or 1.0)
+    # transformers fills a missing length with the window: then it may be the makers' word, or nobody's
+    certain = not (declared == maximum and factor > 1.0)
+    if given is not None and certain and given != declared:
+        raise ValueError(
+            f"original_context_length={given} contradicts this configuration, which says "
+            f"original_max_position_embeddings={declared}. Leave the argument out: every method goes on from the "
+            f"{rope_type!r} scaling in force, whose window is {maximum} tokens."
+        )
+    length = int(given or declared)
+    # a window left at the original length, as Qwen's cards say: the scaling was made for factor times that
+    window = maximum if maximum > length else int(length * factor)
+    return Origin(length, window, {**kept, "original_max_position_embeddings": length})
