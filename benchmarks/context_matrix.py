@@ -13,7 +13,6 @@ A cell names the readers whose logits equal the live model's (at most 1e-5 apart
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import logging
 import os
@@ -63,8 +62,7 @@ def write_all(root: Path, names: list[str]) -> dict[str, dict[str, object]]:
     """Extends, saves and verifies every pair here; returns what happened by `architecture.method`."""
     from transformers import AutoModelForCausalLM
 
-    from benchmarks.context_zoo import ARCHITECTURES
-    from lsw_hf.context.architecture import find_layout
+    from benchmarks.context_zoo import ARCHITECTURES, rising_factors
     from lsw_hf.context.extension import extend_context
     from lsw_hf.context.verification import verify_context
 
@@ -76,8 +74,7 @@ def write_all(root: Path, names: list[str]) -> dict[str, dict[str, object]]:
             length = 7 * config.max_position_embeddings
             options = {}
             if method == "longrope":
-                pairs = find_layout(copy.deepcopy(config)).rotary_dim // 2
-                options["rope_factors"] = [1.0 + 0.7 * index for index in range(pairs)]
+                options["rope_factors"] = rising_factors(config)
             model = AutoModelForCausalLM.from_config(config).eval()
             extend_context(model, context_length=length, method=method, **options)
             folder = root / f"{name}.{method}"

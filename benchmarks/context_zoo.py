@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from transformers import (
@@ -19,7 +20,23 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
+from lsw_hf.context.architecture import find_layout
+from lsw_hf.context.composition import entry_table, factors_of
+from lsw_hf.context.in_force import effective_entry
+
 ORIGINAL_LENGTH = 64
+"""Tokens of every window before anybody scaled it."""
+
+
+def rising_factors(config: PreTrainedConfig) -> list[float]:
+    """Factors for `longrope` that stretch what is in force further with every pair; the fastest pair stays."""
+    layout = find_layout(copy.deepcopy(config))
+    start = effective_entry(layout)
+    table, _ = entry_table(start, layout.rotary_dim, layout.origin.window)
+    factors = factors_of(table, start["rope_theta"])
+    return [factor * (1.0 + 0.7 * index) for index, factor in enumerate(factors)]
+
+
 SIZES = {
     "vocab_size": 97,
     "hidden_size": 48,
@@ -77,7 +94,7 @@ def longskywork() -> PreTrainedConfig:
 ARCHITECTURES: dict[str, Callable[[], PreTrainedConfig]] = {
     "llama": lambda: LlamaConfig(**_gqa()),
     "llama31": llama31,
-    "mistral": lambda: MistralConfig(**_gqa(), sliding_window=32),
+    "mistral": lambda: MistralConfig(**_gqa(), sliding_window=None),
     "qwen2": lambda: Qwen2Config(**_gqa()),
     "qwen3": lambda: Qwen3Config(**_gqa(head_dim=24)),
     "gemma2": lambda: Gemma2Config(**_gqa(head_dim=24), sliding_window=32, query_pre_attn_scalar=24),

@@ -33,6 +33,8 @@ def effective_entry(layout: RopeLayout) -> dict[str, Any]:
     if rope_type in STATIC_LENGTH_TYPES:
         entry["original_max_position_embeddings"] = origin.original_length
         entry.setdefault("factor", origin.window / origin.original_length)
+    if rope_type == "longrope" and origin.window <= origin.original_length:
+        entry["long_factor"] = entry["short_factor"]  # no input within the window is long enough for the others
     if layout.layer_type is not None and rope_type == "yarn":
         # transformers reads `truncate` beside the entries of the layer types, not inside
         entry["truncate"] = layout.config.rope_parameters.get("truncate", True)

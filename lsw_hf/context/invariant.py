@@ -23,13 +23,13 @@ def check_target(layout: RopeLayout, context_length: int) -> None:
         if origin.window > layout.config.max_position_embeddings:
             entry = origin.parameters
             made_by = (
-                f" ({entry['rope_type']} with factor {entry['factor']:g} from an original length of "
-                f"{origin.original_length}; if the weights were pretrained at another length, give it as "
+                f", for which {entry['rope_type']} with factor {entry['factor']:g} from an original length of "
+                f"{origin.original_length} was made (if the weights were pretrained at another length, pass it as "
                 "original_context_length)"
             )
         raise ValueError(
-            f"context_length={context_length} would shrink the window of {now} tokens{made_by} (original length "
-            f"{origin.original_length}). Give at least {now}, or start from the original model."
+            f"context_length={context_length} would shrink the window of {now} tokens{made_by}. Give at least {now}, "
+            "or start from the original model."
         )
 
 
@@ -49,7 +49,7 @@ def misfit(layout: RopeLayout, method: str) -> str | None:
             f"method {method!r} would only slow down local layers of this {name!r}: {layout.local_reason}. Use method "
             "'none', which lengthens the window and leaves the rotary embedding alone."
         )
-    coupled = [key for key in COUPLED_KEYS if entry.get(key)]
+    coupled = [key for key in COUPLED_KEYS if rope_type != "default" and entry.get(key)]
     if coupled and method != rope_type:
         return (
             f"{name!r} scales its attention by {coupled[0]}={entry[coupled[0]]}, which belongs to its {rope_type!r} "
@@ -93,8 +93,8 @@ def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: d
     if request.context_length > window and not reaches_further(starts[-1], after):
         raise ValueError(
             f"method {request.method!r} would leave the slowest pair as it is ({in_force}), so no layer would reach "
-            f"further than the window of {window} tokens. Give a larger factor or rope_theta, or use method 'none' to "
-            "lengthen the window alone."
+            f"further than the window of {window} tokens. Give a larger factor or rope_theta, use 'linear', 'ntk' or 'abf', "
+            "or use 'none' to lengthen the window alone."
         )
 
 

@@ -14,11 +14,11 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     LlamaConfig,
+    MistralConfig,
     Qwen2VLConfig,
 )
 
-from benchmarks.context_zoo import ARCHITECTURES, ORIGINAL_LENGTH, SIZES
-from lsw_hf.context.architecture import find_layout
+from benchmarks.context_zoo import ARCHITECTURES, SIZES, rising_factors
 from lsw_hf.context.extension import extend_config, extend_context, extend_tokenizer
 from lsw_hf.context.verification import verify_context
 
@@ -32,8 +32,7 @@ def options(config, method):
         return {}
     if config.model_type == "gemma3_text" and OLD_NESTED_LONGROPE:
         pytest.skip("transformers before 5.21 fails on the second long input; refused, see below")
-    pairs = find_layout(copy.deepcopy(config)).rotary_dim // 2
-    return {"rope_factors": [1.0 + 0.7 * index for index in range(pairs)]}
+    return {"rope_factors": rising_factors(config)}
 
 
 def target_of(name):
@@ -71,10 +70,10 @@ def test_extension_is_idempotent_and_counts_from_the_original(name, tmp_path, ca
     once.save_pretrained(tmp_path)
     caplog.clear()
     loaded = AutoConfig.from_pretrained(tmp_path)
-    again = extend_config(loaded, context_length=2 * length, method="ntk")
-    direct = extend_config(config, context_length=2 * length, method="ntk")
+    again = extend_config(loaded, context_length=2 * length)
+    direct = extend_config(config, context_length=2 * length)
     assert again.rope_parameters == direct.rope_parameters
-    assert f"counts from {ORIGINAL_LENGTH} again" in caplog.text
+    assert f"counts from {config.max_position_embeddings} again" in caplog.text
 
 
 def test_the_given_config_is_not_touched():
@@ -101,6 +100,7 @@ def test_yarn_is_written_in_full_in_both_spellings(tmp_path):
     assert written["lsw_context"] == {
         "method": "yarn",
         "max_position_embeddings": TARGET,
+        "window": 64,
         "original_max_position_embeddings": 64,
         "original_rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
     }
@@ -124,7 +124,7 @@ def test_makers_options_survive_a_further_extension_of_the_same_type():
     config = ARCHITECTURES["llama31"]()
     config.rope_parameters["high_freq_factor"] = 8.0
     assert extend_config(config, context_length=1024, method="llama3").rope_parameters["high_freq_factor"] == 8.0
-    assert "high_freq_factor" not in extend_config(config, context_length=1024).rope_parameters
+    assert extend_config(config, context_length=1024).rope_parameters == {**config.rope_parameters, "factor": 16.0}
     yarn = LlamaConfig(**{**SIZES, "max_position_embeddings": 128})
     yarn.rope_parameters = {
         "rope_type": "yarn",
@@ -253,7 +253,7 @@ def test_peft_models_are_extended_inside(build, logits_of):
 
 def test_generation_length_follows_only_where_it_was_the_window(build):
     model = build("llama")
-    model.generation_config.max_length = ORIGINAL_LENGTH
+    model.generation_config.max_length = 64
     assert extend_context(model, context_length=TARGET).generation_config.max_length == TARGET
     other = build("llama")
     other.generation_config.max_length = 20
@@ -267,8 +267,9 @@ def test_tokenizer_length_is_saved(tiny_tokenizer, tmp_path):
 
 
 def test_a_window_of_attention_is_announced(caplog):
-    extend_config(ARCHITECTURES["mistral"](), context_length=TARGET)
-    assert "every layer of this mistral attends to 32 tokens" in caplog.text
+    local = MistralConfig(**{**SIZES, "num_key_value_heads": 1}, sliding_window=32)
+    assert extend_config(local, context_length=TARGET).lsw_context["method"] == "none"
+    assert "method 'none' for this mistral: every layer sees 32 tokens" in caplog.text
     caplog.clear()
     extend_config(ARCHITECTURES["gemma2"](), context_length=TARGET)
     assert caplog.text == ""

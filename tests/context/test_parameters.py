@@ -13,8 +13,8 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXRotaryEmbedding
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from lsw_hf.context.composition import abf_rope_theta, ntk_rope_theta
 from lsw_hf.context.extension import extend_config
-from lsw_hf.context.parameters import abf_rope_theta, ntk_rope_theta
 from lsw_hf.context.rotary import rebuild
 from lsw_hf.models.rope_longskywork import yarn_attention_factor
 
@@ -110,7 +110,10 @@ def test_phi3_gets_the_same_frequencies_in_its_own_type():
     from benchmarks.context_zoo import ARCHITECTURES
 
     for method in ("linear", "yarn", "llama3"):
-        extended = extend_config(ARCHITECTURES["phi3"](), context_length=448, method=method)
+        plain = ARCHITECTURES["phi3"]()
+        plain.rope_parameters = {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5}
+        plain.max_position_embeddings = 64
+        extended = extend_config(plain, context_length=448, method=method)
         assert extended.rope_parameters["rope_type"] == "longrope"
         theirs, _ = ROPE_INIT_FUNCTIONS["longrope"](extended)
         expected = torch.tensor(oracle(method, 8, 10_000.0, 64, 7), dtype=torch.float64)
@@ -127,8 +130,10 @@ def test_a_factor_of_one_is_plain_rope_bit_for_bit(method):
 
 def test_the_same_base_is_bit_equal():
     plain, _ = live_table(llama())
-    table, _ = live_table(extend_config(llama(), context_length=9999, method="abf", rope_theta=10_000.0))
+    table, _ = live_table(extend_config(llama(), context_length=2048, method="abf", rope_theta=10_000.0))
     assert torch.equal(table, plain)
+    with pytest.raises(ValueError, match="would leave the slowest pair as it is"):
+        extend_config(llama(), context_length=9999, method="abf", rope_theta=10_000.0)
 
 
 @pytest.mark.parametrize("method", ["yarn", "llama3", "ntk"])

@@ -66,13 +66,17 @@ def test_models_without_rotary_parameters_are_refused_by_name(config, message):
         ({"original_context_length": 65}, ValueError, "must lie between 2 and the model's window of 64 tokens"),
         ({"original_context_length": 0}, ValueError, "original_context_length=0 must lie between 2 and"),
         ({"original_context_length": 32.0}, TypeError, "original_context_length must be an int .tokens., got 32.0"),
-        ({"method": ["yarn"]}, TypeError, r"method must be a name, got ..yarn... Use 'linear'"),
+        ({"method": ["yarn"]}, TypeError, r"method must be a name, got ..yarn... Use 'auto', 'linear'"),
         ({"method": "longrope", "rope_factors": "12345678"}, TypeError, "rope_factors must be a list of 8 numbers"),
         ({"method": "longrope", "rope_factors": {"a": 1}}, TypeError, "rope_factors must be a list of 8 numbers"),
         ({"context_length": 32}, ValueError, "context_length=32 would shrink the window of 64 tokens"),
         ({"method": "dynamic"}, ValueError, "'dynamic' is refused: its frequencies depend on the longest position"),
         ({"method": "proportional"}, ValueError, "'proportional' is refused: it describes an architecture"),
-        ({"method": "rope++"}, ValueError, "unknown method 'rope.+'. Use 'linear', 'ntk', 'abf', 'yarn', 'llama3'"),
+        (
+            {"method": "rope++"},
+            ValueError,
+            "unknown method 'rope.+'. Use 'auto', 'linear', 'ntk', 'abf', 'yarn', 'llama3'",
+        ),
         ({"method": "abf", "rope_theta": 0.5}, ValueError, "rope_theta must be above 1.0, got 0.5"),
         ({"method": "abf", "rope_theta": "1e6"}, TypeError, "rope_theta must be a finite number, got '1e6'"),
         ({"factor": 0.5}, ValueError, "factor must be at least 1.0, got 0.5"),
@@ -144,13 +148,14 @@ def test_a_missing_original_length_is_asked_for():
         **{**SIZES, "max_position_embeddings": 256},
         rope_parameters={"rope_type": "yarn", "factor": 4.0, "rope_theta": 10_000.0},
     )
-    with pytest.raises(ValueError, match=r"the original length is missing: rope type 'yarn' with factor 4\.0"):
+    # transformers takes the window for the original length, so what runs was made for four windows
+    with pytest.raises(
+        ValueError, match=r"window of 1024 tokens, for which yarn with factor 4 from .* of 256 was made"
+    ):
         extend_config(config, context_length=512)
     extended = extend_config(config, context_length=512, original_context_length=64)
     assert extended.rope_parameters["factor"] == 8.0
-    linear = LlamaConfig(**SIZES, rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0})
-    with pytest.raises(ValueError, match="the original length is missing: rope type 'linear'"):
-        extend_config(linear, context_length=512)
+    assert extended.rope_parameters["original_max_position_embeddings"] == 64
 
 
 def test_an_edited_or_contradicted_record_is_refused():
@@ -236,10 +241,13 @@ def test_a_class_that_cannot_hold_the_change_keeps_its_config(build, monkeypatch
 
 @pytest.mark.parametrize("key", ["mscale_all_dim", "llama_4_scaling_beta"])
 def test_scales_inside_attention_layers_are_refused(key):
+    """They are read from the yarn dictionary: yarn keeps them, another type would lose them."""
+    yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 32}
     config = LlamaConfig(**SIZES)
-    config.rope_parameters[key] = 0.7
-    with pytest.raises(ValueError, match=f"'llama' applies {key}=0.7 inside its attention layers"):
-        extend_config(config, context_length=TARGET)
+    config.rope_parameters = {**yarn, key: 0.7}
+    with pytest.raises(ValueError, match=f"'llama' scales its attention by {key}=0.7, which belongs to its 'yarn'"):
+        extend_config(config, context_length=TARGET, method="linear")
+    assert extend_config(config, context_length=TARGET).rope_parameters[key] == 0.7
 
 
 def test_unknown_rope_types_layer_types_and_odd_heads_are_refused():
@@ -264,15 +272,17 @@ def test_models_with_more_than_one_window_or_base_are_refused_by_name():
         extend_config(RecurrentGemmaConfig(), context_length=1 << 20)
     with pytest.raises(ValueError, match="'granite_swa' has a base for each layer"):
         extend_config(GraniteSWAConfig(), context_length=1 << 20)
+    phimoe = PhimoeConfig(sliding_window=None)
     with pytest.raises(ValueError, match="'phimoe' configurations hold only the rope types default; method 'yarn'"):
-        extend_config(PhimoeConfig(), context_length=1 << 20)
-    assert extend_config(PhimoeConfig(), context_length=1 << 20, method="ntk").max_position_embeddings == 1 << 20
+        extend_config(phimoe, context_length=1 << 20, method="yarn")
+    assert extend_config(phimoe, context_length=1 << 20).lsw_context["method"] == "ntk"
+    assert extend_config(phimoe, context_length=1 << 20, method="ntk").max_position_embeddings == 1 << 20
 
 
 def test_a_bug_of_older_transformers_is_not_walked_into(monkeypatch):
-    monkeypatch.setattr("lsw_hf.context.parameters.transformers.__version__", "5.20.3")
+    monkeypatch.setattr("lsw_hf.context.invariant.transformers.__version__", "5.20.3")
     with pytest.raises(ValueError, match=r"transformers 5\.20\.3 fails on the second long input .* at least 5\.21"):
-        extend_config(ARCHITECTURES["gemma3"](), context_length=TARGET, method="longrope", rope_factors=[1.0] * 12)
+        extend_config(ARCHITECTURES["gemma3"](), context_length=TARGET, method="longrope", rope_factors=[7.0] * 12)
 
 
 def test_a_config_loaded_from_a_file_that_says_two_things_is_refused(build, tmp_path):

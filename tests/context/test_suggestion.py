@@ -19,7 +19,7 @@ def llama2():
 def test_numbers_by_hand():
     found = suggest_context(llama2(), 32_768)
     rows = {row.method: row for row in found.candidates}
-    assert list(rows) == ["none", "linear", "ntk", "abf", "yarn", "llama3"]
+    assert list(rows) == ["none", "linear", "ntk", "abf", "yarn", "llama3"]  # longrope needs factors
     # a pair turns in 4096 tokens if 4096 * 10000^(-2i/128) >= 2 pi
     turning = sum(4096 * 10_000 ** (-2 * pair / 128) >= 2 * math.pi for pair in range(64))
     assert (found.num_pairs, found.turning_pairs) == (64, turning)
@@ -68,19 +68,27 @@ def test_the_table_is_markdown_and_the_config_stays():
     assert table[0].startswith("llama: 4,096 -> 8,192 tokens (2x), ")
     assert table[2].count("|") == 11
     assert all(line.count("|") == 11 for line in table[2:10])
+    assert table[0].endswith("In force: plain RoPE, base 10000.")
+    assert table[-4:] == [
+        "- key-value heads: 2 for 2 query heads",
+        "- norms of queries and keys: none that the configuration tells of",
+        "- attention layers: 32, 0 local, 0 without positions",
+        "- pretraining length: 4,096 tokens, as far as the configuration tells",
+    ]
     assert config.max_position_embeddings == 4096
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_has_suggestions(name):
     found = suggest_context(ARCHITECTURES[name](), 1024)
-    assert len(found.candidates) == 6
+    in_force = ARCHITECTURES[name]().rope_parameters.get("rope_type")
+    assert len(found.candidates) == (7 if in_force == "longrope" else 6)
     assert all(math.isfinite(row.longest_wavelength) for row in found.candidates)
 
 
 @pytest.mark.parametrize(("training", "method"), [("none", "ntk"), ("short", "abf"), ("long", "abf")])
 def test_an_architecture_that_holds_a_plain_base_only_gets_one(training, method):
-    found = suggest_context(PhimoeConfig(), 1 << 20, training=training)
+    found = suggest_context(PhimoeConfig(sliding_window=None), 1 << 20, training=training)
     assert [row.method for row in found.candidates] == ["none", "ntk", "abf"]
     assert found.recommended == method
     assert training == "long" or "'yarn' cannot be written" in found.reason

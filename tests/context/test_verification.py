@@ -102,7 +102,7 @@ def test_missing_older_spelling_and_unread_types_are_noted(folder):
     report = verify_context(folder)
     assert report.ok
     assert "lacks rope_theta, rope_scaling: transformers 4 will read it as another model" in report.notes[0]
-    pairs = [1.0] * 8
+    pairs = [7.0] * 8
     config = extend_config(ARCHITECTURES["llama"](), context_length=TARGET, method="longrope", rope_factors=pairs)
     config.save_pretrained(folder)
     assert verify_context(folder).notes == ("rope type 'longrope': llama.cpp answers nonsense with it",)
