@@ -93,8 +93,8 @@ def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: d
     if request.context_length > window and not reaches_further(starts[-1], after):
         raise ValueError(
             f"method {request.method!r} would leave the slowest pair as it is ({in_force}), so no layer would reach "
-            f"further than the window of {window} tokens. Give a larger factor or rope_theta, use 'linear', 'ntk' or 'abf', "
-            "or use 'none' to lengthen the window alone."
+            f"further than the window of {window} tokens. Give a larger factor or rope_theta, use 'linear', 'ntk' or "
+            "'abf', or use 'none' to lengthen the window alone."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import hypothesis.strategies as st
 import pytest
@@ -156,16 +157,12 @@ def test_a_window_left_at_the_original_length_is_read_as_the_cards_mean_it():
     for target, factor in ((131_072, 4.0), (262_144, 8.0)):
         extended = extend_config(llama(32_768, dict(rope)), context_length=target)
         assert (extended.rope_parameters["factor"], extended.max_position_embeddings) == (factor, target)
-    with pytest.raises(
-        ValueError, match="would shrink the window of 131072 tokens, for which yarn with factor 4 from"
-    ):
+    with pytest.raises(ValueError, match="would shrink the window of 131072 tokens, for which yarn with factor 4"):
         extend_config(llama(32_768, dict(rope)), context_length=65_536)
 
 
 def test_a_given_original_length_may_not_contradict_the_configuration():
-    with pytest.raises(
-        ValueError, match="contradicts this configuration, which says original_max_position_embed.*=8192"
-    ):
+    with pytest.raises(ValueError, match=r"contradicts this configuration, which says original_max_.*=8192"):
         extend_config(llama(131_072, dict(LLAMA31)), context_length=262_144, original_context_length=131_072)
     extend_config(llama(131_072, dict(LLAMA31)), context_length=262_144, original_context_length=8192)
 
@@ -202,7 +199,8 @@ def test_a_number_inside_the_scores_follows_the_saved_files_only(build):
             "mscale": 1.0, "mscale_all_dim": 1.0}  # fmt: skip
     config = DeepseekV3Config(
         vocab_size=97, hidden_size=48, intermediate_size=32, moe_intermediate_size=16, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=2, n_routed_experts=4, n_group=1, topk_group=1, num_experts_per_tok=2,
+        num_attention_heads=2, num_key_value_heads=2, n_routed_experts=4, n_group=1, topk_group=1,
+        num_experts_per_tok=2,
         q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8, first_k_dense_replace=1,
         max_position_embeddings=256, rope_parameters=rope, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
@@ -261,11 +259,9 @@ def test_no_pair_ever_turns_faster_and_what_reaches_reaches_further(data, pairs,
     try:
         extended = extend_config(config, context_length=target, method=method, factor=factor)
     except ValueError as error:
-        message = str(error)
-        assert factor is not None or any(
-            words in message
-            for words in ("shrink the window", "'none' is refused", "needs rope_factors", "range of float32")
-        ), message
+        refusal = str(error)
+        known = "shrink the window|'none' is refused|needs rope_factors|range of float32|leave the slowest pair"
+        assert factor is not None or re.search(known, refusal)
         return
     after = long_table(extended)
     assert after.isfinite().all()
@@ -289,15 +285,15 @@ def test_layer_layouts_keep_their_local_tables(data, method, num_full, num_local
         return
     rope, window = random_rope(data.draw, 12)
     config = Gemma3TextConfig(
-        **{**SIZES, "num_hidden_layers": len(kinds), "max_position_embeddings": window}, head_dim=24, sliding_window=32,
-        layer_types=list(kinds),
+        **{**SIZES, "num_hidden_layers": len(kinds), "max_position_embeddings": window}, head_dim=24,
+        sliding_window=32, layer_types=list(kinds),
         rope_parameters={"full_attention": rope, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}},
     )  # fmt: skip
     try:
         extended = extend_config(config, context_length=4 * window, method=method)
     except ValueError as error:
-        words = ("shrink", "is refused", "needs rope_factors", "float32", "local layers")
-        assert any(each in str(error) for each in words), str(error)
+        refusal = str(error)
+        assert re.search("shrink|is refused|needs rope_factors|float32|local layers|leave the slowest", refusal)
         return
     if num_full == 0:
         assert extended.lsw_context["method"] == "none"
@@ -341,8 +337,6 @@ def test_a_record_without_a_window_goes_on_from_what_is_in_force():
 
 def test_another_method_than_the_first_may_not_undo_it():
     first = extend_config(ARCHITECTURES["llama"](), context_length=448, method="linear")
-    with pytest.raises(
-        ValueError, match="'yarn' would turn .* faster than in the model being extended, whose scaling"
-    ):
+    with pytest.raises(ValueError, match=r"'yarn' would turn .* faster than in the model being extended, whose"):
         extend_config(first, context_length=512, method="yarn")
     assert extend_config(first, context_length=512, method="linear").rope_parameters["factor"] == 8.0

@@ -75,7 +75,7 @@ def test_models_without_rotary_parameters_are_refused_by_name(config, message):
         (
             {"method": "rope++"},
             ValueError,
-            "unknown method 'rope.+'. Use 'auto', 'linear', 'ntk', 'abf', 'yarn', 'llama3'",
+            "unknown method 'rope.+'. Use 'auto', 'linear', 'ntk', 'abf', 'yarn'",
         ),
         ({"method": "abf", "rope_theta": 0.5}, ValueError, "rope_theta must be above 1.0, got 0.5"),
         ({"method": "abf", "rope_theta": "1e6"}, TypeError, "rope_theta must be a finite number, got '1e6'"),
