@@ -16,7 +16,7 @@ from lsw_hf.context.extension import extend_tokenizer
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", required=True)
 parser.add_argument("--context-length", type=int, required=True)
-parser.add_argument("--method", default="yarn")
+parser.add_argument("--method", default="auto", help="auto, linear, ntk, abf, yarn, llama3, longrope or none")
 parser.add_argument("--output-dir", required=True)
 options = parser.parse_args()
 

@@ -208,7 +208,7 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
     else:
         config.rope_parameters = {**config.rope_parameters, layout.layer_type: parameters}
     config.max_position_embeddings = request.context_length
-    if getattr(config, "head_dim", 0) is None:
+    if vars(config).get("head_dim", 0) is None:
         # transformers' yarn and longrope read an attribute that is None as the size of a head
         config.head_dim = config.hidden_size // config.num_attention_heads
     if vars(config).get("rope_theta") is not None:

@@ -135,7 +135,7 @@ def apply_record(record: dict[str, Any], model: PreTrainedModel) -> None:
         setattr(config, RECORD_KEY, change)
         if hasattr(config, "original_max_position_embeddings"):
             config.original_max_position_embeddings = change["original_max_position_embeddings"]
-    if getattr(config, "head_dim", 0) is None:
+    if vars(config).get("head_dim", 0) is None:
         config.head_dim = config.hidden_size // config.num_attention_heads
     keep_legacy_rope(model.config)
     for module in rotary_modules(model).values():

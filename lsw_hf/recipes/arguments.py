@@ -40,7 +40,12 @@ class RecipeArguments:
         default=None,
         metadata={"help": "Of pretraining, continual_pretraining, sft, long_sft; default: all but the first."},
     )
-    rope_method: str = field(default="yarn", metadata={"help": "linear, ntk, abf, yarn, llama3 or none."})
+    rope_method: str = field(
+        default="auto",
+        metadata={
+            "help": "auto (the makers' own scaling, else yarn), linear, ntk, abf, yarn, llama3, longrope or none."
+        },
+    )
     rope_factor: float | None = field(
         default=None, metadata={"help": "Scaling factor; default: the target over the original window."}
     )

@@ -60,7 +60,7 @@ class LongSkyworkRecipe:
             True}}`.
         rope (`dict`, *optional*):
             Arguments of [`extend_context`] other than the length, such as `{"method": "yarn", "factor": 32.0}`.
-            Defaults to YaRN.
+            Defaults to `"auto"`: the makers' own scaling where they scaled the model, else YaRN.
         table_length (`int`, *optional*):
             Tokens of the longest synthetic table with its questions, at most the target. Defaults to the target, at
             most 100,000 (the paper's longest).
@@ -95,7 +95,7 @@ class LongSkyworkRecipe:
     tokenizer: PreTrainedTokenizerBase | None = None
     stages: tuple[str, ...] = DEFAULT_STAGES
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    rope: Mapping[str, Any] = field(default_factory=lambda: {"method": "yarn"})
+    rope: Mapping[str, Any] = field(default_factory=lambda: {"method": "auto"})
     table_length: int | None = None
     seed: int = 0
     needle_grid: NeedleGrid | None = None
@@ -119,8 +119,10 @@ class LongSkyworkRecipe:
             )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be a whole number from 0 to 4,294,967,295, got {self.seed!r}.")
+        self._planned_rope = dict(self.rope)
         if self.stages != ("pretraining",):
-            extend_config(self._config, context_length=self.context_length, **self.rope)
+            extended = extend_config(self._config, context_length=self.context_length, **self.rope)
+            self._planned_rope["method"] = extended.get_text_config(decoder=True).lsw_context["method"]
         table = self.table_length
         if table is not None and (isinstance(table, bool) or not isinstance(table, int)):
             raise TypeError(f"table_length must be a whole number of tokens, got {table!r}.")
@@ -143,7 +145,7 @@ class LongSkyworkRecipe:
             hub_id=None if isinstance(self.model, PreTrainedModel) or Path(self.model).exists() else str(self.model),
             original_length=self.original_length,
             context_length=self.context_length,
-            rope=dict(self.rope),
+            rope=dict(self._planned_rope),
             seed=self.seed,
             stages=tuple(self._planned(name) for name in self.stages),
         )

@@ -284,7 +284,10 @@ def check_invariant(data, pairs, ratio, method):
         return
     after = long_table(extended)
     assert after.isfinite().all()
-    assert (after <= before * (1 + 1e-6)).all()
+    if method == "none":  # the makers' own two lists, and which of them a longer input meets
+        assert {**extended.rope_parameters, **config.rope_parameters} == extended.rope_parameters
+    else:
+        assert (after <= before * (1 + 1e-6)).all()
     written = extended.rope_parameters
     made_for = window
     if window == rope.get("original_max_position_embeddings"):
