@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
+from lsw_hf.evaluation.caches import cache_argument
 from lsw_hf.models import LongSkyworkConfig, LongSkyworkForCausalLM
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +79,7 @@ def row(reference: Any, rope: dict, extra: dict) -> dict[str, Cell]:
     cells: dict[str, Cell] = {"float64 reference": relative(whole, truth)}
     for title, size in (("token by token", 1), ("in pieces", 7)):
         cache = DynamicCache(config=model.config)
-        parts = [model(part, past_key_values=cache).logits for part in ids.split(size, dim=1)]
+        parts = [model(part, **{cache_argument(model.forward): cache}).logits for part in ids.split(size, dim=1)]
         cells[title] = relative(torch.cat(parts, dim=1), truth if size == 1 else whole)
     padded = torch.cat([torch.zeros(1, 6, dtype=torch.long), ids], dim=1)
     longer = torch.randint(1, reference.SHAPE["vocab_size"], padded.shape, generator=torch.Generator().manual_seed(6))

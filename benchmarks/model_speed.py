@@ -25,6 +25,7 @@ import torch
 import transformers
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
+from lsw_hf.evaluation.caches import cache_argument
 from lsw_hf.models import LongSkyworkForCausalLM
 from lsw_hf.models.presets import preset_config
 
@@ -53,10 +54,10 @@ def prefill(model: torch.nn.Module, ids: torch.Tensor) -> Callable[[], object]:
 def decode(model: torch.nn.Module, ids: torch.Tensor) -> Callable[[], object]:
     """One greedy step after the prompt; the cache forgets it again, so that every step does the same work."""
     cache = DynamicCache(config=model.config)
-    token = model(ids, past_key_values=cache, logits_to_keep=1).logits.argmax(-1)
+    token = model(ids, **{cache_argument(model.forward): cache}, logits_to_keep=1).logits.argmax(-1)
 
     def step() -> None:
-        model(token, past_key_values=cache).logits.argmax(-1)
+        model(token, **{cache_argument(model.forward): cache}).logits.argmax(-1)
         cache.crop(-1)
 
     return step

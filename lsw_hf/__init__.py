@@ -54,6 +54,7 @@ _HOMES = {
     "merge_adapter": ".context.adapters",
     "plot_position_coverage": ".data.coverage_plot",
     "position_coverage": ".data.coverage",
+    "refresh_code": ".context.refresh",
     "restore_rotary": ".context.verification",
     "save_adapter": ".context.adapters",
     "save_tokenizer": ".context.tokenizer_files",

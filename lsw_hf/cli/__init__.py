@@ -23,6 +23,7 @@ COMMANDS: tuple[str, ...] = (
     "suggest",
     "extend",
     "convert",
+    "refresh",
     "train",
     "needle",
     "eval",

@@ -11,6 +11,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from .branching import Branches, can_branch
+from .caches import cache_argument, returned_cache
 
 # Tokens read at once after a prefix: each piece needs an explicit mask over all that stands before it. Our choice:
 # the fastest on a CPU, and a mask of 100,000 rows would not fit into memory.
@@ -108,6 +109,7 @@ class GreedyReader:
         # An adapter's forward hides the arguments of the model inside, and passes them on.
         inside = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._accepted = set(inspect.signature(inside.forward).parameters)
+        self._cache_argument = cache_argument(inside.forward)
         eos = getattr(model, "generation_config", None)
         eos_ids = eos.eos_token_id if eos is not None else model.config.eos_token_id
         self._agrees: bool | None = None
@@ -301,9 +303,13 @@ class GreedyReader:
         # An explicit all-ones mask: without one, position ids can be mistaken for those of packed documents.
         mask = torch.ones((ids.shape[0], past + ids.shape[1]), dtype=torch.long, device=device)
         output = self.model(
-            input_ids=ids.to(device), attention_mask=mask, past_key_values=cache, use_cache=True, **self._keep(keep)
+            input_ids=ids.to(device),
+            attention_mask=mask,
+            use_cache=True,
+            **{self._cache_argument: cache},
+            **self._keep(keep),
         )
-        return output.logits[:, -keep:].float(), getattr(output, "past_key_values", None)
+        return output.logits[:, -keep:].float(), returned_cache(output)
 
     @torch.no_grad()
     def _forward_branches(self, ids: torch.Tensor, branches: Branches) -> torch.Tensor:
@@ -316,7 +322,7 @@ class GreedyReader:
             input_ids=ids.reshape(1, -1).to(self.model.device),
             position_ids=positions,
             attention_mask=mask,
-            past_key_values=branches.cache,
+            **{self._cache_argument: branches.cache},
             use_cache=True,
             **keep,
         )

@@ -1,10 +1,14 @@
 """LongSkywork models: Llama's layers, with our own rotary embedding and an attention temperature (off by default)."""
 
+import inspect
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from transformers import __version__ as transformers_version
+from transformers.cache_utils import Cache
 from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import (
@@ -21,6 +25,77 @@ from transformers.models.llama.modeling_llama import (
 
 from .configuration_longskywork import LongSkyworkConfig
 from .rope_longskywork import attention_temperature, rope_frequencies
+
+# What transformers calls the cache of a model: since 5.24, and before.
+CACHE_NAMES = ("cache", "past_key_values")
+
+
+class CacheArgument:
+    """How one forward of the installed transformers takes a cache. What it does not name, it swallows unread.
+
+    Args:
+        forward (`Callable`): The forward; its signature decides, not the version.
+    """
+
+    def __init__(self, forward: Callable) -> None:
+        self.parameters = frozenset(inspect.signature(forward).parameters)
+        self.name = next((name for name in CACHE_NAMES if name in self.parameters), "")
+
+    def renamed(self, given: dict[str, Any], config: LongSkyworkConfig) -> dict[str, Any]:
+        """The keywords `given`, with the cache under the name that the forward takes.
+
+        Raises:
+            ValueError: for two caches, or one under a name that neither the forward nor this file knows.
+        """
+        kept = dict(given)
+        for name, value in given.items():
+            is_cache = isinstance(value, Cache)
+            # Before 5.24 `cache` was the one of continuous batching, of another class: attention functions read it.
+            known = name in CACHE_NAMES and (is_cache or name != "cache")
+            if name in self.parameters or not (known or is_cache):
+                continue
+            if value is not None:
+                if not (known and self.name):
+                    raise ValueError(cache_error(f"is given as {name!r}", config))
+                if kept.get(self.name) is not None:
+                    raise ValueError(f"{name} and {self.name} are two names of one cache; give {self.name} alone.")
+                kept[self.name] = value
+            del kept[name]
+        return kept
+
+    def take(self, given: dict[str, Any], config: LongSkyworkConfig) -> Any:
+        """Removes the cache from the keywords `given` and returns it; `None` where none is used.
+
+        Raises:
+            ValueError: for a cache that would be passed over.
+        """
+        cache = given.pop(self.name, None)
+        for name, value in given.items():
+            if isinstance(value, Cache):
+                raise ValueError(cache_error(f"is given as {name!r}", config))
+        if cache is None and given.get("use_cache"):
+            raise ValueError(cache_error("is wanted, but does not arrive", config))
+        return cache
+
+
+def cache_error(what: str, config: LongSkyworkConfig) -> str:
+    """The message about a cache that would be passed over, and text generated as if its beginning did not exist."""
+    return (
+        f"Under transformers {transformers_version} a cache {what}, and this model's code knows it as "
+        f"{' or '.join(CACHE_NAMES)} only. Get newer code: pip install --upgrade lsw-hf, then lsw-hf refresh "
+        f"{getattr(config, '_name_or_path', '') or 'FOLDER'}. Until then use_cache=False is right, and slow."
+    )
+
+
+def with_either_cache_name(forward: Callable) -> Callable:
+    """A model's `forward` that takes its cache under each of `CACHE_NAMES`."""
+    argument = CacheArgument(forward)
+
+    @wraps(forward)
+    def either(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return forward(self, *args, **argument.renamed(kwargs, self.config))
+
+    return either
 
 
 class LongSkyworkRotaryEmbedding(nn.Module):
@@ -89,22 +164,24 @@ class LongSkyworkAttention(LlamaAttention):
     Queries, not scores, because every attention backend takes queries.
     """
 
+    _cache = CacheArgument(LlamaAttention.forward)
+
     def forward(
         self,
         hidden_states: torch.Tensor,
         position_embeddings: tuple[torch.Tensor, ...] = (),
         attention_mask: Any = None,
-        past_key_values: Any = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        kwargs = self._cache.renamed(kwargs, self.config)
         if len(position_embeddings) == 2:
             return super().forward(
                 hidden_states,
                 position_embeddings=position_embeddings,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
                 **kwargs,
             )
+        cache = self._cache.take(kwargs, self.config)
         shape = (*hidden_states.shape[:-1], -1, self.head_dim)
         query, key, value = (
             projection(hidden_states).view(shape).transpose(1, 2)
@@ -113,10 +190,13 @@ class LongSkyworkAttention(LlamaAttention):
         cos, sin, temperature = position_embeddings
         query, key = apply_rotary_pos_emb(query, key, cos, sin)
         query = (query * temperature).to(query.dtype)
-        if past_key_values is not None:
+        if cache is not None and self._cache.name == "past_key_values":
             # transformers 4.57's static cache wants to be told where to write; later ones know
             where = {"cache_position": kwargs["cache_position"]} if "cache_position" in kwargs else None
-            key, value = past_key_values.update(key, value, self.layer_idx, where)
+            key, value = cache.update(key, value, self.layer_idx, where)
+        elif cache is not None:
+            # the cache of continuous batching changes the keywords of the attention function
+            key, value = cache.update(key, value, self.layer_idx, kwargs=kwargs)
         attend = eager_attention_forward
         if self.config._attn_implementation != "eager":
             attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
@@ -180,6 +260,8 @@ class LongSkyworkModel(LongSkyworkPreTrainedModel, LlamaModel):
         self.gradient_checkpointing = False
         self.post_init()
 
+    forward = with_either_cache_name(LlamaModel.forward)
+
 
 class LongSkyworkForCausalLM(LongSkyworkPreTrainedModel, LlamaForCausalLM):
     """The decoder with a language-model head. Its forward is [`~transformers.LlamaForCausalLM`]'s.
@@ -196,6 +278,8 @@ class LongSkyworkForCausalLM(LongSkyworkPreTrainedModel, LlamaForCausalLM):
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    forward = with_either_cache_name(LlamaForCausalLM.forward)
 
 
 class LongSkyworkForSequenceClassification(GenericForSequenceClassification, LongSkyworkPreTrainedModel):
@@ -214,3 +298,5 @@ class LongSkyworkForSequenceClassification(GenericForSequenceClassification, Lon
         self.model = LongSkyworkModel(config)
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
         self.post_init()
+
+    forward = with_either_cache_name(GenericForSequenceClassification.forward)

@@ -15,6 +15,7 @@ from transformers import (
 )
 from transformers.cache_utils import QuantizedLayer
 
+from lsw_hf.evaluation.caches import cache_argument
 from lsw_hf.models import LongSkyworkForCausalLM
 
 TEMPERATURE = {"attention_temperature_slope": 0.7, "attention_temperature_length": 9}
@@ -52,8 +53,9 @@ def stock(make_model, ropes, shape) -> tuple[LongSkyworkForCausalLM, LlamaForCau
     return ours, twin
 
 
-def generated(model, ids, mode, **how):
+def generated(model, ids, mode, cache=None, **how):
     torch.manual_seed(3)
+    how |= {cache_argument(LlamaForCausalLM.forward): cache} if cache is not None else {}
     mask = torch.ones_like(ids)
     return model.generate(ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, **MODES[mode], **how).tolist()
 
@@ -114,7 +116,7 @@ EXACT = {
 def test_exact_caches_generate_what_no_cache_does(model, ids, kind, mode):
     cache = EXACT[kind](model)
     expected = generated(model, ids, mode, use_cache=False)
-    assert generated(model, ids, mode, past_key_values=cache) == expected
+    assert generated(model, ids, mode, cache) == expected
     # the last token is never read, so it is in no cache
     assert cache.get_seq_length() == len(expected[0]) - 1
 
@@ -134,7 +136,7 @@ def test_an_offloaded_cache_moves_every_layer_in_and_out(model, ids, monkeypatch
             name,
             lambda self, name=name, stock=stock: (moved.append(name), stock(self))[1],
         )
-    generated(model, ids, "greedy", past_key_values=DynamicCache(config=model.config, offloading=True))
+    generated(model, ids, "greedy", DynamicCache(config=model.config, offloading=True))
     assert moved.count("offload") == NEW_TOKENS * model.config.num_hidden_layers
     assert moved.count("prefetch") >= moved.count("offload") - model.config.num_hidden_layers
 
@@ -143,8 +145,8 @@ def test_an_offloaded_cache_moves_every_layer_in_and_out(model, ids, monkeypatch
 def test_a_quantised_cache_generates_what_it_does_under_llama(stock, ids, mode):
     ours, twin = stock
     before = EightBitLayer.quantised
-    got = generated(ours, ids, mode, past_key_values=eight_bit_cache(ours))
-    assert got == generated(twin, ids, mode, past_key_values=eight_bit_cache(twin))
+    got = generated(ours, ids, mode, eight_bit_cache(ours))
+    assert got == generated(twin, ids, mode, eight_bit_cache(twin))
     assert EightBitLayer.quantised >= before + 2 * 2 * ours.config.num_hidden_layers * (1 + NEW_TOKENS // 6)
 
 
@@ -165,7 +167,7 @@ def test_transformers_own_quantised_cache_generates_what_it_does_under_llama(sto
 
     def through_quanto(model):
         cache = QuantizedCache("quanto", model.config, nbits=4, q_group_size=10, residual_length=5)
-        return generated(model, ids, mode, past_key_values=cache)
+        return generated(model, ids, mode, cache)
 
     assert through_quanto(ours) == through_quanto(twin)
 

@@ -1,12 +1,13 @@
 """A saved folder is enough: other processes, other transformers releases, with and without the package.
 
 The matrix needs interpreters that hold another transformers release. Each is named by an environment variable, and
-its tests are skipped while that is unset:
+its tests, like those of `test_hosts.py`, are skipped while that is unset:
 
-    python -m venv env457 && env457/bin/pip install torch==2.13.0 && env457/bin/pip install transformers==4.57.3
-    python -m venv env517 && env517/bin/pip install torch==2.13.0 && env517/bin/pip install "transformers==5.17.*"
-    LSW_HF_PYTHON_457=env457/bin/python LSW_HF_PYTHON_OLDEST=env517/bin/python \
-        python -m pytest -m slow tests/models/test_remote_code.py
+    for release in 4.57 5.17 5.23; do
+        python -m venv env$release && env$release/bin/pip install torch==2.13.0 "transformers==$release.*"
+    done
+    LSW_HF_PYTHON_457=env4.57/bin/python LSW_HF_PYTHON_OLDEST=env5.17/bin/python LSW_HF_PYTHON_523=env5.23/bin/python \
+        python -m pytest -m slow tests/models
 """
 
 import ast
@@ -127,7 +128,13 @@ def test_a_saved_folder_loads_in_a_fresh_process_without_the_package_and_not_wit
     assert "trust_remote_code=True" in findings["refused"]
 
 
-RELEASES = {"this": None, "5.17": "LSW_HF_PYTHON_OLDEST", "4.57": "LSW_HF_PYTHON_457"}
+# 5.23 is the last that calls a cache past_key_values
+RELEASES = {
+    "this": None,
+    "5.23": "LSW_HF_PYTHON_523",
+    "5.17": "LSW_HF_PYTHON_OLDEST",
+    "4.57": "LSW_HF_PYTHON_457",
+}
 
 
 @pytest.mark.slow

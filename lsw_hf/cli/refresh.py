@@ -1,0 +1,29 @@
+"""`lsw-hf refresh`: this version's code in a LongSkywork folder that was saved earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lsw_hf.cli.parser import CommandParser
+
+HELP = "replace the code in a LongSkywork folder that was saved by an earlier version"
+EXAMPLE = "lsw-hf refresh runs/my-model"
+DETAILS = """A saved LongSkywork model carries the code it was saved with, and goes on using it under every later
+transformers. This replaces those files (configuration_, modeling_ and rope_longskywork.py) by this version's and
+writes nothing else. Files that somebody edited are named and left, all of them."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Refresh the given folder and return the exit status."""
+    parser = CommandParser("refresh", details=DETAILS, example=EXAMPLE)
+    parser.add_argument("folder", metavar="PATH", help="folder of a saved LongSkywork model")
+    options = parser.parse(arguments)
+
+    from lsw_hf.context.refresh import refresh_code
+
+    replaced = refresh_code(options.folder)
+    if replaced:
+        print(f"Replaced in {options.folder}: {', '.join(replaced)}.")
+    else:
+        print(f"The code in {options.folder} is this version's already.")
+    return 0
