@@ -114,7 +114,8 @@ def check_answers(model: PeftModel, record: dict[str, Any], folder: str | os.Pat
         raise ValueError(
             f"the {adapter_form(model)} adapter in {folder} is not the model that was saved: {problem}. Either the "
             "base has other weights than the one it was trained on (a newer revision, rows added to the embedding, a "
-            "base changed in training), or the folder was edited. Pass the right base as base_model."
+            "base changed in training), or the folder was edited. Pass the right base as base_model; the one at hand "
+            "carries the adapter now, so load the base anew in any case."
         )
 
 
