@@ -177,7 +177,8 @@ def save_merged(merged: PreTrainedModel, folder: Path) -> None:
         if problem is not None:
             raise ValueError(
                 f"the merged model is right in memory, but read back from its files {problem}. Nothing was kept on "
-                "disk, and the model given is used up: call `merge_adapter` without a folder to have the merged model."
+                "disk, and the model given is used up: load it again, and merge it without a folder to have the "
+                "merged model in memory."
             )
         if folder.exists():
             folder.rmdir()

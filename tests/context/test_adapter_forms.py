@@ -25,14 +25,15 @@ pytestmark = [
 ]
 SLOW = pytest.mark.slow
 ALONE = {"XLORA"}
+INSTALLED = {kind.value for kind in PeftType}
 
 
 def test_every_form_has_a_verdict():
-    assert sorted(forms.FORMS) == sorted(kind.value for kind in PeftType)
+    assert INSTALLED - set(forms.FORMS) == set()
 
 
 @pytest.mark.parametrize("base", ["llama", pytest.param("tied", marks=SLOW), pytest.param("qwen3", marks=SLOW)])
-@pytest.mark.parametrize("name", sorted(set(forms.FORMS) - ALONE))
+@pytest.mark.parametrize("name", sorted(set(forms.FORMS) & INSTALLED - ALONE))
 def test_live_reloaded_and_merged_agree_or_the_merge_is_refused(name, base, tmp_path):
     form = forms.FORMS[name]
     if base not in form.bases:
