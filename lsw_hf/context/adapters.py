@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from peft import PeftConfig, PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, TrainerCallback
 
+from .attaching import check_answers, check_base, check_saveable, live_answers
 from .checkpoint import download_model
-from .legacy import keep_legacy_rope
+from .merging import check_target, merged_model, save_merged
 from .record import RECORD_FILE, apply_record, read_record, write_record
 from .rotary import unwrapped
 from .verification import verify_context
@@ -20,11 +21,13 @@ from .verification import verify_context
 
 def save_adapter(model: PeftModel, folder: str | os.PathLike[str], **save_options: Any) -> None:
     """
-    Saves an adapter together with the context window of its base.
+    Saves an adapter together with the context window of its base, and with what the two answer.
 
     A saved adapter says nothing about the rotary embedding of the model it was trained on, so loading it by PEFT alone
     attaches it to the base as published. This writes `lsw_context.json` beside it, which [`load_adapter`] reads and
-    everything else ignores.
+    everything else ignores. The file also holds the live answers to a few fixed tokens, which prove a later load;
+    where the model cannot be asked (offloaded, sharded or quantized weights, an adapter that is switched off), a
+    warning says so.
 
     Args:
         model (`PeftModel`):
@@ -35,26 +38,41 @@ def save_adapter(model: PeftModel, folder: str | os.PathLike[str], **save_option
             Passed to `PeftModel.save_pretrained`.
 
     Raises:
-        ValueError: the live tables differ from the live configuration.
+        ValueError: the live tables differ from the live configuration, or nobody could load the adapter rightly:
+            PEFT keeps none of its weights, or it was started in a way that changed the base and cannot be repeated.
         TypeError: `model` is not a PEFT model.
     """
+    _check_peft(model, "Save a whole model by save_pretrained.")
+    verify_context(model=model)
+    adapters = save_options.get("selected_adapters") or list(model.peft_config)
+    converted = save_options.get("path_initial_model_for_weight_conversion") is not None
+    for adapter in adapters:
+        check_saveable(model, adapter, converted=converted)
+    answers = {adapter: live_answers(model, adapter) for adapter in adapters}
+    model.save_pretrained(folder, **save_options)
+    _write_records(model, folder, adapters, answers)
+
+
+def _check_peft(model: Any, otherwise: str) -> None:
     if not isinstance(model, PeftModel):
         raise TypeError(
-            f"model must be a PeftModel, got {type(model).__name__}. Save a whole model by save_pretrained."
+            f"model must be a PeftModel, got {type(model).__name__}: `get_peft_model` and `load_adapter` return one. "
+            f"{otherwise}"
         )
-    verify_context(model=model)
-    model.save_pretrained(folder, **save_options)
-    _write_records(model, folder, save_options.get("selected_adapters"))
 
 
 def _write_records(
-    model: nn.Module | None, folder: str | os.PathLike[str], adapters: Sequence[str] | None = None
+    model: nn.Module | None,
+    folder: str | os.PathLike[str],
+    adapters: Sequence[str] | None = None,
+    answers: Mapping[str, dict[str, Any] | None] | None = None,
 ) -> None:
     """Writes the record into `folder`, and where PEFT puts adapters that have a name."""
     inner: Any = getattr(model, "module", model)  # of DistributedDataParallel
     named = {*(adapters or getattr(inner, "peft_config", {}))} - {"default"}
-    for path in (Path(folder), *(Path(folder) / name for name in sorted(named))):
-        write_record(unwrapped(model), path)
+    for name in ("default", *sorted(named)):
+        path = Path(folder) if name == "default" else Path(folder) / name
+        write_record(unwrapped(model), path, (answers or {}).get(name))
 
 
 def load_adapter(
@@ -66,6 +84,9 @@ def load_adapter(
 ) -> PeftModel:
     """
     Loads an adapter onto its base model with the context window it was trained with.
+
+    The loaded model answers a few fixed tokens as the saved one did, or it is refused. Records of older releases hold
+    no answers; then the rotary tables alone are compared.
 
     Args:
         folder (`str` or `os.PathLike`):
@@ -82,8 +103,9 @@ def load_adapter(
         `PeftModel`
 
     Raises:
-        ValueError: there is no such folder or id, it has no record, or the record does not fit the base (the message
-            says which field), or `load_options` are given for a base that is not loaded here.
+        ValueError: there is no such folder or id, it has no record, the record does not fit the base (the message
+            says which field), the base carries an adapter already or has another vocabulary, the loaded model answers
+            otherwise than the saved one, or `load_options` are given for a base that is not loaded here.
     """
     if not Path(folder).is_dir():
         folder = download_model(str(folder))
@@ -99,9 +121,11 @@ def load_adapter(
         base_model = AutoModelForCausalLM.from_pretrained(name, **load_options)
     elif load_options:
         raise ValueError(f"{', '.join(sorted(load_options))} only apply to a base loaded here; base_model was given.")
+    check_base(base_model, record)
     apply_record(record, base_model)
     model = PeftModel.from_pretrained(base_model, folder, is_trainable=is_trainable)
     verify_context(folder, model)
+    check_answers(model, record, folder)
     return model
 
 
@@ -109,27 +133,34 @@ def merge_adapter(model: PeftModel, folder: str | os.PathLike[str] | None = None
     """
     Merges an adapter into its base, keeping the context window, and saves the result if a folder is given.
 
+    Proved by what the model answers to a few fixed tokens: live, merged in memory, and read back from the folder must
+    agree, up to the rounding of the number type. Otherwise the merge is refused, nothing is left on disk, and `model`
+    is as it was unless the message says otherwise. While it merges, the host holds a copy of the weights under the
+    adapter; while it reads back, a second model.
+
+    An adapter on one of two tied embeddings gives a merged model whose embeddings are untied.
+
     Args:
         model (`PeftModel`):
-            Live model, as returned by [`load_adapter`]; it is consumed.
+            Live model, as returned by [`load_adapter`]; it is used up by a merge that succeeds.
         folder (`str` or `os.PathLike`, *optional*):
-            Where to save the merged model; verified after writing.
+            Where to save the merged model: new, or an empty folder. It appears whole or not at all.
 
     Returns:
         `PreTrainedModel`: the merged model, a stock model if the base was one.
 
     Raises:
-        ValueError: the live tables differ from the configuration, or from what was saved.
+        ValueError: the folder is not empty, the adapter cannot be merged (the message says why, and what to do
+            instead), or the live tables differ from the configuration or from what was saved.
         TypeError: `model` is not a PEFT model.
     """
-    if not isinstance(model, PeftModel):
-        raise TypeError(f"model must be a PeftModel, got {type(model).__name__}: there is no adapter to merge.")
-    verify_context(model=model)
-    merged = model.merge_and_unload()
+    _check_peft(model, "To this class there is no adapter to merge.")
     if folder is not None:
-        keep_legacy_rope(merged.config)
-        merged.save_pretrained(folder)
-        verify_context(str(folder), merged)
+        check_target(Path(folder))
+    verify_context(model=model)
+    merged = merged_model(model)
+    if folder is not None:
+        save_merged(merged, Path(folder))
     return merged
 
 

@@ -21,6 +21,10 @@ NEEDED = {"model_type": str, "max_position_embeddings": int, "rope_parameters": 
 TEMPERATURE = "attention_temperature_length"
 """Tokens from which the attention of our own class grows warmer; other classes do not have the field."""
 
+ANSWERS = "answers"
+"""Where a record keeps what the live model answered; older records have none."""
+VOCABULARY = "vocab_size"
+
 
 def context_record(model: PreTrainedModel) -> dict[str, Any]:
     """
@@ -47,6 +51,7 @@ def context_record(model: PreTrainedModel) -> dict[str, Any]:
     record = {
         "format": FORMAT,
         "model_type": config.model_type,
+        VOCABULARY: config.vocab_size,
         "max_position_embeddings": config.max_position_embeddings,
         "rope_parameters": config.rope_parameters,
         RECORD_KEY: getattr(config, RECORD_KEY, None),
@@ -55,12 +60,25 @@ def context_record(model: PreTrainedModel) -> dict[str, Any]:
     return record | ({TEMPERATURE: getattr(config, TEMPERATURE)} if hasattr(config, TEMPERATURE) else {})
 
 
-def write_record(model: PreTrainedModel, folder: str | os.PathLike[str]) -> None:
-    """Writes [`context_record`] of `model` into `folder`, which is made if need be, whole or not at all."""
+def write_record(
+    model: PreTrainedModel, folder: str | os.PathLike[str], answers: dict[str, Any] | None = None
+) -> None:
+    """
+    Writes [`context_record`] of `model` into `folder`, which is made if need be, whole or not at all.
+
+    Args:
+        model (`PreTrainedModel`):
+            A bare transformers model.
+        folder (`str` or `os.PathLike`):
+            Where to.
+        answers (`dict`, *optional*):
+            What the model, its adapter on, answers to fixed tokens, to prove a later load.
+    """
     path = Path(folder) / RECORD_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{RECORD_FILE}.partial")
-    temporary.write_text(json.dumps(context_record(model), indent=2) + "\n", encoding="utf-8")
+    record = context_record(model) | ({} if answers is None else {ANSWERS: answers})
+    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 
