@@ -10,6 +10,7 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    MllamaForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -25,7 +26,8 @@ SIZES: dict[str, int] = {
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "swa_num_attention_heads"), 2),
     **dict.fromkeys(("head_dim", "qk_head_dim", "index_head_dim", "swa_head_dim", "attention_head_dim"), 32),
     **dict.fromkeys(
-        ("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim", "kv_channels", "query_pre_attn_scalar"), 16
+        ("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim", "rotary_dim", "kv_channels", "query_pre_attn_scalar"),
+        16,
     ),
     **dict.fromkeys(("kv_lora_rank", "q_lora_rank", "o_lora_rank", "gated_norm_rank", "d_rel", "adapter_rank"), 16),
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "linear_head_dim"), 16),
@@ -45,7 +47,7 @@ SIZES: dict[str, int] = {
     **dict.fromkeys(("mamba_d_head", "mamba_headdim", "mamba_head_dim"), 32),
     "mamba_d_ssm": 128,
     **dict.fromkeys(("ext_pw_out_channel", "depthwise_separable_out_channel", "nemo_conv_channels"), 128),
-    **dict.fromkeys(("embed_dim", "out_hidden_size", "num_position_embeddings"), 64),
+    **dict.fromkeys(("embed_dim", "out_hidden_size", "num_position_embeddings", "adapter_out_dim"), 64),
     **dict.fromkeys(("num_blocks", "depth", "num_heads"), 2),
     "image_size": 112,
     "crop_size": 112,
@@ -57,8 +59,8 @@ WIDTHS = ("intermediate_size", "ffn_hidden_size", "ffn_dim", "intermediate_size_
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEAD_COUNTS = ("num_key_value_heads", "num_kv_heads", "num_query_groups", "swa_num_key_value_heads", "kv_n_heads")
 WINDOWS = ("sliding_window", "attention_chunk_size", "sliding_window_size", "local_attention", "attention_window_size")
-DERIVED = ("hybrid_layer_ids", "qk_head_dim")
-"""Fields that a class computes from others."""
+DERIVED = ("hybrid_layer_ids", "qk_head_dim", "time_step_limit")
+"""Fields that a class computes from others, and one that holds an infinity, which JSON spells its own way."""
 
 LENGTHS = ("max_position_embeddings", "original_max_position_embeddings", "model_max_length", "n_positions")
 
@@ -90,6 +92,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         }
     },
     "dots3_note_vision_encoder": {"adapter_in_dim": 64},
+    "dots3_note_audio_encoder": {"adapter_input_size": 64},
     "falcon_h1": {"mamba_d_ssm": 128, "mamba_n_heads": 4, "mamba_d_head": 32},
     "gemma3n_text": {"num_kv_shared_layers": 0, "vocab_size_per_layer_input": 97, "intermediate_size": 32},
     **{key: {"num_kv_shared_layers": 0} for key in ("gemma4_text", "gemma4_unified_text")},
@@ -97,7 +100,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "hrm_text": {"num_layers_per_stack": 1, "H_cycles": 1, "L_cycles": 1, "L_bp_cycles": [1]},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
-    "minimax_m3_vl_text": {"rotary_dim": 16},
     "nemotron": {"num_key_value_heads": 2},
     "recurrent_gemma": {"num_hidden_layers": 3},
     "zamba2": {"use_mem_rope": True, "attention_hidden_size": 128, "attention_head_dim": 64},
@@ -133,7 +135,7 @@ def tiny_fields(raw: dict[str, Any], *, scaled: bool) -> dict[str, Any]:
         scaled (`bool`):
             Also scale window and local windows, so that the window is `LENGTH` tokens; else lengths stay.
     """
-    tiny = copy.deepcopy(raw)
+    tiny = {key: copy.deepcopy(value) for key, value in raw.items() if key not in DERIVED}
     _keep_one_layer_of_each_kind(tiny)
     for key, value in list(tiny.items()):
         if isinstance(value, dict) and "model_type" in value:
@@ -157,7 +159,10 @@ def tiny_model(config: PreTrainedConfig, seed: int = 7) -> PreTrainedModel:
     torch.manual_seed(seed)
     config = copy.deepcopy(config)
     auto = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
-    model = auto.from_config(config, attn_implementation="eager").eval()
+    if config.model_type == "mllama_text_model":  # a causal LM that no Auto class knows by its configuration
+        model = MllamaForCausalLM._from_config(config, attn_implementation="eager").eval()
+    else:
+        model = auto.from_config(config, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
