@@ -56,9 +56,9 @@ class Subject:
     reason: str = ""
 
 
-def class_subjects() -> Iterator[Subject]:
-    """Every causal LM class of the installed transformers, at its defaults."""
-    for model_type in causal_lm_types():
+def class_subjects(model_types: Iterable[str] | None = None) -> Iterator[Subject]:
+    """Every causal LM class of the installed transformers (or those of `model_types`), at its defaults."""
+    for model_type in causal_lm_types() if model_types is None else model_types:
         try:
             raw = json.loads(default_config(model_type).to_json_string())
         except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
