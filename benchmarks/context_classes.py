@@ -114,14 +114,17 @@ def cell_names() -> list[str]:
 
 
 def run(subjects: list[Subject], readers: list[Reader]) -> list[dict[str, Any]]:
-    """Every row, with a bar that says how long it will take."""
+    """Every row, with a bar that says how long it will take; an interrupt ends it with the rows that are done."""
     rows, running = [], []
     with tempfile.TemporaryDirectory() as root:
-        for number, subject in enumerate(tqdm(subjects, desc="configurations", smoothing=0.05)):
-            running.append(RunningRow(subject, Path(root) / str(number), readers))
-            if len(running) > 4:
-                rows.append(running.pop(0).finish())
-        rows += [row.finish() for row in running]
+        try:
+            for number, subject in enumerate(tqdm(subjects, desc="configurations", smoothing=0.05)):
+                running.append(RunningRow(subject, Path(root) / str(number), readers))
+                if len(running) > 4:
+                    rows.append(running.pop(0).finish())
+            rows += [row.finish() for row in running]
+        except KeyboardInterrupt:
+            print(f"interrupted after {len(rows)} of {len(subjects)} configurations", file=sys.stderr)
     return rows
 
 
