@@ -1,0 +1,211 @@
+"""Every causal LM class of the installed transformers and every published configuration, extended by every method.
+
+    python benchmarks/context_classes.py [--output-dir benchmarks/results] [--families classes llama qwen3 ...]
+
+For each class a tiny model of its defaults is built, for each file in `tests/context/published` one with the published
+rope fields, windows and lengths. Each is extended to twice and eight times its window. A cell says `extended`,
+`refused` or `wrong`. Wrong is: an error that is not a refusal of ours; a pair of dimensions that turns faster than in
+the model being extended; a local layer whose table changed; a reach that did not grow; a folder that is read back as
+another model here, or by the interpreters named in `LSW_HF_PYTHON_457` (transformers 4.57), `LSW_HF_PYTHON_OLDEST`
+(5.17) and `LSW_HF_PYTHON_523`, unless `verify_context` has a note on it.
+
+Prints one JSON object as its last line; with `--output-dir` the table and the numbers are written there too, as
+`context_classes.md` and `context_classes.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+import transformers
+from tqdm import tqdm
+
+from benchmarks.context_cells import METHODS, SEPARATOR, TARGETS, Cell, Row, config_cell, live_cell
+from benchmarks.context_readers import Reader, judge, open_readers
+from benchmarks.context_subjects import Subject, class_subjects, published_subjects
+
+
+class RunningRow:
+    """
+    A row whose own cells are known, while other interpreters still read its folders.
+
+    Args:
+        subject (`Subject`):
+            The configuration.
+        root (`Path`):
+            A folder of its own.
+        readers (`list[Reader]`):
+            Who reads what is saved.
+    """
+
+    def __init__(self, subject: Subject, root: Path, readers: list[Reader]) -> None:
+        self.subject, self.root, self.readers = subject, root, readers
+        self.cells: dict[str, Cell] = {}
+        self.asked: dict[str, Any] = {}
+        self.layers, self.reason = "", subject.reason
+        root.mkdir()
+        row = self._row()
+        if row is None:
+            self.cells = {name: Cell("wrong", self.reason) for name in cell_names()}
+            return
+        source = row.save_source() if row.model is not None else None
+        if source is not None:
+            self.asked = {reader.label: {"source": reader.ask(source)} for reader in readers}
+        for method in METHODS:
+            for times in TARGETS:
+                name = f"{method} {times}x"
+                on_config = source is None
+                self.cells[name] = (
+                    config_cell(row, method, times) if on_config else live_cell(row, method, times, source)
+                )
+                for reader in readers if self.cells[name].folders else []:
+                    self.asked[reader.label][name] = [reader.ask(folder) for folder in self.cells[name].folders]
+
+    def _row(self) -> Row | None:
+        try:
+            row = Row(self.subject, self.root)
+        except Exception as error:  # noqa: BLE001 (a row never ends the run)
+            self.reason = f"no configuration: {' '.join(str(error).split())}"
+            return None
+        try:
+            row.build()
+        except Exception as error:  # noqa: BLE001 (a row never ends the run)
+            self.reason = f"no tiny model: {' '.join(str(error).split())[:160]}"
+            row.model, row.calls, row.before = None, [], {}
+        self.layers = " ".join(("R" if layer.rotates else "-") + ("L" if layer.local else "G") for layer in row.layers)
+        return row
+
+    def finish(self) -> dict[str, Any]:
+        """Waits for the readers, deletes the folders and returns the row as data."""
+        read: dict[str, dict[str, str]] = {}
+        for label, asked in self.asked.items():
+            source = asked.pop("source").result()
+            for name, futures in asked.items():
+                answers = [future.result() for future in futures]
+                read.setdefault(name, {})[label] = judge(label, self.cells[name], answers, source)
+        shutil.rmtree(self.root, ignore_errors=True)
+        cells = {}
+        for name, cell in self.cells.items():
+            faults = [words.removeprefix("wrong: ") for words in read.get(name, {}).values() if words[:5] == "wrong"]
+            outcome = "wrong" if faults else cell.outcome
+            reason = SEPARATOR.join([cell.reason, *faults] if cell.reason else faults)
+            cells[name] = {"outcome": outcome, "reason": reason, "read": read.get(name, {})}
+        head = {"name": self.subject.name, "family": self.subject.family, "layers": self.layers}
+        return {**head, "not_built": self.reason, "cells": cells}
+
+
+def cell_names() -> list[str]:
+    """Every column of the numbers."""
+    return [f"{method} {times}x" for method in METHODS for times in TARGETS]
+
+
+def run(subjects: list[Subject], readers: list[Reader]) -> list[dict[str, Any]]:
+    """Every row, with a bar that says how long it will take; an interrupt ends it with the rows that are done."""
+    rows, running = [], []
+    with tempfile.TemporaryDirectory() as root:
+        try:
+            for number, subject in enumerate(tqdm(subjects, desc="configurations", smoothing=0.05)):
+                running.append(RunningRow(subject, Path(root) / str(number), readers))
+                if len(running) > 4:
+                    rows.append(running.pop(0).finish())
+            rows += [row.finish() for row in running]
+        except KeyboardInterrupt:
+            print(f"interrupted after {len(rows)} of {len(subjects)} configurations", file=sys.stderr)
+    return rows
+
+
+def counts(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """How many cells have which outcome."""
+    found = Counter(cell["outcome"] for row in rows for cell in row["cells"].values())
+    return {outcome: found.get(outcome, 0) for outcome in ("extended", "refused", "wrong")}
+
+
+def grouped(rows: list[dict[str, Any]], outcome: str) -> list[str]:
+    """Every distinct reason of an outcome, its numbers left out, with how often and where."""
+    found: dict[str, list[str]] = {}
+    examples: dict[str, str] = {}
+    for row in rows:
+        for name, cell in row["cells"].items():
+            for reason in cell["reason"].split(SEPARATOR) if cell["outcome"] == outcome else []:
+                key = re.sub(r"'[^']*'|[\d.,e+-]*\d", "#", reason)[:110]
+                found.setdefault(key, []).append(f"{row['name']} ({name})")
+                examples.setdefault(key, reason[:300])
+    order = sorted(found, key=lambda key: -len(found[key]))
+    return [
+        f"- {len(found[key])} cells: {examples[key]} — {', '.join(dict.fromkeys(found[key][:40:13]))}" for key in order
+    ]
+
+
+def page(rows: list[dict[str, Any]], versions: dict[str, str]) -> str:
+    """The Markdown page: counts, the table, and every reason."""
+    marks = {"extended": "+", "refused": "-", "wrong": "**wrong**"}
+    total = counts(rows)
+    lines = [
+        "transformers " + ", ".join(f"{label} = {version}" for label, version in versions.items()),
+        f"\n{len(rows)} configurations, {sum(total.values())} cells: "
+        + ", ".join(f"{number} {outcome}" for outcome, number in total.items()),
+        "\nLayers: R rotates, - does not; G sees the whole context, L is local. Cells: + extended, - refused.\n",
+        "| configuration | family | layers | " + " | ".join(METHODS) + " |",
+        "|---" * (len(METHODS) + 3) + "|",
+    ]
+    for row in rows:
+        cells = []
+        for method in METHODS:
+            outcomes = [row["cells"][f"{method} {times}x"]["outcome"] for times in TARGETS]
+            cells.append("/".join(dict.fromkeys(marks[outcome] for outcome in outcomes)))
+        lines.append(f"| {row['name']} | {row['family']} | {row['layers']} | " + " | ".join(cells) + " |")
+    for title, outcome in (("Wrong", "wrong"), ("Refused", "refused")):
+        lines += [f"\n## {title}\n", *(grouped(rows, outcome) or ["none"])]
+    unbuilt = [f"- {row['name']}: {row['not_built']}" for row in rows if row["not_built"]]
+    return "\n".join([*lines, "\n## Not built\n", *(unbuilt or ["none"])]) + "\n"
+
+
+def main() -> int:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", nargs="*", help="files of tests/context/published, or `classes` (default: all)")
+    parser.add_argument("--names", nargs="*", help="only rows of these names")
+    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    wanted = arguments.families
+    subjects = [] if wanted and "classes" not in wanted else list(class_subjects())
+    subjects += published_subjects(wanted)
+    if arguments.names:
+        subjects = [subject for subject in subjects if subject.name in arguments.names]
+    readers = open_readers()
+    rows = run(subjects, readers)
+    versions = {"here": transformers.__version__}
+    versions |= {reader.label: reader.version.result().strip() for reader in readers}
+    for reader in readers:
+        reader.close()
+    text = page(rows, versions)
+    print(text, end="")
+    figures = {"versions": versions, "configurations": len(rows), **counts(rows), "rows": rows}
+    if arguments.output_dir:
+        (arguments.output_dir / "context_classes.md").write_text(text, encoding="utf-8")
+        numbers = json.dumps(figures, indent=1) + "\n"
+        (arguments.output_dir / "context_classes.json").write_text(numbers, encoding="utf-8")
+    print(json.dumps({key: value for key, value in figures.items() if key != "rows"}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Published configurations: the files, and what `extend_config` makes of each by every method, without weights."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.context_cells import METHODS, TARGETS, Row, config_cell
+from benchmarks.context_subjects import PUBLISHED, published_subjects
+from benchmarks.rotary_readings import Reading, broken_rules
+
+FAMILIES = sorted(path.stem for path in PUBLISHED.glob("*.json"))
+FEW = {"minicpm": 1, "internlm": 1, "ernie": 2}
+"""Families with fewer than three models whose class transformers has and whose facts are known."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    """Old files use old names, and every extension is announced: neither is what these tests are about."""
+    logging.disable(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_has_enough_models_and_says_what_checked_them(family: str):
+    entries = json.loads((PUBLISHED / f"{family}.json").read_text(encoding="utf-8"))
+    assert len(entries) >= FEW.get(family, 2 if family == "others" else 3)
+    for entry in entries:
+        assert entry.keys() == {"repo", "checked", "by", "config"}
+        assert entry["checked"] == (entry["by"] != "memory only")
+        assert {"model_type", "architectures"} <= entry["config"].keys()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_method_is_wrong_about_a_published_configuration(family: str, tmp_path: Path):
+    wrong = []
+    for subject in published_subjects([family]):
+        row = Row(subject, tmp_path)
+        row.build()
+        for method in METHODS:
+            for times in TARGETS:
+                cell = config_cell(row, method, times)
+                if cell.outcome == "wrong":
+                    wrong.append(f"{subject.name}, {method} to {times}x: {cell.reason}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_pair_that_turns_faster_is_seen():
+    before = {"rotary": Reading(torch.tensor([1.0, 0.1, 0.01]), 1.0)}
+    after = {"rotary": Reading(torch.tensor([1.0, 0.2, 0.001]), 1.0)}
+    assert broken_rules(before, after, grows=True, same=False) == ["rotary: 1 of 3 turn faster, up to 2 times"]
+
+
+def test_a_reach_that_stays_is_seen():
+    table = {"rotary": Reading(torch.tensor([1.0, 0.1]), 1.0)}
+    assert broken_rules(table, table, grows=True, same=False) == ["rotary: does not reach further"]
+    assert broken_rules(table, table, grows=False, same=True) == []
+
+
+def test_a_local_table_must_stay_and_a_lost_one_is_seen():
+    local = {"rotary[sliding_attention]": Reading(torch.tensor([1.0, 0.1]), 1.0, local=True)}
+    slower = {"rotary[sliding_attention]": Reading(torch.tensor([1.0, 0.05]), 1.1, local=True)}
+    found = broken_rules(local, slower, grows=True, same=False)
+    assert found == ["rotary[sliding_attention]: must stay, 1 changed, factor 1 -> 1.1"]
+    assert broken_rules(local, {}, grows=True, same=False) == ["rotary[sliding_attention]: no such table any more"]
+
+
+def test_zero_frequencies_do_not_turn():
+    table = {"rotary": Reading(torch.tensor([1.0, 0.1, 0.0]), 1.0)}
+    slower = {"rotary": Reading(torch.tensor([1.0, 0.05, 0.0]), 1.0)}
+    assert broken_rules(table, slower, grows=True, same=False) == []
