@@ -24,7 +24,8 @@ def _seen(subject: Subject) -> tuple[list[tuple[bool, bool]], list[tuple[bool, b
     text = config.get_text_config(decoder=True)
     if not getattr(text, "rope_parameters", None):
         return None
-    told = [(layer.rotates, layer.window is not None) for layer in layers.attention_layers(text)]
+    length = getattr(text, "max_position_embeddings", None) or 2**24
+    told = [(layer.rotates, layer.is_local(length - 1)) for layer in layers.attention_layers(text)]
     # a layer that a recurrent model runs several times is one layer
     found = {layer.name: (layer.rotates, layer.local) for layer in probe_layers(tiny_model(config))}
     return told, list(found.values())
