@@ -12,13 +12,14 @@ from typing import Any
 
 import datasets
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import ModelConfig, get_peft_config
 
 from ..context.extension import extend_context
+from ..context.merging import merged_model
 from ..context.tokenizer_files import save_tokenizer
 from ..training.checkpoints import last_complete_checkpoint
 from ..training.long_context_trainer import NonFiniteLossError
@@ -150,8 +151,8 @@ class StageRunner:
     def _keep(self, stage: Stage, trainer: Any) -> None:
         """Saves the stage's model, adapters merged, as a complete folder."""
         model = trainer.accelerator.unwrap_model(trainer.model)
-        if hasattr(model, "merge_and_unload"):
-            model = model.merge_and_unload()
+        if isinstance(model, PeftModel):
+            model = merged_model(model)
 
         def write(folder: Path) -> None:
             model.save_pretrained(folder)
