@@ -32,7 +32,7 @@ class Cell:
 
     Args:
         outcome (`str`):
-            `"extended"`, `"refused"` or `"wrong"`.
+            `"extended"`, `"refused"`, `"wrong"`, or `"not built"` where there is no model to extend.
         reason (`str`):
             The refusal, or what is wrong.
         folders (`list[Path]`):

@@ -39,6 +39,8 @@ from benchmarks.context_reader import FAULTS
 from benchmarks.context_readers import Reader, judge, open_readers
 from benchmarks.context_subjects import Subject, class_subjects, published_subjects
 
+OUTCOMES = ("extended", "refused", "wrong", "not built")
+
 
 class RunningRow:
     """
@@ -63,7 +65,7 @@ class RunningRow:
         root.mkdir()
         row = self._row()
         if row is None:
-            self.cells = {name: Cell("wrong", self.reason) for name in cell_names()}
+            self.cells = {name: Cell("not built", self.reason) for name in cell_names()}
             return
         source = None if quick or row.model is None else row.save_source()
         if source is not None:
@@ -134,7 +136,7 @@ def run(subjects: list[Subject], readers: list[Reader], quick: bool = False) -> 
 def counts(rows: list[dict[str, Any]]) -> dict[str, int]:
     """How many cells have which outcome."""
     found = Counter(cell["outcome"] for row in rows for cell in row["cells"].values())
-    return {outcome: found.get(outcome, 0) for outcome in ("extended", "refused", "wrong")}
+    return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
 
 
 def grouped(rows: list[dict[str, Any]], outcome: str) -> list[str]:
@@ -155,13 +157,14 @@ def grouped(rows: list[dict[str, Any]], outcome: str) -> list[str]:
 
 def page(rows: list[dict[str, Any]], versions: dict[str, str]) -> str:
     """The Markdown page: counts, the table, and every reason."""
-    marks = {"extended": "+", "refused": "-", "wrong": "**wrong**"}
+    marks = {"extended": "+", "refused": "-", "wrong": "**wrong**", "not built": "?"}
     total = counts(rows)
     lines = [
         "transformers " + ", ".join(f"{label} = {version}" for label, version in versions.items()),
         f"\n{len(rows)} configurations, {sum(total.values())} cells: "
         + ", ".join(f"{number} {outcome}" for outcome, number in total.items()),
-        "\nLayers: R rotates, - does not; G sees the whole context, L is local. Cells: + extended, - refused.\n",
+        "\nLayers: R rotates, - does not; G sees the whole context, L is local.",
+        "Cells: + extended, - refused, ? not built; two marks where the two targets differ.\n",
         "| configuration | family | layers | " + " | ".join(METHODS) + " |",
         "|---" * (len(METHODS) + 3) + "|",
     ]
