@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from benchmarks.context_reader import load, logits_of
+from benchmarks.context_reader import FAULTS, load, logits_of
 from benchmarks.context_subjects import SPELLINGS, Subject
 from benchmarks.layer_probe import ProbedLayer, probe_layers
 from benchmarks.rotary_readings import Reading, RotaryCall, broken_rules, read_tables, rotary_calls, tables_of
@@ -32,7 +32,7 @@ class Cell:
 
     Args:
         outcome (`str`):
-            `"extended"`, `"refused"` or `"wrong"`.
+            `"extended"`, `"refused"`, `"wrong"`, or `"not built"` where there is no model to extend.
         reason (`str`):
             The refusal, or what is wrong.
         folders (`list[Path]`):
@@ -158,7 +158,7 @@ def config_cell(row: Row, method: str, times: int) -> Cell:
         if not row.rotates:
             return Cell("wrong", "extended, but its class has no rotary parameters")
         problems = _problems(row, method, *(_fresh(row, extended, length) for length in (row.window, target)))
-    except Exception as error:  # noqa: BLE001 (a row never ends the run)
+    except FAULTS as error:
         return refusal_or_fault(error)
     return Cell("wrong", SEPARATOR.join(problems)) if problems else Cell("extended")
 
@@ -197,7 +197,7 @@ def live_cell(row: Row, method: str, times: int, source: Path) -> Cell:
         cell = Cell("extended")
         if times == TARGETS[0]:
             problems += _saved_problems(row, method, model, source, cell)
-    except Exception as error:  # noqa: BLE001 (a row never ends the run)
+    except FAULTS as error:
         return refusal_or_fault(error)
     return Cell("wrong", SEPARATOR.join(problems), cell.folders, cell.notes) if problems else cell
 

@@ -1,6 +1,6 @@
 """Every causal LM class of the installed transformers and every published configuration, extended by every method.
 
-    python benchmarks/context_classes.py [--output-dir benchmarks/results] [--families classes llama qwen3 ...]
+    python benchmarks/context_classes.py [--output-dir benchmarks/results] [--families classes llama ...] [--quick]
 
 For each class a tiny model of its defaults is built, for each file in `tests/context/published` one with the published
 rope fields, windows and lengths. Each is extended to twice and eight times its window. A cell says `extended`,
@@ -35,8 +35,11 @@ import transformers
 from tqdm import tqdm
 
 from benchmarks.context_cells import METHODS, SEPARATOR, TARGETS, Cell, Row, config_cell, live_cell
+from benchmarks.context_reader import FAULTS
 from benchmarks.context_readers import Reader, judge, open_readers
 from benchmarks.context_subjects import Subject, class_subjects, published_subjects
+
+OUTCOMES = ("extended", "refused", "wrong", "not built")
 
 
 class RunningRow:
@@ -50,9 +53,11 @@ class RunningRow:
             A folder of its own.
         readers (`list[Reader]`):
             Who reads what is saved.
+        quick (`bool`, *optional*, defaults to `False`):
+            Judge `extend_config` only, by rotary modules that are built on their own; nothing is saved.
     """
 
-    def __init__(self, subject: Subject, root: Path, readers: list[Reader]) -> None:
+    def __init__(self, subject: Subject, root: Path, readers: list[Reader], quick: bool = False) -> None:
         self.subject, self.root, self.readers = subject, root, readers
         self.cells: dict[str, Cell] = {}
         self.asked: dict[str, Any] = {}
@@ -60,9 +65,9 @@ class RunningRow:
         root.mkdir()
         row = self._row()
         if row is None:
-            self.cells = {name: Cell("wrong", self.reason) for name in cell_names()}
+            self.cells = {name: Cell("not built", self.reason) for name in cell_names()}
             return
-        source = row.save_source() if row.model is not None else None
+        source = None if quick or row.model is None else row.save_source()
         if source is not None:
             self.asked = {reader.label: {"source": reader.ask(source)} for reader in readers}
         for method in METHODS:
@@ -78,12 +83,12 @@ class RunningRow:
     def _row(self) -> Row | None:
         try:
             row = Row(self.subject, self.root)
-        except Exception as error:  # noqa: BLE001 (a row never ends the run)
+        except FAULTS as error:
             self.reason = f"no configuration: {' '.join(str(error).split())}"
             return None
         try:
             row.build()
-        except Exception as error:  # noqa: BLE001 (a row never ends the run)
+        except FAULTS as error:
             self.reason = f"no tiny model: {' '.join(str(error).split())[:160]}"
             row.model, row.calls, row.before = None, [], {}
         self.layers = " ".join(("R" if layer.rotates else "-") + ("L" if layer.local else "G") for layer in row.layers)
@@ -113,13 +118,13 @@ def cell_names() -> list[str]:
     return [f"{method} {times}x" for method in METHODS for times in TARGETS]
 
 
-def run(subjects: list[Subject], readers: list[Reader]) -> list[dict[str, Any]]:
+def run(subjects: list[Subject], readers: list[Reader], quick: bool = False) -> list[dict[str, Any]]:
     """Every row, with a bar that says how long it will take; an interrupt ends it with the rows that are done."""
     rows, running = [], []
     with tempfile.TemporaryDirectory() as root:
         try:
             for number, subject in enumerate(tqdm(subjects, desc="configurations", smoothing=0.05)):
-                running.append(RunningRow(subject, Path(root) / str(number), readers))
+                running.append(RunningRow(subject, Path(root) / str(number), readers, quick))
                 if len(running) > 4:
                     rows.append(running.pop(0).finish())
             rows += [row.finish() for row in running]
@@ -131,7 +136,7 @@ def run(subjects: list[Subject], readers: list[Reader]) -> list[dict[str, Any]]:
 def counts(rows: list[dict[str, Any]]) -> dict[str, int]:
     """How many cells have which outcome."""
     found = Counter(cell["outcome"] for row in rows for cell in row["cells"].values())
-    return {outcome: found.get(outcome, 0) for outcome in ("extended", "refused", "wrong")}
+    return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
 
 
 def grouped(rows: list[dict[str, Any]], outcome: str) -> list[str]:
@@ -152,13 +157,14 @@ def grouped(rows: list[dict[str, Any]], outcome: str) -> list[str]:
 
 def page(rows: list[dict[str, Any]], versions: dict[str, str]) -> str:
     """The Markdown page: counts, the table, and every reason."""
-    marks = {"extended": "+", "refused": "-", "wrong": "**wrong**"}
+    marks = {"extended": "+", "refused": "-", "wrong": "**wrong**", "not built": "?"}
     total = counts(rows)
     lines = [
         "transformers " + ", ".join(f"{label} = {version}" for label, version in versions.items()),
         f"\n{len(rows)} configurations, {sum(total.values())} cells: "
         + ", ".join(f"{number} {outcome}" for outcome, number in total.items()),
-        "\nLayers: R rotates, - does not; G sees the whole context, L is local. Cells: + extended, - refused.\n",
+        "\nLayers: R rotates, - does not; G sees the whole context, L is local.",
+        "Cells: + extended, - refused, ? not built; two marks where the two targets differ.\n",
         "| configuration | family | layers | " + " | ".join(METHODS) + " |",
         "|---" * (len(METHODS) + 3) + "|",
     ]
@@ -180,6 +186,9 @@ def main() -> int:
     parser.add_argument("--families", nargs="*", help="files of tests/context/published, or `classes` (default: all)")
     parser.add_argument("--names", nargs="*", help="only rows of these names")
     parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
+    parser.add_argument(
+        "--quick", action="store_true", help="judge extend_config only: no weights, no folders, no readers"
+    )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
@@ -190,8 +199,8 @@ def main() -> int:
     subjects += published_subjects(wanted)
     if arguments.names:
         subjects = [subject for subject in subjects if subject.name in arguments.names]
-    readers = open_readers()
-    rows = run(subjects, readers)
+    readers = [] if arguments.quick else open_readers()
+    rows = run(subjects, readers, arguments.quick)
     versions = {"here": transformers.__version__}
     versions |= {reader.label: reader.version.result().strip() for reader in readers}
     for reader in readers:

@@ -15,9 +15,26 @@ from pathlib import Path
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    StopIteration,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
+"""Whatever a call may end with: the table reports it, and goes on."""
 
 
 def logits_of(model: transformers.PreTrainedModel, row: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -47,7 +64,7 @@ def read_folder(folder: Path) -> dict[str, object]:
         if model is None:
             return {"unknown": True}
         logits = logits_of(model, stored["row"])
-    except Exception as error:  # noqa: BLE001 (whatever an old reader does with a file is the result)
+    except FAULTS as error:
         return {"refused": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
     if logits.shape != stored["logits"].shape:
         return {"difference": float("inf")}

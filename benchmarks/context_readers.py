@@ -37,6 +37,7 @@ class Reader:
             stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
+            start_new_session=True,  # an interrupt of the table lets the readers finish what they were asked
         )
         self._queue = ThreadPoolExecutor(max_workers=1)
         self.version = self._queue.submit(self._process.stdout.readline)
@@ -53,7 +54,7 @@ class Reader:
 
     def close(self) -> None:
         """Ends the process."""
-        self._queue.shutdown()
+        self._queue.shutdown(cancel_futures=True)
         self._process.stdin.close()
         self._process.wait()
 

@@ -102,9 +102,12 @@ def _with_wide_windows(full: dict[str, Any], small: dict[str, Any]) -> dict[str,
 def _as_spelled(full: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     spelled = {key: value for key, value in full.items() if key not in SPELLINGS}
     spelled |= {key: copy.deepcopy(facts[key]) for key in SPELLINGS if key in facts}
-    for key, value in full.items():
-        if isinstance(value, dict) and isinstance(facts.get(key), dict) and "model_type" in value:
-            spelled[key] = _as_spelled(value, facts[key])
+    for key, given in facts.items():
+        value = full.get(key)
+        if isinstance(value, dict) and isinstance(given, dict) and "model_type" in value:
+            spelled[key] = _as_spelled(value, given)
+        elif key not in full or (isinstance(given, list) and isinstance(value, list) and len(given) == len(value)):
+            spelled[key] = copy.deepcopy(given)  # names and words that older readers know
     return spelled
 
 

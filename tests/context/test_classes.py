@@ -74,7 +74,7 @@ def test_the_page_counts_and_groups():
     cells["yarn 2x"] = {"outcome": "wrong", "reason": "3 of 8 turn faster", "read": {}}
     cells["yarn 8x"] = {"outcome": "wrong", "reason": "5 of 8 turn faster", "read": {}}
     rows = [{"name": "llama", "family": "classes", "layers": "RG", "not_built": "", "cells": cells}]
-    assert counts(rows) == {"extended": 14, "refused": 0, "wrong": 2}
+    assert counts(rows) == {"extended": 14, "refused": 0, "wrong": 2, "not built": 0}
     assert grouped(rows, "wrong") == ["- 2 cells: 3 of 8 turn faster — llama (yarn 2x)"]
     assert "| llama | classes | RG | + | + | + | + | + | **wrong** | + | + |" in page(rows, {"here": "5"})
 
