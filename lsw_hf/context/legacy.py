@@ -162,7 +162,7 @@ def compare_spellings(raw: dict[str, Any], config: PreTrainedConfig | None = Non
         if text.get(key) is not None and not _same(text[key], value, expected.get("rope_theta"))
     ]
     contradictions += _against(text, expected)
-    notes = [f"transformers 4: {loss}" for loss in legacy_losses(meant)]
+    notes = legacy_losses(meant)
     presumed = LEGACY_CLASSES.get(str(meant.get("model_type")), PLAIN).presumes_scaling
     absent = [key for key, value in expected.items() if key not in text and (value is not None or presumed)]
     absent += [key for key, value in expected.items() if key in text and text[key] is None and value is not None]

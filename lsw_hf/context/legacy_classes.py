@@ -95,11 +95,21 @@ LEGACY_CLASSES: dict[str, LegacyClass] = {
     "olmo3": LegacyClass(local="same base"),
     "phi3": _LONGROPE,
     "phi4_multimodal": _LONGROPE,
+    "emu3_text_model": PLAIN,
+    "mllama_text_model": LegacyClass(needs_scaling=True),
+    "qwen2_5_omni_text": PLAIN,
+    "qwen3_omni_moe_text": LegacyClass(needs_scaling=True),
+    "t5_gemma_module": PLAIN,
     "qwen3_vl_moe_text": LegacyClass(needs_scaling=True),
     "qwen3_vl_text": LegacyClass(needs_scaling=True),
     "recurrent_gemma": LegacyClass(scaled_types=(), otherwise="ignores"),
 }
 """By `model_type`: every class of transformers 4.57 whose model reads text and has rotary tables from these fields."""
+
+PARTS = frozenset(
+    ("emu3_text_model", "mllama_text_model", "qwen2_5_omni_text", "qwen3_omni_moe_text", "t5_gemma_module")
+)
+"""Those of them that 4.57 knows only inside a larger class."""
 
 WITHOUT_TEXT_TABLES = frozenset(
     "blt edgetam_video efficientloftr evolla idefics mimi mlcd moonshine pixtral sam2_video".split()

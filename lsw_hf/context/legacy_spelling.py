@@ -103,13 +103,12 @@ def _base_fields(spelling: LegacyClass, parameters: dict[str, Any]) -> dict[str,
 
 def _scaling(spelling: LegacyClass, parameters: dict[str, Any]) -> dict[str, Any] | None:
     rope_type = parameters.get("rope_type", "default")
-    scaling = {key: copy.copy(value) for key, value in parameters.items() if key not in OUTSIDE}
-    if rope_type != "default" and scaling.get("type", rope_type) != rope_type:
-        del scaling["type"]  # of an older spelling; some classes of transformers 4 prefer it
+    # `type` is of an older spelling; some classes of transformers 4 prefer it, and not all know its words
+    scaling = {key: copy.copy(value) for key, value in parameters.items() if key not in (*OUTSIDE, "type")}
     if rope_type != "default" or spelling.needs_scaling:
         return scaling
     # sections and other keys that a class reads stay, except where any dictionary means a scaling
-    further = set(scaling) - {"type", "rope_type"}
+    further = set(scaling) - {"rope_type"}
     scaling.setdefault("rope_type", rope_type)
     return scaling if further and spelling.scaled_types == SCALED_TYPES else None
 

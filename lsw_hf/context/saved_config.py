@@ -60,7 +60,9 @@ def load_config(
         if "trust_remote_code" in str(error):
             fix = "Read that code, and pass trust_remote_code=True (--trust-remote-code) if you trust it."
         elif folder.is_dir():
+            wrong = _wrong_in_file(read_json_object(folder / "config.json"))
             fix = "Correct config.json, or upgrade transformers if the architecture is newer."
+            fix = f"Look at this first: {'; '.join(wrong)}. {fix}" if wrong else fix
         else:
             fix = f"{path_or_id} is no folder here; check the spelling of the id, the network and HF_HUB_OFFLINE."
         raise ValueError(f"{path_or_id} has no readable configuration: {' '.join(lines)[:300]} {fix}") from error
@@ -77,14 +79,20 @@ def load_config(
     return config
 
 
+def _wrong_in_file(raw: dict[str, Any]) -> list[str]:
+    fields = raw.get("text_config") if isinstance(raw.get("text_config"), dict) else raw
+    spelled = [(key, fields.get(key)) for key in ("rope_scaling", "rope_parameters") if isinstance(fields, dict)]
+    return [problem for key, value in spelled for problem in _wrong_numbers(value, f"{key}.")]
+
+
 def _wrong_numbers(parameters: Any, where: str = "") -> list[str]:
     """Entries of `rope_parameters` that transformers loads and cannot compute with, in words."""
     if not isinstance(parameters, dict):
         return []
     inner = {key: value for key, value in parameters.items() if isinstance(value, dict)}
     if inner:
-        return [problem for key, value in inner.items() for problem in _wrong_numbers(value, f"{key}.")]
-    rope_type = parameters.get("rope_type")
+        return [problem for key, value in inner.items() for problem in _wrong_numbers(value, f"{where}{key}.")]
+    rope_type = parameters.get("rope_type", parameters.get("type"))
     needed = ("rope_theta", *NEEDED.get(str(rope_type), ()))
     if parameters.get("alpha"):
         needed = ("rope_theta",)  # Hunyuan's dynamic scaling has no factor

@@ -35,6 +35,14 @@ def text_fields(raw: dict[str, Any], config: PreTrainedConfig | None) -> dict[st
     return text_chain(raw, config)[-1]
 
 
+def config_chain(config: PreTrainedConfig) -> list[PreTrainedConfig]:
+    """The configurations that lead from `config` to its text part, both included."""
+    chain = [config]
+    for name in _path(config):
+        chain.append(getattr(chain[-1], name))
+    return chain
+
+
 def _path(config: PreTrainedConfig) -> list[str]:
     text = config.get_text_config(decoder=True)
 
@@ -60,7 +68,7 @@ def config_of(raw: dict[str, Any]) -> PreTrainedConfig | None:
 
 
 def _decoded(value: Any) -> Any:
-    """A copy with the numbers that JSON has no word for, which transformers 5 writes as `{"__float__": "Infinity"}`."""
+    """A copy with numbers that JSON has no word for, which transformers 5 writes as `{"__float__": "Infinity"}`."""
     if isinstance(value, dict):
         if set(value) == {"__float__"}:
             return float(value["__float__"])

@@ -11,11 +11,9 @@ import torch
 from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     MODEL_MAPPING,
     AutoModel,
     AutoModelForCausalLM,
-    AutoModelForImageTextToText,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -33,6 +31,7 @@ from .rotary import (
     transformers_model,
 )
 from .saved_config import load_config
+from .text_part import config_chain
 
 
 @dataclass(frozen=True)
@@ -150,10 +149,13 @@ def verify_context(
         _check_length(text, saved.get_text_config(decoder=True), problems)
     report = _report(text, modules, worst, problems, notes)
     if raise_on_mismatch and problems:
-        raise ValueError(
-            "what is saved is not what runs:\n- " + "\n- ".join(problems) + "\nChange a model with `extend_context`, "
-            "which rebuilds its tables; repair tables damaged by a cast with `restore_rotary(model)`."
+        remedy = (
+            "Correct config.json, or delete one of its two spellings."
+            if live is None
+            else "Change a model with `extend_context`, which rebuilds its tables; repair tables damaged by a cast "
+            "with `restore_rotary(model)`."
         )
+        raise ValueError("what is saved is not what runs:\n- " + "\n- ".join(problems) + f"\n{remedy}")
     return report
 
 
@@ -196,22 +198,18 @@ def restore_rotary(model: nn.Module) -> nn.Module:
 
 def _skeleton(config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
     """The model without memory: only the classes of its rotary modules are wanted."""
-    text = config.get_text_config(decoder=True)
     with torch.device("meta"):
         if hasattr(config, "auto_map") or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
             return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-        # of a model that also sees or hears the text part is enough, where it has a class of its own
-        for part, mapping, auto_class in (
-            (text, MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM),
-            (text, MODEL_MAPPING, AutoModel),
-            (config, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoModelForImageTextToText),
-            (config, MODEL_MAPPING, AutoModel),
-        ):
-            if type(part) in mapping:
-                return auto_class.from_config(part)
+        # of a model that also sees or hears the smallest part with the text in it that has a class of its own
+        for part in reversed(config_chain(config)):
+            if type(part) in MODEL_FOR_CAUSAL_LM_MAPPING:
+                return AutoModelForCausalLM.from_config(part)
+            if type(part) in MODEL_MAPPING:
+                return AutoModel.from_config(part)
     raise ValueError(
         f"no model class of transformers builds {config.model_type!r}, so its rotary tables cannot be recomputed from "
-        "the files alone. Load the model and pass it as model=."
+        "the files alone. Load the model, extend it live with `extend_context`, or verify it with model=, and save it."
     )
 
 

@@ -74,7 +74,8 @@ def tiny(model_type: str, **changes: Any) -> PreTrainedConfig:
     config_class = CONFIG_MAPPING[model_type]
     known = config_class.__dataclass_fields__
     names = {**config_class.attribute_map}
-    sizes = {names.get(key, key): value for key, value in SIZES.items() if key not in SIZES_TO_LEAVE.get(model_type, ())}
+    left = SIZES_TO_LEAVE.get(model_type, ())
+    sizes = {names.get(key, key): value for key, value in SIZES.items() if key not in left}
     sizes = {key: value for key, value in sizes.items() if key in known}
     return config_class(**copy.deepcopy({**sizes, **CHANGES.get(model_type, {}), **changes}))
 

@@ -13,6 +13,19 @@ import torch
 import transformers
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig
 
+REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
+
 
 def on_the_cpu(initializer):
     def initialize(self, *args, **kwargs):
@@ -43,7 +56,7 @@ def read(folder):
     try:
         config = AutoConfig.from_pretrained(folder)
         model = build(config)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except REFUSALS as error:
         return {"refused": f"{type(error).__name__}: {str(error)[:200]}"}
     found = {}
     for name, module in model.named_modules():
@@ -57,7 +70,8 @@ def read(folder):
             "attention_factor": float(factor),
             "rope_type": getattr(module, "rope_type", "default"),
         }
-    switch = getattr(config, "original_max_position_embeddings", None) or getattr(config, "max_position_embeddings", None)
+    lengths = [getattr(config, f"{which}max_position_embeddings", None) for which in ("original_", "")]
+    switch = lengths[0] or lengths[1]
     return {"tables": found, "switch": switch, "layer_types": getattr(config, "layer_types", None)}
 
 
