@@ -149,7 +149,7 @@ def compare_spellings(raw: dict[str, Any], config: PreTrainedConfig | None = Non
     text = text_fields(raw, config)
     if not text.get("rope_parameters"):
         notes = ["config.json has only the spelling of transformers 4 (rope_theta, rope_scaling)"]
-        return [], notes + (legacy_losses(complete_text(config)) if config is not None else [])
+        return [], notes + (legacy_losses(_in_words_of(text, complete_text(config))) if config is not None else [])
     try:
         meant = newer_spelling(raw, config) if config is not None else text
     except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
@@ -162,7 +162,7 @@ def compare_spellings(raw: dict[str, Any], config: PreTrainedConfig | None = Non
         if text.get(key) is not None and not _same(text[key], value, expected.get("rope_theta"))
     ]
     contradictions += _against(text, expected)
-    notes = legacy_losses(meant)
+    notes = legacy_losses(_in_words_of(text, meant))
     presumed = LEGACY_CLASSES.get(str(meant.get("model_type")), PLAIN).presumes_scaling
     absent = [key for key, value in expected.items() if key not in text and (value is not None or presumed)]
     absent += [key for key, value in expected.items() if key in text and text[key] is None and value is not None]
@@ -179,6 +179,13 @@ def compare_spellings(raw: dict[str, Any], config: PreTrainedConfig | None = Non
     if rope_type in unread:
         notes.append(f"rope type {rope_type!r}: {unread[rope_type]}")
     return contradictions, notes
+
+
+def _in_words_of(text: dict[str, Any], meant: dict[str, Any]) -> dict[str, Any]:
+    """With the kinds of layers as the file calls them, which loading translates."""
+    names = ("layer_types", "layers_block_type")
+    written = {key: text[key] for key in names if key in text}
+    return {key: value for key, value in meant.items() if key not in names} | written
 
 
 def _against(text: dict[str, Any], expected: dict[str, Any]) -> list[str]:
@@ -229,7 +236,7 @@ def _completed(scaling: dict[str, Any], base: Any) -> dict[str, Any]:
     """With what every reader puts where a dictionary says nothing, and one name for the type."""
     rope_type = scaling.get("rope_type", scaling.get("type"))
     complete = {key: value for key, value in scaling.items() if key not in ("type", "partial_rotary_factor")}
-    complete |= {"rope_type": {"mrope": "default"}.get(rope_type, rope_type)}
+    complete |= {"rope_type": "default" if rope_type == "mrope" else rope_type}
     complete.setdefault("rope_theta", base)
     if rope_type == "yarn":
         defaults = {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": True}

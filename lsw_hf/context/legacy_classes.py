@@ -38,6 +38,8 @@ class LegacyClass:
             Whether the class fails without a `rope_scaling` dictionary, even for the type `"default"`.
         presumes_scaling (`bool`):
             Whether a file without `rope_scaling` means some scaling, so that the field must say `null`.
+        layer_words (`tuple[str, ...]`):
+            What the class calls kinds of layers, if a save of transformers 5 writes other words and the class stops.
         local (*optional*):
             What layers of the type `sliding_attention` compute with, for classes whose `rope_parameters` is nested:
             - `"own base"`: the base in `local_base`, unscaled.
@@ -57,6 +59,7 @@ class LegacyClass:
     dynamic_needs: str | None = None
     needs_scaling: bool = False
     presumes_scaling: bool = False
+    layer_words: tuple[str, ...] = ()
     local: LocalTables | None = None
     local_base: str | None = None
 
@@ -67,9 +70,9 @@ PLAIN = LegacyClass()
 _PLAIN_NAMES = """
     arcee aria_text bamba bitnet cohere cohere2 csm deepseek_v2 deepseek_v3 diffllama doge dots1 ernie4_5 ernie4_5_moe
     exaone4 falcon falcon_h1 flex_olmo gemma gemma2 glm glm4 glm4_moe glm4v_moe_text glm4v_text granite granitemoe
-    granitemoehybrid granitemoeshared helium jetmoe kyutai_speech_to_text lfm2 llama longcat_flash minimax ministral
+    granitemoeshared helium jetmoe kyutai_speech_to_text lfm2 llama longcat_flash minimax ministral
     mistral mixtral moshi olmoe persimmon phi phimoe qwen2 qwen2_5_vl_text qwen2_moe qwen2_vl_text qwen3 qwen3_moe
-    qwen3_next seed_oss smollm3 stablelm starcoder2 vaultgemma zamba2
+    qwen3_next seed_oss smollm3 stablelm starcoder2 vaultgemma
 """
 _TWO_KEYS = LegacyClass(scaled_types=("linear", "dynamic"), keys=("type", "factor"))
 _LONGROPE = LegacyClass(scaled_types=("longrope",), keys=("type", "short_factor", "long_factor"))
@@ -84,6 +87,7 @@ LEGACY_CLASSES: dict[str, LegacyClass] = {
     "gpt_neox": _GPT_NEOX,
     "gpt_neox_japanese": _GPT_NEOX,
     "gpt_oss": LegacyClass(presumes_scaling=True),
+    "granitemoehybrid": LegacyClass(layer_words=("attention", "mamba")),
     "hunyuan_v1_dense": LegacyClass(dynamic_needs="alpha"),
     "hunyuan_v1_moe": LegacyClass(dynamic_needs="alpha"),
     "llama4_text": LegacyClass(scaled_types=("llama3",)),
@@ -103,6 +107,7 @@ LEGACY_CLASSES: dict[str, LegacyClass] = {
     "qwen3_vl_moe_text": LegacyClass(needs_scaling=True),
     "qwen3_vl_text": LegacyClass(needs_scaling=True),
     "recurrent_gemma": LegacyClass(scaled_types=(), otherwise="ignores"),
+    "zamba2": LegacyClass(layer_words=("mamba", "hybrid")),
 }
 """By `model_type`: every class of transformers 4.57 whose model reads text and has rotary tables from these fields."""
 

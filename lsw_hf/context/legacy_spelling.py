@@ -87,9 +87,12 @@ def legacy_losses(config: dict[str, Any]) -> list[str]:
         if is_nested(parameters) or not known:
             return [f"transformers 4.57 does not know {model_type!r} and cannot load this model"]
         return []
-    if is_nested(parameters):
-        return [f"{who} {loss}" for loss in _nested_losses(spelling, parameters)]
-    return [f"{who} {loss}" for loss in _flat_losses(spelling, config)]
+    losses = _nested_losses(spelling, parameters) if is_nested(parameters) else _flat_losses(spelling, config)
+    layers = {*(config.get("layer_types") or ()), *(config.get("layers_block_type") or ())}
+    if spelling.layer_words and layers - set(spelling.layer_words):
+        known = " and ".join(spelling.layer_words)
+        losses.append(f"stops with an error: it calls layers {known}, and transformers 5 has saved other words")
+    return [f"{who} {loss}" for loss in losses]
 
 
 def is_nested(parameters: dict[str, Any]) -> bool:
@@ -139,9 +142,10 @@ def _switch(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nested_fields(spelling: LegacyClass, parameters: dict[str, Any]) -> dict[str, Any]:
-    reaching, local = parameters.get(GLOBAL), parameters.get(LOCAL)
-    if spelling.local is None or not (_complete(reaching) and _complete(local)):
+    kinds = _kinds(parameters)
+    if spelling.local is None or kinds is None:
         return {}
+    reaching, local = kinds
     fields = _base_fields(spelling, reaching)
     if spelling.local_base is not None:
         fields[spelling.local_base] = local["rope_theta"]
@@ -154,8 +158,10 @@ def _nested_fields(spelling: LegacyClass, parameters: dict[str, Any]) -> dict[st
     return fields | _switch(reaching)
 
 
-def _complete(entry: Any) -> bool:
-    return isinstance(entry, dict) and "rope_theta" in entry
+def _kinds(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The numbers of full and of sliding layers; `None` where transformers has not completed both."""
+    reaching, local = parameters.get(GLOBAL) or {}, parameters.get(LOCAL) or {}
+    return (reaching, local) if "rope_theta" in reaching and "rope_theta" in local else None
 
 
 def _alike(reaching: dict[str, Any], local: dict[str, Any]) -> bool:
@@ -165,9 +171,10 @@ def _alike(reaching: dict[str, Any], local: dict[str, Any]) -> bool:
 
 
 def _nested_losses(spelling: LegacyClass, parameters: dict[str, Any]) -> list[str]:
-    reaching, local = parameters.get(GLOBAL), parameters.get(LOCAL)
-    if spelling.local is None or not (_complete(reaching) and _complete(local)):
+    kinds = _kinds(parameters)
+    if spelling.local is None or kinds is None:
         return ["has one set of rotary numbers for all layers, so none is written: it computes plain RoPE"]
+    reaching, local = kinds
     bases = f"{reaching['rope_theta']:g} and {local['rope_theta']:g}"
     losses = _flat_losses(spelling, {"rope_parameters": reaching})
     if spelling.local in ("own base", "same base") and local.get("rope_type", "default") != "default":
@@ -208,5 +215,5 @@ def _attention_losses(spelling: LegacyClass, config: dict[str, Any]) -> list[str
     used = declared or longrope_attention_factor(parameters.get("factor") or window / original, original)
     if math.isclose(derived, used, rel_tol=1e-12):
         return []
-    what = "so the file makes it stop with an error" if spelling.keys else "and computes another model"
+    what = "and stops with an error instead" if spelling.keys else "and computes another model"
     return [f"derives the attention factor {derived:.6g} from the lengths, not {used:.6g}, {what}"]

@@ -41,7 +41,7 @@ def build(config):
     mapping = MODEL_FOR_CAUSAL_LM_MAPPING if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else MODEL_MAPPING
     model_class = mapping[type(config)]
     for name, value in vars(sys.modules[model_class.__module__]).items():
-        if isinstance(value, type) and "RotaryEmbedding" in name and "__init__" in vars(value):
+        if isinstance(value, type) and value is not object and "RotaryEmbedding" in name and "__init__" in vars(value):
             if hasattr(value.__init__, "on_the_cpu"):
                 continue
             value.__init__ = on_the_cpu(value.__init__)

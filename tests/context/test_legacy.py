@@ -114,6 +114,12 @@ def test_what_transformers_4_cannot_say_is_said(model_type, parameters, fields, 
     assert [loss in found for found in losses] == ([True] if loss else [])
 
 
+def test_words_for_layers_that_transformers_4_does_not_know_are_said():
+    config = {"model_type": "granitemoehybrid", "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}
+    assert legacy_losses({**config, "layer_types": ["attention", "mamba"]}) == []
+    assert "stops with an error" in legacy_losses({**config, "layer_types": ["full_attention"]})[0]
+
+
 def test_longrope_changes_its_factors_at_one_length_for_all_readers():
     """Transformers 4 looks for that length beside the dictionary, and takes the window where it finds none."""
     parameters = {

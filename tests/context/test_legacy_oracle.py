@@ -93,6 +93,13 @@ def differs(case, config, found):
     return problems if found["tables"] else ["no rotary tables"]
 
 
+def use_older_words(path, name):
+    """As their makers' files call the kinds of layers, which a save of transformers 5 translates."""
+    if LEGACY_CLASSES[name].layer_words:
+        content = path.read_text().replace("linear_attention", "mamba").replace("full_attention", "attention")
+        path.write_text(content)
+
+
 @pytest.mark.slow
 def test_4_57_reads_what_is_written_or_we_say_what_it_does(tmp_path):
     python = os.environ.get("LSW_HF_PYTHON_457")
@@ -105,6 +112,7 @@ def test_4_57_reads_what_is_written_or_we_say_what_it_does(tmp_path):
             config.save_pretrained(tmp_path / case)
             write_legacy_rope(tmp_path / case)
             configs[case] = config
+            use_older_words(tmp_path / case / "config.json", CASES[case][0])
     done = subprocess.run(
         [python, str(READER), str(tmp_path)],
         check=True,
@@ -117,7 +125,9 @@ def test_4_57_reads_what_is_written_or_we_say_what_it_does(tmp_path):
     assert len(read) == len(configs) > 400
     wrong = []
     for case, found in read.items():
-        losses = legacy_losses(configs[case].to_dict())
+        words = json.loads((tmp_path / case / "config.json").read_text())
+        layers = {key: words.get(key) for key in ("layer_types", "layers_block_type")}
+        losses = legacy_losses({**configs[case].to_dict(), **layers})
         if "refused" in found:
             if not any("stops" in loss for loss in losses):
                 wrong.append(f"{case}: refused without a word of ours, {found['refused']}")
