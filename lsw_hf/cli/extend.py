@@ -36,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         default=None,
         help="length at pretraining, if the files do not tell",
     )
+    parser.add_argument("--revision", default=None, help="branch, tag or commit of a Hub id")
     parser.add_argument("--trust-remote-code", action="store_true", help="run configuration code from the model")
     options = parser.parse(arguments)
 
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         method=options.method,
         options={name: value for name, value in given.items() if value is not None},
         trust_remote_code=options.trust_remote_code,
+        revision=options.revision,
     )
     print(report.to_markdown())
     print(f"\nThe extended model is in {options.output_dir}.")

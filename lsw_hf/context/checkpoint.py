@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
+from transformers import PreTrainedConfig
 
 from .architecture import WRITTEN_FIELDS
 from .extension import extend_config
 from .json_files import read_json_object
 from .legacy import CHECKPOINT_FOLDER, LEGACY_KEYS, legacy_rope_fields
 from .saved_config import load_config
+from .text_part import complete_text, set_field, text_chain
 from .tokenizer_files import TOKENIZER_CONFIG, write_legacy_tokenizer
 from .verification import ContextReport, verify_context
 
@@ -33,6 +36,7 @@ def extend_checkpoint(
     method: str = "yarn",
     options: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
+    revision: str | None = None,
 ) -> ContextReport:
     """
     Writes a copy of a saved model with a longer context window; no weight is loaded.
@@ -56,30 +60,40 @@ def extend_checkpoint(
             Further keyword arguments of [`extend_config`]: `factor`, `rope_theta` and so on.
         trust_remote_code (`bool`, *optional*, defaults to `False`):
             Passed to `AutoConfig`.
+        revision (`str`, *optional*):
+            Branch, tag or commit on the Hub; not for folders.
 
     Returns:
         `ContextReport`: of the written folder.
 
     Raises:
-        ValueError: the source is neither a folder nor to be had from the Hub or has no readable `config.json`, the
-            target is not empty, or [`extend_config`] refuses.
+        ValueError: the source is neither a folder nor to be had from the Hub, has no readable `config.json` or links
+            to files that are missing, the target is not empty, one of the two lies in the other, or [`extend_config`]
+            refuses.
     """
     source, target = Path(path_or_id), Path(output_dir)
+    _refuse_nesting(source, target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"output_dir {target} exists and is not an empty folder. Choose another one, or remove it.")
     if target.absolute() == Path.cwd():
         raise ValueError(f"output_dir {target} is the working folder, which cannot be replaced. Name a new one.")
     if not source.exists():
-        source = download_model(str(path_or_id))
+        source = download_model(str(path_or_id), revision)
+    elif revision is not None:
+        raise ValueError(
+            f"revision={revision!r} names a state of a model on the Hub, and {source} is a folder here. Leave it out, "
+            "or give the Hub id."
+        )
+    _refuse_broken_links(source)
     config = load_config(source, trust_remote_code=trust_remote_code)
     raw = read_json_object(source / "config.json")
     extended = extend_config(config, context_length=context_length, method=method, **(options or {}))
-    text, before = extended.get_text_config(decoder=True), config.get_text_config(decoder=True)
+    before = config.get_text_config(decoder=True)
     partial = target.with_name(f".{target.name}.lsw-partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     try:
         _link_tree(source, partial)
-        _write_json(partial / "config.json", _with_extension(raw, text))
+        _write_json(partial / "config.json", _with_extension(raw, extended))
         _replace_value(source, partial, TOKENIZER_CONFIG, "model_max_length", context_length)
         if (partial / TOKENIZER_CONFIG).is_file():
             write_legacy_tokenizer(partial)
@@ -94,7 +108,7 @@ def extend_checkpoint(
     return report
 
 
-def download_model(name: str) -> Path:
+def download_model(name: str, revision: str | None = None) -> Path:
     """
     The local snapshot of a Hub id.
 
@@ -102,23 +116,55 @@ def download_model(name: str) -> Path:
         ValueError: the Hub did not give it; the message says why, and what to look at.
     """
     try:
-        return Path(snapshot_download(name))
+        return Path(snapshot_download(name, revision=revision))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
+        state = f" at revision {revision!r}" if revision else ""
         raise ValueError(
-            f"{name} is no folder here, and the Hub did not give a model of that name ({reason}) Check the spelling, "
-            "the network (HF_HUB_OFFLINE), and `hf auth login` for models that need leave."
+            f"{name} is no folder here, and the Hub did not give a model of that name{state} ({reason}) Check the "
+            "spelling, the network (HF_HUB_OFFLINE), and `hf auth login` for models that need leave."
         ) from error
 
 
+def _refuse_nesting(source: Path, target: Path) -> None:
+    inner, outer = target.resolve(), source.resolve()
+    if source.is_dir() and inner != outer and (outer in inner.parents or inner in outer.parents):
+        where = "inside the model's folder" if outer in inner.parents else "around the model's folder"
+        raise ValueError(f"output_dir {target} lies {where} {source}. Choose a folder beside it.")
+
+
+def _files(source: Path) -> Iterator[Path]:
+    """Paths below `source` that belong to the model: no hidden ones (a Hub cache's bookkeeping), no checkpoints of a
+    training run, and none of a linked folder twice."""
+    seen = set()
+    for folder, names, files in os.walk(source, followlinks=True):
+        real = os.path.realpath(folder)
+        top = Path(folder) == source
+        names[:] = sorted(
+            name
+            for name in names
+            if real not in seen and not name.startswith(".") and not (top and CHECKPOINT_FOLDER.fullmatch(name))
+        )
+        if real not in seen:
+            seen.add(real)
+            yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _refuse_broken_links(source: Path) -> None:
+    broken = [str(path.relative_to(source)) for path in _files(source) if not path.exists()]
+    if broken:
+        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+        raise ValueError(
+            f"{source} has links to files that are not there: {', '.join(broken[:5])}{more}. Download the model "
+            "again, or bring the files back."
+        )
+
+
 def _link_tree(source: Path, target: Path) -> None:
-    """Links weights and copies the rest, but not the rewritten files, hidden ones (a Hub cache's bookkeeping), and
-    checkpoints of a training run."""
-    for path in sorted(source.rglob("*")):
+    """Links weights and copies the rest, but not the files that are written anew."""
+    for path in _files(source):
         relative = path.relative_to(source)
-        if path.is_dir() or any(part.startswith(".") for part in relative.parts) or str(relative) in REWRITTEN:
-            continue
-        if CHECKPOINT_FOLDER.fullmatch(relative.parts[0]):
+        if str(relative) in REWRITTEN:
             continue
         (target / relative).parent.mkdir(parents=True, exist_ok=True)
         real = path.resolve()  # a Hub snapshot holds symbolic links into its blobs
@@ -131,12 +177,21 @@ def _link_tree(source: Path, target: Path) -> None:
             shutil.copyfile(real, target / relative)
 
 
-def _with_extension(raw: dict[str, Any], extended: Any) -> dict[str, Any]:
-    text = raw.get("text_config", raw)
+def _with_extension(raw: dict[str, Any], extended: PreTrainedConfig) -> dict[str, Any]:
+    *around, text = text_chain(raw, extended)
+    before, described = copy.deepcopy(text), extended.get_text_config(decoder=True)
     for key in LEGACY_KEYS:
         text.pop(key, None)
-    text.update({key: getattr(extended, key) for key in WRITTEN_FIELDS if key in vars(extended)})
-    text.update(legacy_rope_fields({**extended.to_dict(), **text}))
+    for key in WRITTEN_FIELDS:
+        if described.attribute_map.get(key, key) in vars(described):
+            set_field(text, described, key, getattr(described, key))
+    text.update(legacy_rope_fields({**complete_text(extended), **text}))
+    changed = [key for key in {*before, *text} if before.get(key) != text.get(key)]
+    for outer in around:  # some files repeat fields of the text part, and some readers look there
+        for key in changed:
+            if key in before and key in outer and outer[key] == before[key]:
+                outer.pop(key)
+                outer |= {key: text[key]} if key in text else {}
     return raw
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
@@ -10,87 +9,27 @@ import re
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
-from .architecture import LOCAL_LAYER_TYPES
+from ..models.rope_longskywork import yarn_attention_factor
 from .json_files import read_json_object
+from .legacy_classes import LEGACY_CLASSES, PLAIN
+from .legacy_spelling import LEGACY_KEYS, legacy_losses, legacy_rope_fields
+from .text_part import complete_text, config_of, newer_spelling, text_fields
 
-LEGACY_KEYS = ("rope_theta", "rope_scaling", "rotary_emb_base", "rope_local_base_freq")
-"""Fields of old files that say what `rope_parameters` says."""
+__all__ = [
+    "CHECKPOINT_FOLDER",
+    "LEGACY_KEYS",
+    "LegacyRopeWriter",
+    "compare_spellings",
+    "keep_legacy_rope",
+    "legacy_rope_fields",
+    "refuse_contradictory_file",
+    "write_legacy_rope",
+]
 
 CHECKPOINT_FOLDER = re.compile(r"checkpoint-\d+")
-
-
-def legacy_rope_fields(config: dict[str, Any]) -> dict[str, Any]:
-    """
-    Fields that make transformers 4 (and every reader of its files) see the numbers of `rope_parameters`.
-
-    Files written by transformers 5 hold `rope_parameters` alone; transformers 4.57 reads such a file without an error
-    as plain RoPE with base 10,000. With the fields returned here both read the same numbers, and transformers 5, which
-    gives the legacy spelling priority, still ends with an equal dictionary.
-
-    Args:
-        config (`dict`):
-            Contents of a `config.json` (of the text part, for a multimodal model).
-
-    Returns:
-        `dict`: fields to set beside `rope_parameters`; empty if there is no legacy spelling for this architecture.
-    """
-    parameters = config.get("rope_parameters")
-    if not parameters:
-        return {}
-    model_type = config.get("model_type")
-    nested = [key for key, value in parameters.items() if isinstance(value, dict)]
-    if nested:
-        return _gemma3_fields(parameters) if model_type == "gemma3_text" else {}
-    if "mrope_section" in parameters:
-        return {}
-    fields: dict[str, Any] = {"rope_theta": parameters["rope_theta"], "rope_scaling": _scaling(parameters)}
-    partial = parameters.get("partial_rotary_factor")
-    if partial is not None:
-        fields["partial_rotary_factor"] = partial
-    if model_type == "gpt_neox":
-        fields |= {"rotary_emb_base": parameters["rope_theta"], "rotary_pct": partial}
-    if model_type in ("qwen2_moe", "qwen3_moe") and "num_local_experts" in config:
-        # not rotary, but without its old name transformers 4 builds 128 experts and cannot load the weights
-        fields["num_experts"] = config["num_local_experts"]
-    if model_type == "phi3":
-        fields["rope_scaling"] = _phi3_scaling(config, parameters)
-    return fields
-
-
-def _scaling(parameters: dict[str, Any]) -> dict[str, Any] | None:
-    if parameters.get("rope_type", "default") == "default":
-        return None
-    outside = ("rope_theta", "partial_rotary_factor")
-    return {key: copy.copy(value) for key, value in parameters.items() if key not in outside}
-
-
-def _gemma3_fields(parameters: dict[str, Any]) -> dict[str, Any]:
-    reaching = next(value for key, value in parameters.items() if key not in LOCAL_LAYER_TYPES)
-    local = parameters.get("sliding_attention") or {}
-    fields = {"rope_theta": reaching["rope_theta"], "rope_scaling": _scaling(reaching)}
-    if "rope_theta" in local:
-        fields["rope_local_base_freq"] = local["rope_theta"]
-    return fields
-
-
-def _phi3_scaling(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any] | None:
-    """
-    Phi-3 of transformers 4 takes exactly three keys and derives the attention factor from the lengths. Where that
-    derived number is not ours the full dictionary is written: transformers 4 then stops with an error, which is better
-    than other numbers.
-    """
-    scaling = _scaling(parameters)
-    if scaling is None:
-        return None
-    original = config["original_max_position_embeddings"]
-    ratio = config["max_position_embeddings"] / original
-    derived = math.sqrt(1.0 + math.log(ratio) / math.log(original)) if ratio > 1.0 else 1.0
-    declared = scaling.get("attention_factor")
-    if declared is not None and not math.isclose(declared, derived, rel_tol=1e-12):
-        return scaling
-    return {"type": "longrope", "short_factor": scaling["short_factor"], "long_factor": scaling["long_factor"]}
 
 
 class LegacyRopeWriter:
@@ -130,7 +69,7 @@ class LegacyRopeWriter:
         # `Trainer` resumes by reading this file as a configuration of no model, which fails on the legacy fields of
         # yarn, llama3 and longrope (transformers 5.17 to 5.23); what it saves at the end is not in such a folder
         if not CHECKPOINT_FOLDER.fullmatch(path.absolute().parent.name):
-            _complete(path)
+            _complete(path, self.config)
 
     def __eq__(self, other: object) -> bool:
         # configurations compare their attribute dictionaries: two writers never make two of them differ
@@ -147,8 +86,7 @@ def keep_legacy_rope(config: PreTrainedConfig) -> None:
     configuration, not the text part of a multimodal one.
     """
     written = config.to_dict()
-    text = written.get("text_config", written)
-    if legacy_rope_fields(text).items() <= text.items():
+    if legacy_rope_fields(complete_text(config)).items() <= text_fields(written, config).items():
         return  # the class writes them itself, or there is nothing to write
     for method in LegacyRopeWriter.METHODS:
         vars(config)[method] = LegacyRopeWriter(config, method)
@@ -171,13 +109,20 @@ def write_legacy_rope(folder: str | os.PathLike[str]) -> bool:
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no config.json. Give the folder of a saved model.")
-    return _complete(path)
-
-
-def _complete(path: Path) -> bool:
     raw = read_json_object(path)
-    text = raw.get("text_config", raw)
-    fields = legacy_rope_fields(text)
+    try:
+        config = config_of(raw)
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise ValueError(f"{path} cannot be read by transformers ({error}). Correct it first.") from error
+    return _complete(path, config)
+
+
+def _complete(path: Path, config: PreTrainedConfig | None) -> bool:
+    raw = read_json_object(path)
+    text = text_fields(raw, config)
+    if not text.get("rope_parameters"):
+        return False
+    fields = legacy_rope_fields({**(complete_text(config) if config is not None else {}), **text})
     if fields.items() <= text.items():
         return False
     text.update(fields)
@@ -187,41 +132,71 @@ def _complete(path: Path) -> bool:
     return True
 
 
-def compare_spellings(raw: dict[str, Any]) -> tuple[list[str], list[str]]:
+def compare_spellings(raw: dict[str, Any], config: PreTrainedConfig | None = None) -> tuple[list[str], list[str]]:
     """
     Compares the legacy fields of a `config.json` with what its `rope_parameters` means.
 
     Args:
         raw (`dict`):
-            Contents of the file (of the text part, for a multimodal model).
+            Contents of the file.
+        config (`PreTrainedConfig`, *optional*):
+            What the file was loaded as, needed for models with code of their own.
 
     Returns:
         `tuple[list[str], list[str]]`: contradictions, and notes on who will not read the file as it is meant.
     """
-    parameters = raw.get("rope_parameters")
-    if not parameters:
-        return [], ["config.json has only the spelling of transformers 4 (rope_theta, rope_scaling)"]
-    expected = legacy_rope_fields(raw)
+    config = config_of(raw) if config is None else config
+    text = text_fields(raw, config)
+    if not text.get("rope_parameters"):
+        notes = ["config.json has only the spelling of transformers 4 (rope_theta, rope_scaling)"]
+        return [], notes + (legacy_losses(_in_words_of(text, complete_text(config))) if config is not None else [])
+    try:
+        meant = newer_spelling(raw, config) if config is not None else text
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        cause = " ".join(str(error).split())
+        return [f"config.json has rope_parameters that transformers cannot read without rope_scaling: {cause}"], []
+    expected = legacy_rope_fields(meant)
     contradictions = [
-        f"config.json contradicts itself: {key}={raw[key]} but rope_parameters means {value}"
+        f"config.json contradicts itself: {key}={text[key]} but rope_parameters means {value}"
         for key, value in expected.items()
-        if key in raw and not _same(raw[key], value)
+        if text.get(key) is not None and not _same(text[key], value, expected.get("rope_theta"))
     ]
-    notes = [] if expected else ["this architecture has no spelling that transformers 4 reads"]
-    missing = [key for key in expected if key not in raw]
-    if missing:
+    contradictions += _against(text, expected)
+    notes = legacy_losses(_in_words_of(text, meant))
+    presumed = LEGACY_CLASSES.get(str(meant.get("model_type")), PLAIN).presumes_scaling
+    absent = [key for key, value in expected.items() if key not in text and (value is not None or presumed)]
+    absent += [key for key, value in expected.items() if key in text and text[key] is None and value is not None]
+    if absent:
         notes.append(
-            f"config.json lacks {', '.join(missing)}: transformers 4 will read it as another model. "
+            f"config.json lacks {', '.join(absent)}: transformers 4 will read it as another model. "
             "`write_legacy_rope(folder)` adds them"
         )
     unread = {
         "dynamic": "frequencies follow the input length; llama.cpp drops it",
         "longrope": "llama.cpp answers nonsense with it",
     }
-    rope_type = parameters.get("rope_type")
+    rope_type = meant["rope_parameters"].get("rope_type")
     if rope_type in unread:
         notes.append(f"rope type {rope_type!r}: {unread[rope_type]}")
     return contradictions, notes
+
+
+def _in_words_of(text: dict[str, Any], meant: dict[str, Any]) -> dict[str, Any]:
+    """With the kinds of layers as the file calls them, which loading translates."""
+    names = ("layer_types", "layers_block_type")
+    written = {key: text[key] for key in names if key in text}
+    return {key: value for key, value in meant.items() if key not in names} | written
+
+
+def _against(text: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """Fields of the legacy spelling that say something where `rope_parameters` says nothing."""
+    if not expected:
+        return []
+    return [
+        f"config.json contradicts itself: {key}={text[key]} but rope_parameters means none"
+        for key in ("rope_scaling",)
+        if key not in expected and (text.get(key) or {}).get("rope_type", "default") != "default"
+    ]
 
 
 def refuse_contradictory_file(config: PreTrainedConfig) -> None:
@@ -234,8 +209,7 @@ def refuse_contradictory_file(config: PreTrainedConfig) -> None:
     path = Path(getattr(config, "name_or_path", None) or "") / "config.json"
     if not config.name_or_path or not path.is_file():
         return
-    raw = read_json_object(path)
-    contradictions, _ = compare_spellings(raw.get("text_config", raw))
+    contradictions, _ = compare_spellings(read_json_object(path), config)
     if contradictions:
         raise ValueError(
             f"{path} was loaded, and cannot be read without doubt:\n- "
@@ -245,14 +219,28 @@ def refuse_contradictory_file(config: PreTrainedConfig) -> None:
         )
 
 
-def _same(given: Any, expected: Any) -> bool:
+def _same(given: Any, expected: Any, base: Any = None) -> bool:
+    if isinstance(given, dict) and expected is None:
+        return given.get("rope_type", given.get("type", "default")) == "default" and not set(given) - {
+            *("type", "rope_type", "rope_theta")
+        }
     if isinstance(given, dict) and isinstance(expected, dict):
-        # old files spell the type `type`, and a base inside the dictionary is harmless
-        given, expected = (
-            {("rope_type" if key == "type" else key): value for key, value in spelled.items()}
-            for spelled in (given, expected)
-        )
-        return all(_same(given.get(key), value) for key, value in expected.items())
+        given, expected = (_completed(spelled, base) for spelled in (given, expected))
+        return all(_same(given.get(key), expected.get(key)) for key in {*given, *expected})
     if isinstance(given, (int, float)) and isinstance(expected, (int, float)):
         return math.isclose(given, expected, rel_tol=1e-12)
     return bool(given == expected)
+
+
+def _completed(scaling: dict[str, Any], base: Any) -> dict[str, Any]:
+    """With what every reader puts where a dictionary says nothing, and one name for the type."""
+    rope_type = scaling.get("rope_type", scaling.get("type"))
+    complete = {key: value for key, value in scaling.items() if key not in ("type", "partial_rotary_factor")}
+    complete |= {"rope_type": "default" if rope_type == "mrope" else rope_type}
+    complete.setdefault("rope_theta", base)
+    if rope_type == "yarn":
+        defaults = {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": True}
+        derived = [complete.get(key) for key in ("mscale", "mscale_all_dim")]
+        defaults["attention_factor"] = yarn_attention_factor(complete.get("factor") or 1.0, *derived)
+        complete |= {key: value for key, value in defaults.items() if complete.get(key) is None}
+    return complete

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from .architecture import LOCAL_LAYER_TYPES
+
 SUFFIX = "inv_freq"
 TOLERANCE = 1e-6
 """Largest relative difference of inverse frequencies that counts as equal (float32 rounding is 6e-8)."""
@@ -42,6 +44,21 @@ class RotaryState:
     def label(self) -> str:
         """`str`: how messages call the table."""
         return f"{self.module}[{self.layer_type}]" if self.layer_type else self.module
+
+    @property
+    def longest_wavelength(self) -> float:
+        """`float`: tokens that the slowest pair that turns needs for a full turn; infinite if none turns."""
+        turning = self.inv_freq[self.inv_freq > 0]
+        return 2 * math.pi / turning.min().item() if turning.numel() else math.inf
+
+
+def reaching_state(states: list[RotaryState]) -> RotaryState:
+    """The table of the layers that reach furthest: full attention, else any that is not local, else the first."""
+
+    def local(state: RotaryState) -> int:
+        return 0 if state.layer_type == "full_attention" else 1 + (state.layer_type in LOCAL_LAYER_TYPES)
+
+    return min(states, key=local)
 
 
 def unwrapped(model: Any) -> PreTrainedModel:
@@ -129,7 +146,8 @@ def rotary_states(module: Any, name: str = "") -> list[RotaryState]:
     """
     The tables of one rotary module, one entry for each layer type.
 
-    For `longrope` the table built at load time is read, because the other one alternates with the input length.
+    For `longrope` the table built at load time is read, because the other one alternates with the input length, and
+    so for `dynamic` once an input beyond the window has changed it.
     """
     states = []
     for key, table in _tables(module).items():
@@ -137,15 +155,24 @@ def rotary_states(module: Any, name: str = "") -> list[RotaryState]:
         if prefix.endswith(("original_", "long_")):
             continue
         stored = getattr(module, f"{prefix}original_{SUFFIX}", table)
-        # the table in use alternates only for longrope; everywhere else it is the truth
-        used = stored if _rope_type(module, prefix[:-1] or None) == "longrope" else table
+        layer_type = prefix[:-1] or None
+        # everywhere else the table in use is the truth
+        used = stored if _follows_input(module, layer_type) else table
         scaling = getattr(module, f"{prefix}attention_scaling")
-        states.append(RotaryState(name, prefix[:-1] or None, used.detach(), float(scaling)))
+        states.append(RotaryState(name, layer_type, used.detach(), float(scaling)))
     return states
 
 
 def _rope_type(module: Any, layer_type: str | None) -> str:
     return str(module.rope_type if layer_type is None else module.rope_type[layer_type])
+
+
+def _follows_input(module: Any, layer_type: str | None) -> bool:
+    rope_type = _rope_type(module, layer_type)
+    if rope_type != "dynamic":
+        return rope_type == "longrope"
+    longest = getattr(module, f"{layer_type}_max_seq_len_cached", module.max_seq_len_cached)
+    return bool(longest > module.original_max_seq_len)
 
 
 def edited_tables(modules: dict[str, nn.Module], config: PreTrainedConfig) -> list[str]:
@@ -190,7 +217,8 @@ def compare_states(live: RotaryState, expected: RotaryState | None, where: str) 
             "stay float32 when a model is cast"
         )
     mine, theirs = live.inv_freq.double().cpu(), expected.inv_freq.double().cpu()
-    relative = (mine - theirs).abs() / theirs.abs().clamp_min(1e-30)
+    # of the larger one, so that a pair that stands still in one table only differs by all of it
+    relative = (mine - theirs).abs() / torch.maximum(mine.abs(), theirs.abs()).clamp_min(1e-300)
     difference, pair = relative.max().item(), int(relative.argmax())
     # written so that a table of NaN differs too
     if not difference <= TOLERANCE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ import torch
 from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_MAPPING,
+    AutoModel,
     AutoModelForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
@@ -21,8 +22,17 @@ from .architecture import find_layout, rope_entry
 from .legacy import compare_spellings
 from .origin import edited_record
 from .record import RECORD_FILE, read_record, record_problems
-from .rotary import compare_states, rebuild, rebuilt, rotary_modules, rotary_states, transformers_model
+from .rotary import (
+    compare_states,
+    reaching_state,
+    rebuild,
+    rebuilt,
+    rotary_modules,
+    rotary_states,
+    transformers_model,
+)
 from .saved_config import load_config
+from .text_part import config_chain
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class ContextReport:
         context_length (`int`), original_length (`int`):
             In tokens: `max_position_embeddings`, and the length at pretraining (0 if nothing tells it).
         longest_wavelength (`float`):
-            Tokens that the slowest pair needs for a full turn.
+            Tokens that the slowest pair that turns needs for a full turn; infinite if none does.
         difference (`float`):
             Largest relative difference between the frequencies compared.
         problems (`tuple[str, ...]`):
@@ -120,7 +130,7 @@ def verify_context(
     elif path_or_id is not None:
         saved = load_config(path_or_id, trust_remote_code=trust_remote_code)
         raw, _ = PreTrainedConfig.get_config_dict(path_or_id)
-        contradictions, unread = compare_spellings(raw.get("text_config", raw))
+        contradictions, unread = compare_spellings(raw, saved)
         problems += contradictions
         notes += unread
     probed = live if live is not None else _skeleton(saved, trust_remote_code)
@@ -140,10 +150,13 @@ def verify_context(
         _check_length(text, saved.get_text_config(decoder=True), problems)
     report = _report(text, modules, worst, problems, notes)
     if raise_on_mismatch and problems:
-        raise ValueError(
-            "what is saved is not what runs:\n- " + "\n- ".join(problems) + "\nChange a model with `extend_context`, "
-            "which rebuilds its tables; repair tables damaged by a cast with `restore_rotary(model)`."
+        remedy = (
+            "Correct config.json, or delete one of its two spellings."
+            if live is None
+            else "Change a model with `extend_context`, which rebuilds its tables; repair tables damaged by a cast "
+            "with `restore_rotary(model)`."
         )
+        raise ValueError("what is saved is not what runs:\n- " + "\n- ".join(problems) + f"\n{remedy}")
     return report
 
 
@@ -186,15 +199,19 @@ def restore_rotary(model: nn.Module) -> nn.Module:
 
 def _skeleton(config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
     """The model without memory: only the classes of its rotary modules are wanted."""
-    if not hasattr(config, "auto_map") and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        config = config.get_text_config(decoder=True)  # of a model that also sees or hears
-        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-            raise ValueError(
-                f"{config.model_type!r} is no causal language model that `AutoModelForCausalLM` builds, so its rotary "
-                "tables cannot be recomputed from the files alone. Load the model and pass it as model=."
-            )
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        if hasattr(config, "auto_map") or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        # of a model that also sees or hears the smallest part with the text in it that has a class of its own
+        for part in reversed(config_chain(config)):
+            if type(part) in MODEL_FOR_CAUSAL_LM_MAPPING:
+                return AutoModelForCausalLM.from_config(part)
+            if type(part) in MODEL_MAPPING:
+                return AutoModel.from_config(part)
+    raise ValueError(
+        f"no model class of transformers builds {config.model_type!r}, so its rotary tables cannot be recomputed from "
+        "the files alone. Load the model, extend it live with `extend_context`, or verify it with model=, and save it."
+    )
 
 
 def _compare(modules: dict[str, nn.Module], config: PreTrainedConfig, where: str, problems: list[str]) -> float:
@@ -218,14 +235,9 @@ def _check_length(live: PreTrainedConfig, saved: PreTrainedConfig, problems: lis
 def _report(
     config: PreTrainedConfig, modules: dict[str, nn.Module], difference: float, problems: list[str], notes: list[str]
 ) -> ContextReport:
-    layer_type = None
-    nested = [key for key, value in config.rope_parameters.items() if isinstance(value, dict)]
-    if nested:
-        layer_type = next((key for key in nested if key == "full_attention"), nested[0])
-    entry = rope_entry(config, layer_type)
     module = next(iter(modules.values()))
-    states = rotary_states(rebuilt(module, config))
-    state = next(state for state in states if state.layer_type == layer_type)
+    state = reaching_state(rotary_states(rebuilt(module, config)))
+    entry = rope_entry(config, state.layer_type)
     record = getattr(config, "lsw_context", None) or {}
     original = entry.get("original_max_position_embeddings") or record.get("original_max_position_embeddings", 0)
     return ContextReport(
@@ -235,7 +247,7 @@ def _report(
         attention_factor=state.attention_factor,
         context_length=config.max_position_embeddings,
         original_length=original,
-        longest_wavelength=2 * math.pi / state.inv_freq.min().item(),
+        longest_wavelength=state.longest_wavelength,
         difference=difference,
         problems=tuple(problems),
         notes=tuple(notes),

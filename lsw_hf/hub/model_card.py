@@ -20,7 +20,7 @@ from lsw_hf.hub.card_tables import (
     rope_table,
     stages_table,
 )
-from lsw_hf.hub.rope_facts import RopeFacts, rope_facts
+from lsw_hf.hub.rope_facts import RopeFacts, reader_notes, rope_facts
 from lsw_hf.hub.serving import serving_lines
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -111,7 +111,7 @@ def build_model_card(
         "training": _training(training),
         "loading": _loading(config, repo_id or PLACEHOLDER),
         "serving": _serving(config, facts, repo_id or PLACEHOLDER),
-        "limits": _limits(facts, report),
+        "limits": _limits(facts, report, reader_notes(config)),
         "provenance": _provenance(training),
     }
     for section, text in (*sections.items(), ("metadata", data.to_yaml())):
@@ -278,8 +278,8 @@ def _serving(config: Any, facts: list[RopeFacts], model: str) -> str:
     return "\n\n".join(parts)
 
 
-def _limits(facts: list[RopeFacts], report: Mapping[str, Any] | None) -> str:
-    limits = []
+def _limits(facts: list[RopeFacts], report: Mapping[str, Any] | None, notes: list[str]) -> str:
+    limits = list(notes)
     if any(fact.rope_type in ("linear", "yarn", "llama3") for fact in facts):
         limits.append("The scaling is static: it changes short prompts too, whatever their length.")
     if any(fact.rope_type in ("dynamic", "longrope") for fact in facts):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lsw_hf.context.legacy_spelling import legacy_losses
 from lsw_hf.models.rope_longskywork import longrope_attention_factor, yarn_attention_factor
 
 ROPE_DICTIONARY_KEYS = ("rope_type", "rope_theta")
@@ -59,6 +60,13 @@ def rope_facts(config: Any) -> list[RopeFacts]:
         return [_facts(None, parameters, text, record)]
     entries = {name: entry for name, entry in parameters.items() if isinstance(entry, Mapping)}
     return [_facts(name, entry, text, record) for name, entry in entries.items()]
+
+
+def reader_notes(config: Any) -> list[str]:
+    """What transformers 4.57 computes otherwise than the model, in sentences; empty if it reads the same numbers."""
+    text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    fields = {"max_position_embeddings": getattr(text, "max_position_embeddings", None), **text.to_dict()}
+    return [f"{loss[0].upper()}{loss[1:]}." for loss in legacy_losses(fields)]
 
 
 def _facts(layer_type: str | None, entry: Mapping[str, Any], config: Any, record: Mapping[str, Any]) -> RopeFacts:

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionConfig, LlavaConfig
 
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
+from lsw_hf.cli import main
 from lsw_hf.context import checkpoint
 from lsw_hf.context.checkpoint import extend_checkpoint
 from lsw_hf.context.extension import extend_config, extend_context
@@ -221,6 +222,47 @@ def test_the_text_part_of_a_model_that_sees_is_extended(tmp_path):
     report = extend_checkpoint(tmp_path / "source", tmp_path / "long", context_length=TARGET)
     assert (report.ok, report.context_length, report.rope_type) == (True, TARGET, "yarn")
     assert LlavaConfig.from_pretrained(tmp_path / "long").text_config.max_position_embeddings == TARGET
+
+
+def test_links_to_nowhere_are_named_before_any_work(source, tmp_path):
+    (source / "model-2.safetensors").symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"links to files that are not there: model-2\.safetensors\. Download"):
+        extend_checkpoint(source, tmp_path / "long", context_length=TARGET)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_linked_folder_is_copied_once(source, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "chat.jinja").write_text("x")
+    (source / "templates").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "elsewhere")
+    extend_checkpoint(source, tmp_path / "long", context_length=TARGET)
+    found = [str(path.relative_to(tmp_path / "long")) for path in (tmp_path / "long").rglob("chat.jinja")]
+    assert found == ["templates/chat.jinja"]
+
+
+def test_a_copy_inside_its_source_or_around_it_is_refused(source, tmp_path):
+    for target, where in ((source / "long", "inside the model's folder"), (tmp_path, "around the model's folder")):
+        with pytest.raises(ValueError, match=f"lies {where}.*Choose a folder beside it"):
+            extend_checkpoint(source, target, context_length=TARGET)
+    assert not (source / "long").exists()
+
+
+def test_a_revision_belongs_to_the_hub(source, tmp_path, monkeypatch):
+    with pytest.raises(
+        ValueError, match=r"revision='v1' names a state of a model on the Hub, and .*source is a folder"
+    ):
+        extend_checkpoint(source, tmp_path / "long", context_length=TARGET, revision="v1")
+    asked = []
+
+    def download(name, revision=None):
+        asked.append((name, revision))
+        return str(source)
+
+    monkeypatch.setattr(checkpoint, "snapshot_download", download)
+    words = ["extend", "--model", "some/model", "--revision", "v1", "--context-length", str(TARGET)]
+    assert main([*words, "--output-dir", str(tmp_path / "long")]) == 0
+    assert asked == [("some/model", "v1")]
 
 
 @pytest.mark.slow

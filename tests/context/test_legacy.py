@@ -10,6 +10,7 @@ from transformers import AutoConfig, Gemma3Config, LlamaConfig, Trainer, Trainin
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
 from lsw_hf.context.extension import extend_config, extend_context
 from lsw_hf.context.legacy import keep_legacy_rope, legacy_rope_fields, write_legacy_rope
+from lsw_hf.context.legacy_spelling import legacy_losses
 
 
 def test_an_unscaled_type_has_a_base_and_no_scaling():
@@ -60,13 +61,84 @@ def test_a_multimodal_config_has_them_in_its_text_part(tmp_path):
     "config",
     [
         {"model_type": "gpt2"},
-        {"model_type": "qwen2_vl", "rope_parameters": {"rope_theta": 1e6, "mrope_section": [1, 2, 3]}},
+        {"model_type": "llama", "rope_parameters": {"rope_type": "yarn", "factor": 2.0}},
         {"model_type": "other", "rope_parameters": {"full_attention": {"rope_theta": 1e6}}},
     ],
     ids=lambda config: config["model_type"],
 )
 def test_nothing_is_written_where_there_is_no_older_spelling(config):
     assert legacy_rope_fields(config) == {}
+
+
+def test_sections_of_a_model_that_sees_are_kept():
+    sections = {"rope_type": "default", "mrope_section": [1, 2, 3]}
+    parameters = {"rope_theta": 1e6, "type": "mrope", **sections}
+    fields = legacy_rope_fields({"model_type": "qwen2_vl_text", "rope_parameters": parameters})
+    assert fields == {"rope_theta": 1e6, "rope_scaling": sections}
+
+
+NESTED = {"full_attention": {"rope_type": "default", "rope_theta": 5e5}}
+SCALED = {"rope_type": "linear", "rope_theta": 5e5, "factor": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "parameters", "fields", "loss"),
+    [
+        ("olmo3", {**NESTED, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}, {}, "has one base"),
+        ("gemma3_text", {**NESTED, "sliding_attention": SCALED}, {}, "computes unscaled tables for sliding layers"),
+        (
+            "modernbert-decoder",
+            {"full_attention": SCALED, "sliding_attention": NESTED["full_attention"]},
+            {"global_rope_theta": 5e5, "local_rope_theta": 5e5},
+            "scales all layers or none, so no scaling is written",
+        ),
+        (
+            "modernbert",
+            {"full_attention": SCALED, "sliding_attention": {**SCALED, "rope_theta": 1e4}},
+            {"rope_scaling": {"rope_type": "linear", "factor": 4.0}, "local_rope_theta": 1e4},
+            None,
+        ),
+        ("nemotron", SCALED, {"rope_theta": 5e5}, "does not read rope_scaling: it computes plain RoPE"),
+        ("olmo2", SCALED, {"rope_scaling": {"type": "linear", "factor": 4.0}}, None),
+        ("olmo2", {**SCALED, "rope_type": "llama3"}, {}, "of the scalings it knows linear, dynamic, not llama3"),
+        ("llama4_text", SCALED, {}, "of the scalings it knows llama3, not linear"),
+        ("hunyuan_v1_dense", {**SCALED, "rope_type": "dynamic"}, {}, "needs alpha"),
+        ("gemma4_text", {**NESTED, "sliding_attention": SCALED}, {}, "does not know 'gemma4_text'"),
+        ("a_class_of_its_own", SCALED, {"rope_theta": 5e5}, None),
+    ],
+)
+def test_what_transformers_4_cannot_say_is_said(model_type, parameters, fields, loss):
+    config = {"model_type": model_type, "rope_parameters": parameters}
+    assert fields.items() <= legacy_rope_fields(config).items()
+    losses = legacy_losses(config)
+    assert [loss in found for found in losses] == ([True] if loss else [])
+
+
+def test_words_for_layers_that_transformers_4_does_not_know_are_said():
+    config = {"model_type": "granitemoehybrid", "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}
+    assert legacy_losses({**config, "layer_types": ["attention", "mamba"]}) == []
+    assert "stops with an error" in legacy_losses({**config, "layer_types": ["full_attention"]})[0]
+
+
+def test_longrope_changes_its_factors_at_one_length_for_all_readers():
+    """Transformers 4 looks for that length beside the dictionary, and takes the window where it finds none."""
+    parameters = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "factor": 4.0,
+        "attention_factor": 1.2,
+        "original_max_position_embeddings": 16,
+        "short_factor": [1.0],
+        "long_factor": [2.0],
+    }
+    config = {"model_type": "llama", "max_position_embeddings": 64, "rope_parameters": parameters}
+    assert legacy_rope_fields(config)["original_max_position_embeddings"] == 16
+    static = {**parameters, "short_factor": [2.0]}
+    assert "original_max_position_embeddings" not in legacy_rope_fields({**config, "rope_parameters": static})
+    derived = {key: value for key, value in parameters.items() if key != "attention_factor"}
+    assert legacy_losses({**config, "rope_parameters": derived}) == []
+    other = legacy_losses({**config, "rope_parameters": {**derived, "factor": 2.0}})
+    assert "derives the attention factor" in other[0]
 
 
 def test_a_plain_save_after_a_reload_can_be_completed(tmp_path):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GPT2Config
 
 from benchmarks.context_zoo import ARCHITECTURES
 from lsw_hf.context.extension import extend_config, extend_context
+from lsw_hf.context.rotary import compare_states, rotary_states
 from lsw_hf.context.verification import restore_rotary, verify_context
 
 TARGET = 448
@@ -144,3 +146,60 @@ def test_nothing_to_verify_is_refused(tmp_path):
     GPT2Config(n_layer=1, n_embd=8, n_head=1).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="'gpt2' cannot be extended"):
         verify_context(tmp_path)
+
+
+def test_a_model_of_one_kind_of_layer_is_described_by_it(build, tmp_path):
+    for kind, base in (("sliding_attention", 10_000.0), ("full_attention", 1_000_000.0)):
+        config = ARCHITECTURES["gemma3"]()
+        config.layer_types = [kind] * 2
+        model = build(config)
+        model.save_pretrained(tmp_path)
+        assert verify_context(tmp_path, model).rope_theta == base
+        assert extend_config(config, context_length=1024, method="none").max_position_embeddings == 1024
+
+
+def test_pairs_that_do_not_turn_are_no_division(build):
+    """Gemma 4's proportional type leaves most pairs of its full layers still."""
+    model = build(ARCHITECTURES["llama"]())
+    table = model.model.rotary_emb.inv_freq
+    state = rotary_states(model.model.rotary_emb)[0]
+    still = replace(state, inv_freq=torch.cat([table, torch.zeros(3)]))
+    assert still.longest_wavelength == state.longest_wavelength
+    assert replace(state, inv_freq=torch.zeros(3)).longest_wavelength == math.inf
+    assert compare_states(still, still, "x") == (0.0, [])
+    moved = replace(still, inv_freq=still.inv_freq + torch.tensor([0.0] * 10 + [1e-9]))
+    for one, other in ((still, moved), (moved, still)):
+        difference, problems = compare_states(one, other, "x")
+        assert difference == 1.0
+        assert "pair 10" in problems[0]
+
+
+def test_a_gemma_4_verifies(tmp_path):
+    config = CONFIG_MAPPING["gemma4_text"](
+        vocab_size=97,
+        hidden_size=48,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        layer_types=["sliding_attention", "full_attention"],
+        vocab_size_per_layer_input=97,
+        hidden_size_per_layer_input=0,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(tmp_path)
+    report = verify_context(tmp_path, model)
+    assert report.ok
+    assert (report.rope_type, report.difference) == ("proportional", 0.0)
+    assert math.isfinite(report.longest_wavelength)
+
+
+def test_a_dynamic_model_that_has_read_a_long_text_still_verifies(build, input_ids):
+    config = ARCHITECTURES["llama"]()
+    config.rope_parameters = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
+    model = build(config)
+    model(input_ids)
+    assert verify_context(model=model).ok
+    model = build(config)
+    model.model.rotary_emb.inv_freq.mul_(2)
+    assert not verify_context(model=model, raise_on_mismatch=False).ok
