@@ -77,7 +77,9 @@ class Row:
         self.model = tiny_model(self.config)
         self.layers = probe_layers(tiny_model(config_from(self.subject.small)))
         turning = [layer for layer in self.layers if layer.rotates]
-        self.all_local = bool(turning) and all(layer.local for layer in turning)
+        # a sliding window as wide as the model's own window is none today, and one after every extension
+        capped = getattr(self.config.get_text_config(decoder=True), "sliding_window", None) == self.window
+        self.all_local = bool(turning) and (capped or all(layer.local for layer in turning))
         self.calls = rotary_calls(self.model, self.window)
         self.before = read_tables(self.model, self.window, self.all_local)
 
