@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from lsw_hf.cli.parser import CommandParser, count
 
 HELP = "write a copy of a checkpoint with a longer context window, without loading its weights"
-EXAMPLE = "lsw-hf extend --model PATH_OR_ID --context-length 131072 --method yarn --output-dir DIR"
+EXAMPLE = "lsw-hf extend --model PATH_OR_ID --context-length 131072 --output-dir DIR"
 DETAILS = """Writes a copy of a saved model whose configuration, tokenizer and generation settings have the longer
-window, in the spelling of transformers 4 and 5 alike. Safetensors are hard-linked, the rest is copied, and no weight
-is loaded, so memory does not grow with the model. The result is verified and described; training it comes next."""
+window, in the spelling of transformers 4 and 5 alike. Where its makers had scaled it already, the method goes on from
+their scaling. Safetensors are hard-linked, the rest is copied, and no weight is loaded, so memory does not grow with
+the model. The result is verified and described; training it comes next."""
 OPTIONS = (
     ("--rope-theta", "rope_theta", "new base (for abf; for yarn, linear, llama3 and longrope beside the scaling)"),
-    ("--factor", "factor", "scaling factor (default: target length over original length)"),
+    ("--factor", "factor", "scaling factor (default: the one in force, times target length over window)"),
     ("--attention-factor", "attention_factor", "multiplier of cosine and sine, for yarn and longrope"),
 )
 
@@ -23,7 +24,12 @@ def main(arguments: Sequence[str]) -> int:
     parser = CommandParser("extend", details=DETAILS, example=EXAMPLE)
     parser.add_argument("--model", required=True, help="folder of a saved model, or a Hub id")
     parser.add_argument("--context-length", type=count(1), required=True, help="target length in tokens")
-    parser.add_argument("--method", default="yarn", help="linear, ntk, abf, yarn, llama3, longrope or none")
+    parser.add_argument(
+        "--method",
+        default="auto",
+        help="linear, ntk, abf, yarn, llama3, longrope, none, or auto (the default): the makers' own scaling where "
+        "they scaled the model, else yarn; none where only local layers rotate",
+    )
     parser.add_argument("--output-dir", required=True, help="folder to write; must not exist or be empty")
     for flag, name, text in OPTIONS:
         parser.add_argument(flag, dest=name, type=float, default=None, help=text)

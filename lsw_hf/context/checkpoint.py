@@ -17,6 +17,7 @@ from .architecture import WRITTEN_FIELDS
 from .extension import extend_config
 from .json_files import read_json_object
 from .legacy import CHECKPOINT_FOLDER, LEGACY_KEYS, legacy_rope_fields
+from .request import AUTO
 from .saved_config import load_config
 from .text_part import complete_text, set_field, text_chain
 from .tokenizer_files import TOKENIZER_CONFIG, write_legacy_tokenizer
@@ -33,7 +34,7 @@ def extend_checkpoint(
     output_dir: str | os.PathLike[str],
     *,
     context_length: int,
-    method: str = "yarn",
+    method: str = AUTO,
     options: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
     revision: str | None = None,
@@ -54,7 +55,7 @@ def extend_checkpoint(
             all.
         context_length (`int`):
             Target length in tokens.
-        method (`str`, *optional*, defaults to `"yarn"`):
+        method (`str`, *optional*, defaults to `"auto"`):
             As in [`extend_config`].
         options (`Mapping[str, Any]`, *optional*):
             Further keyword arguments of [`extend_config`]: `factor`, `rope_theta` and so on.

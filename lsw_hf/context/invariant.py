@@ -25,7 +25,7 @@ def check_target(layout: RopeLayout, context_length: int) -> None:
             made_by = (
                 f", for which {entry['rope_type']} with factor {entry['factor']:g} from an original length of "
                 f"{origin.original_length} was made (if the weights were pretrained at another length, pass it as "
-                "original_context_length)"
+                "original_context_length, --original-context-length)"
             )
         raise ValueError(
             f"context_length={context_length} would shrink the window of {now} tokens{made_by}. Give at least {now}, "

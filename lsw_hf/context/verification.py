@@ -20,7 +20,7 @@ from transformers import (
 
 from .architecture import find_layout, rope_entry
 from .legacy import compare_spellings
-from .origin import edited_record
+from .origin import edited_record, unscaled_reason
 from .record import RECORD_FILE, read_record, record_problems
 from .rotary import (
     compare_states,
@@ -148,6 +148,9 @@ def verify_context(
     if live is not None and saved is not None:
         worst = max(worst, _compare(modules, saved.get_text_config(decoder=True), f"{path_or_id}", problems))
         _check_length(text, saved.get_text_config(decoder=True), problems)
+    reason = unscaled_reason(text)
+    if reason is not None:
+        notes.append(f"only the window grew, and the rotary embedding is as it was: {reason}")
     report = _report(text, modules, worst, problems, notes)
     if raise_on_mismatch and problems:
         remedy = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsw_hf.context.legacy_spelling import legacy_losses
+from lsw_hf.context.origin import unscaled_reason
 from lsw_hf.models.rope_longskywork import longrope_attention_factor, yarn_attention_factor
 
 ROPE_DICTIONARY_KEYS = ("rope_type", "rope_theta")
@@ -63,10 +64,15 @@ def rope_facts(config: Any) -> list[RopeFacts]:
 
 
 def reader_notes(config: Any) -> list[str]:
-    """What transformers 4.57 computes otherwise than the model, in sentences; empty if it reads the same numbers."""
+    """
+    What a reader of the config may not expect, in sentences: why an extension changed no frequency, and what
+    transformers 4.57 computes otherwise than the model. Empty if there is nothing of the kind.
+    """
     text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
     fields = {"max_position_embeddings": getattr(text, "max_position_embeddings", None), **text.to_dict()}
-    return [f"{loss[0].upper()}{loss[1:]}." for loss in legacy_losses(fields)]
+    reason = unscaled_reason(text)
+    unscaled = [] if reason is None else [f"the rotary embedding is as it was before the extension: {reason}"]
+    return [f"{note[0].upper()}{note[1:]}." for note in (*unscaled, *legacy_losses(fields))]
 
 
 def _facts(layer_type: str | None, entry: Mapping[str, Any], config: Any, record: Mapping[str, Any]) -> RopeFacts:

@@ -117,7 +117,7 @@ def test_misspelt_options_of_extend_are_named(words, message, source, tmp_path, 
     ("words", "message"),
     [
         ("--factor nan", "factor must be a finite number, got nan"),
-        ("--method YARN", "unknown method 'YARN'. Use 'linear', 'ntk'"),
+        ("--method YARN", "unknown method 'YARN'. Use 'auto', 'linear', 'ntk'"),
         ("--method dynamic", "'dynamic' is refused"),
         ("--method longrope", "needs rope_factors"),
         ("--method longrope --rope-factors {file}", "rope_factors must be a list of 8 numbers"),

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    Cohere2Config,
     DeepseekV3Config,
     Gemma3TextConfig,
     HunYuanDenseV1Config,
@@ -23,10 +24,12 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
 from lsw_hf.context.adapters import load_adapter, save_adapter
+from lsw_hf.context.checkpoint import extend_checkpoint
 from lsw_hf.context.extension import extend_config, extend_context
 from lsw_hf.context.search import search_rope_factors
 from lsw_hf.context.suggestion import suggest_context
 from lsw_hf.context.verification import verify_context
+from lsw_hf.hub.rope_facts import reader_notes
 
 METHODS = ("auto", "linear", "ntk", "abf", "yarn", "llama3", "longrope", "none")
 LLAMA31 = {
@@ -222,6 +225,25 @@ def test_only_the_global_layers_change_and_the_reason_is_recorded_where_none_doe
     assert extended.rope_parameters["full_attention"]["factor"] == 16.0
     assert extended.rope_parameters["sliding_attention"] == olmo.rope_parameters["sliding_attention"]
     assert "reason" not in extended.lsw_context
+
+
+def test_the_reason_for_none_is_said_in_the_report_and_the_card(build, tmp_path):
+    config = Cohere2Config(
+        **{**SIZES, "num_hidden_layers": 4, "num_key_value_heads": 1}, sliding_window=16, layer_types=None
+    )
+    build(config).save_pretrained(tmp_path / "base")
+    assert suggest_context(config, 448).recommended == "none"
+    report = extend_checkpoint(tmp_path / "base", tmp_path / "long", context_length=448)
+    reason = "only 3 of the 4 attention layers rotate, and these see 16 tokens however long the text is"
+    assert report.context_length == 448
+    assert any(reason in note for note in report.notes)
+    extended = AutoConfig.from_pretrained(tmp_path / "long")
+    assert extended.rope_parameters == config.rope_parameters
+    assert any(reason in note for note in reader_notes(extended))
+    with pytest.raises(
+        ValueError, match="'yarn' would only slow down local layers of this 'cohere2': only 3 of the 4"
+    ):
+        extend_config(config, context_length=448, method="yarn")
 
 
 def random_rope(draw, pairs):
