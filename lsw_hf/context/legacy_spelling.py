@@ -90,8 +90,8 @@ def legacy_losses(config: dict[str, Any]) -> list[str]:
     losses = _nested_losses(spelling, parameters) if is_nested(parameters) else _flat_losses(spelling, config)
     layers = {*(config.get("layer_types") or ()), *(config.get("layers_block_type") or ())}
     if spelling.layer_words and layers - set(spelling.layer_words):
-        known = " and ".join(spelling.layer_words)
-        losses.append(f"stops with an error: it calls layers {known}, and transformers 5 has saved other words")
+        words = " and ".join(spelling.layer_words)
+        losses.append(f"stops with an error: it calls layers {words}, and transformers 5 has saved other words")
     return [f"{who} {loss}" for loss in losses]
 
 
