@@ -117,7 +117,8 @@ def download_model(name: str, revision: str | None = None) -> Path:
         ValueError: the Hub did not give it; the message says why, and what to look at.
     """
     try:
-        return Path(snapshot_download(name, revision=revision))
+        where: dict[str, Any] = {} if revision is None else {"revision": revision}
+        return Path(snapshot_download(name, **where))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         state = f" at revision {revision!r}" if revision else ""

@@ -42,9 +42,15 @@ CASES = {
 }
 
 
+UNSCALED = ("recurrent_gemma",)
+"""Classes whose model here takes the type `"default"` only."""
+
+
 def build(case, **further):
     """The configuration of a case; `None` where this transformers itself refuses it."""
     name, scaling, options = CASES[case]
+    if name in UNSCALED and scaling != "default":
+        return None
     try:
         return scaled(name, scaling, **options, **further)
     except (StrictDataclassError, KeyError, AttributeError):
