@@ -168,7 +168,7 @@ def test_an_adapter_on_the_hub_is_downloaded_whole(extended_adapter, logits_of, 
     live = extended_adapter()
     save_adapter(live, tmp_path / "snapshot")
     monkeypatch.setattr(
-        "lsw_hf.context.checkpoint.snapshot_download", lambda name, revision: str(tmp_path / "snapshot")
+        "lsw_hf.context.checkpoint.snapshot_download", lambda name: str(tmp_path / "snapshot")
     )
     assert torch.equal(logits_of(load_adapter("me/it").eval()), logits_of(live))
     monkeypatch.undo()
