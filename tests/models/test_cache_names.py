@@ -52,7 +52,9 @@ def test_attention_fills_the_cache_under_both_names(model, name):
 
 def test_a_cache_under_another_name_is_refused(model):
     for name in ("past_key_value", "layer_past", "kv_store"):
-        with pytest.raises(ValueError, match=f"a cache is given as '{name}'.*knows it as cache or past_key_values only"):
+        with pytest.raises(
+            ValueError, match=f"a cache is given as '{name}'.*knows it as cache or past_key_values only"
+        ):
             attend(model, **{name: DynamicCache(config=model.config)})
         with pytest.raises(ValueError, match=f"given as '{name}'.*lsw-hf refresh FOLDER"):
             model(torch.tensor([[1, 2]]), **{name: DynamicCache(config=model.config)})
