@@ -23,46 +23,48 @@ def read_long_description() -> str:
     return readme.read_text(encoding="utf-8") if readme.exists() else ""
 
 
+# Above each stands the next major version, which may break anything; where releases are numbered 0.x, 1.0 does, since
+# their minor ones come too often to hold each back. `make canary` meets the newest of all before a user does.
 INSTALL_REQUIRES = [
-    "torch>=2.11",
-    "transformers>=5.17",  # one rope_parameters dictionary, registered attention and mask interfaces
-    "trl>=1.10",  # the oldest SFTTrainer that was run with these trainers' transformers
-    "peft>=0.18",  # ensure_weight_tying, without which a trained tied embedding is untied by a merge
-    "datasets>=4.7",  # TRL's own bound
-    "accelerate>=1.10.1",  # TRL's own bound
-    "evaluate>=0.4.6",  # the first one that imports beside huggingface-hub 1.x
-    "huggingface-hub>=1.31,<3.0",  # transformers' own bounds
-    "safetensors>=0.8",  # transformers' own bound
-    "jinja2>=3.1",  # model card and chat templates
-    "pyyaml>=6.0.1",
-    "filelock>=3.12",  # a lock that dies with its process
-    "numpy>=1.26",
-    "tqdm>=4.66.3",
+    "torch>=2.11,<3",
+    "transformers>=5.17,<6",  # one rope_parameters dictionary, registered attention and mask interfaces
+    "trl>=1.10,<2",  # the oldest SFTTrainer that was run with these trainers' transformers
+    "peft>=0.18,<1",  # ensure_weight_tying, without which a trained tied embedding is untied by a merge
+    "datasets>=4.7,<6",  # TRL's own lower bound
+    "accelerate>=1.10.1,<2",  # TRL's own lower bound
+    "evaluate>=0.4.6,<1",  # the first one that imports beside huggingface-hub 1.x
+    "huggingface-hub>=1.31,<3",  # transformers' own bounds
+    "safetensors>=0.8,<1",  # transformers' own lower bound
+    "jinja2>=3.1,<4",  # model card and chat templates
+    "pyyaml>=6.0.1,<7",
+    "filelock>=3.12,<5",  # a lock that dies with its process
+    "numpy>=1.26,<3",
+    "tqdm>=4.66.3,<5",
 ]
 
 EXTRAS = {
     # Heat maps: needle reports are saved and printed without it.
-    "plot": ["matplotlib>=3.8"],
+    "plot": ["matplotlib>=3.8,<4"],
     # Skywork's own checkpoints: their tokenizer is a sentencepiece model.
-    "convert": ["protobuf>=4.25", "sentencepiece>=0.2"],
+    "convert": ["protobuf>=4.25,<8", "sentencepiece>=0.2,<1"],
     # Similar documents by BM25, near-duplicates by MinHash, and pipelines for a corpus too large for one process.
-    "data": ["bm25s>=0.2", "datasketch>=1.6", "datatrove>=0.10"],
-    # No wheels: it compiles on installation, for an hour, and needs a CUDA compiler.
-    "flash": ["flash-attn>=2.7; platform_system == 'Linux'"],
+    "data": ["bm25s>=0.2,<1", "datasketch>=1.6,<3", "datatrove>=0.10,<1"],
+    # No wheels: it compiles on installation, for an hour, and needs a CUDA compiler. 2.x and 4.x differ in everything.
+    "flash": ["flash-attn>=2.7,<3; platform_system == 'Linux'"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["plot"],
     *EXTRAS["convert"],
     *EXTRAS["data"],
-    "hypothesis>=6.100",
-    "mistral-common>=1.12",  # a real sentencepiece vocabulary for the tests: its data only
-    "mypy>=1.15",
-    "pytest>=8.3",
-    "pytest-xdist>=3.6",
-    "ruff>=0.12",
-    "scipy>=1.15",  # statistical tests of what is drawn
-    "types-PyYAML>=6.0",
-    "types-tqdm>=4.66",
+    "hypothesis>=6.100,<7",
+    "mistral-common>=1.12,<2",  # a real sentencepiece vocabulary for the tests: its data only
+    "mypy>=1.15,<3",
+    "pytest>=8.3,<10",
+    "pytest-xdist>=3.6,<4",
+    "ruff>=0.12,<1",
+    "scipy>=1.15,<2",  # statistical tests of what is drawn
+    "types-PyYAML>=6.0,<7",
+    "types-tqdm>=4.66,<5",
 ]
 EXTRAS["all"] = [*EXTRAS["dev"], *EXTRAS["flash"]]
 
@@ -73,10 +75,17 @@ setup(
     long_description=read_long_description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["lsw_hf", "lsw_hf.*"]),
     package_data={
-        "lsw_hf": ["py.typed", "hub/*.md", "recipes/*.yaml", "evaluation/metrics/*/*", "evaluation/lm_eval_tasks/*"]
+        "lsw_hf": [
+            "py.typed",
+            "context/*.json",
+            "hub/*.md",
+            "recipes/*.yaml",
+            "evaluation/metrics/*/*",
+            "evaluation/lm_eval_tasks/*",
+        ]
     },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
@@ -84,7 +93,6 @@ setup(
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",
-        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 import lsw_hf
 
 ROOT = Path(__file__).parent.parent
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,14 @@ def test_every_requirement_has_a_fitting_pin(arguments, pins, python):
         assert version in requirement.specifier, f"{requirement} is pinned to {version}"
 
 
+def test_every_requirement_stops_at_a_major_version(arguments):
+    requirements = [*arguments["install_requires"], *arguments["extras_require"]["all"]]
+    for requirement in map(Requirement, requirements):
+        uppers = [bound.version for bound in requirement.specifier if bound.operator == "<"]
+        assert len(uppers) == 1, requirement
+        assert uppers[0].isdigit(), requirement
+
+
 def test_pins_are_exact_portable_and_torch_is_first(pins):
     assert pins[0].name == "torch"
     for pin in pins:
@@ -83,7 +91,7 @@ def test_pins_are_exact_portable_and_torch_is_first(pins):
 
 def test_console_script_is_the_module(arguments):
     assert arguments["entry_points"] == {"console_scripts": ["lsw-hf = lsw_hf.cli:main"]}
-    assert arguments["python_requires"] == ">=3.10"
+    assert arguments["python_requires"] == ">=3.11"
 
 
 def test_pins_suit_each_other(pins):

@@ -77,8 +77,8 @@ def refresh_code(folder: str | os.PathLike) -> list[str]:
     if foreign:
         raise ValueError(
             f"{', '.join(foreign)} in {folder}: edited by hand, or of a newer lsw-hf than this one. Nothing was "
-            "replaced. Upgrade lsw-hf if it is older than the folder; otherwise put these files elsewhere, refresh, and "
-            "make the edits again."
+            "replaced. Upgrade lsw-hf if it is older than the folder; otherwise move these files elsewhere, refresh, "
+            "and make the edits again."
         )
     wanted = _with_siblings(present, current)
     stale = [name for name in wanted if code_hash(present.get(name, b"")) != code_hash(current[name])]

@@ -301,7 +301,9 @@ class GreedyReader:
         """Logits of the last `keep` positions (batch, keep, vocabulary) and the grown cache, if there is one."""
         device = self.model.device
         # An explicit all-ones mask: without one, position ids can be mistaken for those of packed documents.
-        mask = torch.ones((ids.shape[0], past + ids.shape[1]), dtype=torch.long, device=device)
+        # It spans what the cache holds keys of: models that keep states alone (Mamba) want it for the new tokens.
+        masked = ids.shape[1] + (0 if cache is not None and _keeps_states_alone(cache) else past)
+        mask = torch.ones((ids.shape[0], masked), dtype=torch.long, device=device)
         output = self.model(
             input_ids=ids.to(device),
             attention_mask=mask,
@@ -332,6 +334,10 @@ class GreedyReader:
     def _keep(self, positions: int) -> dict[str, int]:
         """The argument that spares the head all other positions, where the model knows it."""
         return {"logits_to_keep": positions} if "logits_to_keep" in self._accepted else {}
+
+
+def _keeps_states_alone(cache: Cache) -> bool:
+    return all(getattr(layer, "keys", None) is None for layer in cache.layers)
 
 
 def _not_finite(tokens: int) -> str:

@@ -108,7 +108,7 @@ def test_an_interrupted_refresh_leaves_no_drafts(saved, monkeypatch):
 
 
 def test_folders_without_our_code_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds none of rope_longskywork.py, .*nothing to refresh in other folders"):
+    with pytest.raises(ValueError, match=r"holds none of rope_longskywork.py, .*nothing to refresh in other folders"):
         refresh_code(tmp_path)
     with pytest.raises(ValueError, match="is no folder; give the one that holds a saved model"):
         refresh_code(tmp_path / "missing")

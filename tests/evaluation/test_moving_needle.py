@@ -1,6 +1,7 @@
 """One needle moving through a text: what the prompts share, and that sharing changes no answer."""
 
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from transformers import (
 )
 
 from lsw_hf.evaluation import NeedleGrid, ProseNeedleTask, evaluate_needle
+from lsw_hf.evaluation.caches import cache_argument
 from lsw_hf.evaluation.decoding import GreedyReader, ReadingOptions
 from lsw_hf.evaluation.needle import iterate_haystacks
 from lsw_hf.evaluation.prompting import NeedleEncoder
@@ -187,10 +189,11 @@ def test_a_model_that_does_not_continue_rightly_is_read_whole(tiny_model, words,
     """A forward that forgets where it is when it goes on with several tokens, as some caches do."""
     forward = type(tiny_model).forward
 
-    def forgetful(self, input_ids=None, past_key_values=None, **rest):
-        if past_key_values is not None and input_ids.shape[1] > 1:
+    @functools.wraps(forward)
+    def forgetful(self, input_ids=None, **rest):
+        if rest.get(cache_argument(forward)) is not None and input_ids.shape[1] > 1:
             rest["position_ids"] = torch.arange(input_ids.shape[1])[None]
-        return forward(self, input_ids=input_ids, past_key_values=past_key_values, **rest)
+        return forward(self, input_ids=input_ids, **rest)
 
     expected = generated(tiny_model, words, GRID, word_task)
     monkeypatch.setattr(type(tiny_model), "forward", forgetful)

@@ -4,8 +4,8 @@ Usage: python fresh_caches.py HOST FOLDER [FOLDER ...]
 
 The package is shut out and every warning is an error. HOST is `real`, `unbatched` (real, without continuous batching)
 or what transformers may do next: `dropped` (the older name of the cache is unknown), `renamed` (attention takes it
-under a third name) or `hidden` (attention is not given it at all). Each folder holds a saved model. Prints JSON: for each folder, by kind of cache, the text or the
-error; `none` is the truth.
+under a third name) or `hidden` (attention is not given it at all). Each folder holds a saved model. Prints JSON: for
+each folder, by kind of cache, the text or the error; `none` is the truth.
 """
 
 # ruff: noqa: E402 - the package is shut out, and the host is changed, before the folder's code is loaded
@@ -101,8 +101,12 @@ def generated(model, ids, **how):
 
 def batched(model, ids):
     """Continuous batching, whose cache is of a class of its own."""
+    from transformers import ContinuousBatchingConfig
+
     settings = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=-1, pad_token_id=0)
-    answers = model.generate_batch([ids[0].tolist()], generation_config=settings, progress_bar=False)
+    # Unless told how much it needs, it takes most of the machine's memory.
+    few = ContinuousBatchingConfig(num_blocks=4, max_batch_tokens=64)
+    answers = model.generate_batch([ids[0].tolist()], generation_config=settings, continuous_batching_config=few)
     return next(iter(answers.values())).generated_tokens
 
 

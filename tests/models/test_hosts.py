@@ -1,4 +1,4 @@
-"""A saved folder alone generates the same with every cache as without, under each transformers, or fails with a reason.
+"""A saved folder alone generates with every cache what it does without, under each transformers, or says why not.
 
 `test_remote_code.py` says how the other releases are named. The hosts that do not exist yet are this transformers,
 changed before the folder's code is loaded.
