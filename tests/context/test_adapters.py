@@ -167,9 +167,7 @@ def test_adapters_with_names_remember_in_their_own_folders(base_folder, logits_o
 def test_an_adapter_on_the_hub_is_downloaded_whole(extended_adapter, logits_of, monkeypatch, tmp_path):
     live = extended_adapter()
     save_adapter(live, tmp_path / "snapshot")
-    monkeypatch.setattr(
-        "lsw_hf.context.checkpoint.snapshot_download", lambda name: str(tmp_path / "snapshot")
-    )
+    monkeypatch.setattr("lsw_hf.context.checkpoint.snapshot_download", lambda name: str(tmp_path / "snapshot"))
     assert torch.equal(logits_of(load_adapter("me/it").eval()), logits_of(live))
     monkeypatch.undo()
     with pytest.raises(ValueError, match="me/it is no folder here, and the Hub did not give a model of that name"):
