@@ -159,8 +159,10 @@ def _head_dim(config: PreTrainedConfig, layer_type: str | None) -> int:
 
 def _switched_off(config: PreTrainedConfig) -> str | None:
     """The field by which an architecture that may have a rotary embedding has none, with its value."""
+    known = getattr(type(config), "__dataclass_fields__", {})
     for name, values in SWITCHES.items():
-        if hasattr(config, name) and getattr(config, name) not in values:
+        # a field that the class does not have is left over from elsewhere: Cohere 2's files say rope_gptj
+        if name in known and getattr(config, name) not in values:
             return f"{name}={getattr(config, name)}"
     return None
 
@@ -198,6 +200,8 @@ def _global_layer_type(config: PreTrainedConfig) -> str | None:
     if not nested:
         return None
     reaching = [key for key in nested if key not in LOCAL_LAYER_TYPES]
+    if not reaching and len(nested) == 1:
+        return nested[0]  # the other layers have no positions: only the length can change
     if len(reaching) != 1:
         raise ValueError(
             f"{config.model_type!r} has rotary parameters for the layer types {sorted(nested)}; exactly one that is "

@@ -60,7 +60,7 @@ def extend_config(
             - `"yarn"`: frequencies divided by bands and a warmer attention (2309.00071).
             - `"llama3"`: Llama 3.1's bands.
             - `"longrope"`: one factor per pair of dimensions (2402.13753), given in `rope_factors`; without them, on
-              a model that has the type, its long factors stretched by YaRN's bands.
+              a model that has the type, its factors (the slower of each pair's two) stretched by YaRN's bands.
             - `"none"`: only the length; the model extrapolates.
 
             A method of the type in force scales its factor and keeps every other number the makers set; on top of

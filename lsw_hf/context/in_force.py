@@ -33,8 +33,11 @@ def effective_entry(layout: RopeLayout) -> dict[str, Any]:
     if rope_type in STATIC_LENGTH_TYPES:
         entry["original_max_position_embeddings"] = origin.original_length
         entry.setdefault("factor", origin.window / origin.original_length)
-    if rope_type == "longrope" and origin.window <= origin.original_length:
-        entry["long_factor"] = entry["short_factor"]  # no input within the window is long enough for the others
+    if rope_type == "longrope":
+        # of the two factors of a pair the slower one: an extension is static, and no input may turn faster than it did
+        lists = zip(entry["short_factor"], entry["long_factor"], strict=True)
+        longer = origin.window > origin.original_length  # else no input within the window meets the long factors
+        entry["long_factor"] = [max(pair) if longer else pair[0] for pair in lists]
     if layout.layer_type is not None and rope_type == "yarn":
         # transformers reads `truncate` beside the entries of the layer types, not inside
         entry["truncate"] = layout.config.rope_parameters.get("truncate", True)

@@ -49,7 +49,7 @@ def misfit(layout: RopeLayout, method: str) -> str | None:
             f"method {method!r} would only slow down local layers of this {name!r}: {layout.local_reason}. Use method "
             "'none', which lengthens the window and leaves the rotary embedding alone."
         )
-    coupled = [key for key in COUPLED_KEYS if rope_type != "default" and entry.get(key)]
+    coupled = [key for key in COUPLED_KEYS if rope_type not in ("default", "dynamic") and entry.get(key)]
     if coupled and method != rope_type:
         return (
             f"{name!r} scales its attention by {coupled[0]}={entry[coupled[0]]}, which belongs to its {rope_type!r} "

@@ -16,9 +16,6 @@ WINDOW_FIELDS = {
 }
 """Kinds of local layers, and the field that says how many tokens they see."""
 
-ROTARY_NAMES = ("rope", "rotary", "rope_gptj", "rope_gpt_neox")
-"""Values of `position_embedding_type` with which an architecture that has the field rotates."""
-
 NOT_ATTENTION = ("linear_attention", "conv", "moe")
 """Kinds of layers without softmax attention: what they carry along has no positions to rotate."""
 
@@ -131,7 +128,9 @@ def _rotates(config: PreTrainedConfig, index: int, kind: str) -> bool:
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     if kind in rope:  # one entry for each kind, `None` for a kind without positions
         return rope[kind] is not None
-    if getattr(config, "position_embedding_type", "rope") not in ROTARY_NAMES or getattr(config, "alibi", False):
+    if config.model_type == "granitemoehybrid" and config.position_embedding_type != "rope":
+        return False
+    if getattr(config, "alibi", False):
         return False
     for name in ("no_rope_layers", "layer_rope_theta"):  # 1, or a base, where a layer rotates; 0 where it does not
         marks = getattr(config, name, None)

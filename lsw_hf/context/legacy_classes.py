@@ -40,6 +40,8 @@ class LegacyClass:
             Whether a file without `rope_scaling` means some scaling, so that the field must say `null`.
         layer_words (`tuple[str, ...]`):
             What the class calls kinds of layers, if a save of transformers 5 writes other words and the class stops.
+        local_mask (`bool`):
+            Whether the model attends within `sliding_window`, which the same model of transformers 5 does not look at.
         local (*optional*):
             What layers of the type `sliding_attention` compute with, for classes whose `rope_parameters` is nested:
             - `"own base"`: the base in `local_base`, unscaled.
@@ -60,6 +62,7 @@ class LegacyClass:
     needs_scaling: bool = False
     presumes_scaling: bool = False
     layer_words: tuple[str, ...] = ()
+    local_mask: bool = False
     local: LocalTables | None = None
     local_base: str | None = None
 
@@ -71,7 +74,7 @@ _PLAIN_NAMES = """
     arcee aria_text bamba bitnet cohere cohere2 csm deepseek_v2 deepseek_v3 diffllama doge dots1 ernie4_5 ernie4_5_moe
     exaone4 falcon falcon_h1 flex_olmo gemma gemma2 glm glm4 glm4_moe glm4v_moe_text glm4v_text granite granitemoe
     granitemoeshared helium jetmoe kyutai_speech_to_text lfm2 llama longcat_flash minimax ministral
-    mistral mixtral moshi olmoe persimmon phi phimoe qwen2 qwen2_5_vl_text qwen2_moe qwen2_vl_text qwen3 qwen3_moe
+    mistral mixtral olmoe persimmon phi phimoe qwen2 qwen2_5_vl_text qwen2_moe qwen2_vl_text qwen3 qwen3_moe
     qwen3_next seed_oss smollm3 stablelm starcoder2 vaultgemma
 """
 _TWO_KEYS = LegacyClass(scaled_types=("linear", "dynamic"), keys=("type", "factor"))
@@ -93,6 +96,7 @@ LEGACY_CLASSES: dict[str, LegacyClass] = {
     "llama4_text": LegacyClass(scaled_types=("llama3",)),
     "modernbert": LegacyClass(base="global_rope_theta", local="same scaling", local_base="local_rope_theta"),
     "modernbert-decoder": LegacyClass(base="global_rope_theta", local="same table", local_base="local_rope_theta"),
+    "moshi": LegacyClass(local_mask=True),
     "nemotron": LegacyClass(scaled_types=(), otherwise="ignores"),
     "olmo": _TWO_KEYS,
     "olmo2": _TWO_KEYS,

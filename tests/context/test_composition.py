@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import transformers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -256,3 +257,36 @@ def test_another_method_than_the_first_may_not_undo_it():
     with pytest.raises(ValueError, match=r"'yarn' would turn .* faster than in the model being extended, whose"):
         extend_config(first, context_length=512, method="yarn")
     assert extend_config(first, context_length=512, method="linear").rope_parameters["factor"] == 8.0
+
+
+def test_a_field_left_over_from_another_program_switches_nothing_off():
+    """The published files of Cohere 2 say `position_embedding_type: rope_gptj`, which their class does not read."""
+    config = Cohere2Config(
+        **{**SIZES, "num_key_value_heads": 1}, position_embedding_type="rope_gptj", sliding_window=16
+    )
+    assert config.position_embedding_type == "rope_gptj"
+    assert extend_config(config, context_length=448).lsw_context["method"] == "none"
+
+
+def test_layers_without_an_entry_have_no_positions():
+    if not hasattr(transformers, "BeamConfig"):
+        pytest.skip("no class of this transformers gives one kind of layer no entry at all")
+    config = transformers.BeamConfig()
+    assert [key for key, entry in config.rope_parameters.items() if entry] == ["sliding_attention"]
+    extended = extend_config(config, context_length=2 * config.max_position_embeddings)
+    assert extended.lsw_context["method"] == "none"
+    assert "attention layers rotate, and these see" in extended.lsw_context["reason"]
+    assert extended.rope_parameters == config.rope_parameters
+
+
+def test_of_two_factors_the_slower_one_counts():
+    """Phi-3-mini's short factors are larger than the long ones for the first pairs: neither input may turn faster."""
+    short, long = [1.05, 1.1, 1.25, 1.4] * 6, [1.03, 1.2, 2.0, 4.0] * 6
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": short, "long_factor": long,
+            "original_max_position_embeddings": 4096}  # fmt: skip
+    model = AutoModelForCausalLM.from_config(llama(131_072, rope, head_dim=48))
+    before = model.model.rotary_emb.original_inv_freq.clone(), long_table(model.config)
+    extend_context(model, context_length=262_144)
+    after = model.model.rotary_emb.inv_freq
+    assert all((after <= table * (1 + 1e-6)).all() for table in before)
+    assert verify_context(model=model).ok
