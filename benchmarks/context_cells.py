@@ -62,7 +62,7 @@ class Row:
         self.subject, self.root = subject, root
         self.config: PreTrainedConfig = config_from(subject.raw)
         text = self.config.get_text_config(decoder=True)
-        self.window: int | None = getattr(text, "max_position_embeddings", None)
+        self.window: int | None = _made_for(text)
         self.rotates = bool(getattr(text, "rope_parameters", None)) and isinstance(self.window, int)
         self.model: PreTrainedModel | None = None
         self.all_local = False
@@ -108,6 +108,14 @@ class Row:
         plain = theta ** (-torch.arange(len(used), dtype=torch.float64) / len(used))
         ramp = 1.0 + torch.arange(len(used), dtype=torch.float64) * 8.0 / len(used)
         return {"method": method, "rope_factors": (plain / used * ramp).tolist()}
+
+
+def _made_for(text: PreTrainedConfig) -> int | None:
+    """The window, or what YaRN's factor says where the window was left as it was (Qwen's cards)."""
+    window, rope = getattr(text, "max_position_embeddings", None), getattr(text, "rope_parameters", None) or {}
+    if not isinstance(window, int) or rope.get("rope_type") != "yarn":
+        return window
+    return max(window, int((rope.get("factor") or 1) * rope["original_max_position_embeddings"]))
 
 
 def _base(config: PreTrainedConfig) -> float:

@@ -213,7 +213,7 @@ def main() -> int:
         numbers = json.dumps(figures, indent=1) + "\n"
         (arguments.output_dir / "context_classes.json").write_text(numbers, encoding="utf-8")
     print(json.dumps({key: value for key, value in figures.items() if key != "rows"}))
-    return 0
+    return 1 if figures["wrong"] else 0
 
 
 if __name__ == "__main__":

@@ -85,8 +85,8 @@ def load_adapter(
     """
     Loads an adapter onto its base model with the context window it was trained with.
 
-    The loaded model answers a few fixed tokens as the saved one did, or it is refused. Records of older releases hold
-    no answers; then the rotary tables alone are compared.
+    The loaded model answers a few fixed tokens as the saved one did, or it is refused. Records of older releases and
+    of [`RopeAdapterCallback`] hold no answers; then the rotary tables and the vocabulary alone are compared.
 
     Args:
         folder (`str` or `os.PathLike`):

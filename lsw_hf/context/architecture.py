@@ -142,9 +142,15 @@ def find_layout(config: PreTrainedConfig, original_context_length: int | None = 
     return RopeLayout(text, layer_type, rotary_dim, origin)
 
 
-def _head_dim(config: PreTrainedConfig, layer_type: str | None) -> int:
+def layer_config(config: PreTrainedConfig, layer_type: str | None) -> PreTrainedConfig:
+    """The configuration of the layers of one type, where they differ in more than RoPE (Gemma 4's heads)."""
     if layer_type is not None and getattr(config, "is_heterogeneous", False):
-        config = config.per_layer_config[layer_type]  # Gemma 4: full layers have larger heads
+        return config.per_layer_config[layer_type]
+    return config
+
+
+def _head_dim(config: PreTrainedConfig, layer_type: str | None) -> int:
+    config = layer_config(config, layer_type)
     given = getattr(config, "head_dim", None)
     if given:
         return int(given)
@@ -212,6 +218,7 @@ def _global_layer_type(config: PreTrainedConfig) -> str | None:
 
 def _refuse_unusual(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
     rope_type = entry.get("rope_type", "default")
+    _refuse_wrong_numbers(config, entry, rope_type)
     if not isinstance(getattr(config, "max_position_embeddings", None), int):
         raise ValueError(
             f"{config.model_type!r} has no max_position_embeddings, the window to extend; its attention is local or "
@@ -227,6 +234,22 @@ def _refuse_unusual(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
             f"{config.model_type!r} uses rope type {rope_type!r}, which has no extension rule here; "
             f"known types: {', '.join(KNOWN_ROPE_TYPES)}."
         )
+
+
+def _refuse_wrong_numbers(config: PreTrainedConfig, entry: dict[str, Any], rope_type: str) -> None:
+    needed = ("rope_theta", "factor") if rope_type in ("linear", "dynamic", "llama3") else ("rope_theta",)
+    for key in ("rope_theta", "factor", "attention_factor", "original_max_position_embeddings"):
+        value, lowest = entry.get(key), 1.0 if key == "rope_theta" else 0.0
+        if value is None and key not in needed:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest < value < float("inf"):
+            raise ValueError(
+                f"{config.model_type!r} has {key}={value!r} in its rotary parameters; it must be a number above "
+                f"{lowest:g}. Correct the configuration."
+            )
+    window = getattr(config, "max_position_embeddings", None)
+    if isinstance(window, int) and window < 2:
+        raise ValueError(f"{config.model_type!r} has a window of {window} tokens; it has at least 2.")
 
 
 def _check_no_stale_attribute(config: PreTrainedConfig, entry: dict[str, Any]) -> None:

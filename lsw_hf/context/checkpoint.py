@@ -185,8 +185,9 @@ def _with_extension(raw: dict[str, Any], extended: PreTrainedConfig) -> dict[str
     for key in LEGACY_KEYS:
         text.pop(key, None)
     for key in WRITTEN_FIELDS:
-        if described.attribute_map.get(key, key) in vars(described):
-            set_field(text, described, key, getattr(described, key))
+        field = described.attribute_map.get(key, key)
+        if field in vars(described):  # read past the guard of classes whose layers differ in it (Gemma 4)
+            set_field(text, described, key, vars(described)[field])
     text.update(legacy_rope_fields({**complete_text(extended), **text}))
     changed = [key for key in {*before, *text} if before.get(key) != text.get(key)]
     for outer in around:  # some files repeat fields of the text part, and some readers look there

@@ -53,7 +53,7 @@ def extend_config(
             Target length in tokens; at least the present `max_position_embeddings`.
         method (`str`, *optional*, defaults to `"auto"`):
             - `"auto"`: the type in force where the makers scaled the model, `"yarn"` where they did not, `"none"`
-              where only local layers rotate.
+              where only local layers rotate; the same method again where we extended it before.
             - `"linear"`: position interpolation (2306.15595), every frequency divided by the factor.
             - `"ntk"`: a larger base by the NTK-aware formula; the fastest pair stays, the slowest is divided by it.
             - `"abf"`: adjusted base (2309.16039): `rope_theta` if given, else twice the NTK base.
@@ -271,6 +271,16 @@ def _announce(layout: RopeLayout, request: ExtensionRequest) -> None:
             config.max_position_embeddings,
             request.context_length,
             origin.window,
+        )
+    elif origin.window > config.max_position_embeddings:
+        logger.warning(
+            "the %s scaling of this %s was made for %d tokens already, so nothing up to there is scaled again. If its "
+            "weights were pretrained at another length than %d tokens, pass it as original_context_length "
+            "(--original-context-length).",
+            origin.parameters.get("rope_type"),
+            config.model_type,
+            origin.window,
+            origin.original_length,
         )
     reason = layout.local_reason
     if reason is not None and request.context_length > origin.window:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from .architecture import SCALING_KEYS, RopeLayout
-from .composition import raised_base
-from .origin import STATIC_LENGTH_TYPES
+from .composition import YARN_TURNS, entry_table, raised_base
+from .origin import RECORD_KEY, STATIC_LENGTH_TYPES
 from .request import AUTO, ExtensionRequest
 
 BASE_METHODS = ("ntk", "abf")
 """Methods that change the base alone."""
+
+REPEATED_METHODS = ("linear", "yarn", "llama3", *BASE_METHODS)
+"""Methods that an extended model is extended further by, unless another one is asked for."""
 
 
 def effective_entry(layout: RopeLayout) -> dict[str, Any]:
@@ -24,11 +28,13 @@ def effective_entry(layout: RopeLayout) -> dict[str, Any]:
     origin = layout.origin
     entry = {key: value for key, value in origin.parameters.items() if value is not None}
     rope_type = entry.setdefault("rope_type", "default")
+    if "type" in entry:
+        entry["type"] = rope_type  # an older spelling beside the newer one, which counts
     if rope_type == "dynamic":
         theta = entry["rope_theta"]
-        if entry.get("alpha") and layout.config.model_type.startswith("hunyuan"):
-            theta = raised_base("ntk", theta, entry["alpha"], layout.rotary_dim, None)
-        kept = {key: value for key, value in entry.items() if key not in (*SCALING_KEYS, "alpha")}
+        if has_fixed_alpha(layout):
+            theta = raised_base("ntk", theta, entry.pop("alpha"), layout.rotary_dim, None)
+        kept = {key: value for key, value in entry.items() if key not in SCALING_KEYS}
         return {"rope_type": "default", "rope_theta": theta, **kept}
     if rope_type in STATIC_LENGTH_TYPES:
         entry["original_max_position_embeddings"] = origin.original_length
@@ -38,37 +44,67 @@ def effective_entry(layout: RopeLayout) -> dict[str, Any]:
         lists = zip(entry["short_factor"], entry["long_factor"], strict=True)
         longer = origin.window > origin.original_length  # else no input within the window meets the long factors
         entry["long_factor"] = [max(pair) if longer else pair[0] for pair in lists]
-    if layout.layer_type is not None and rope_type == "yarn":
-        # transformers reads `truncate` beside the entries of the layer types, not inside
-        entry["truncate"] = layout.config.rope_parameters.get("truncate", True)
-    return entry
+    return _as_read(layout, entry)
 
 
 def entry_in_force(layout: RopeLayout) -> dict[str, Any]:
-    """The entry in force now, as transformers reads it."""
-    entry = {key: value for key, value in layout.parameters.items() if value is not None}
-    if layout.layer_type is not None and entry.get("rope_type") == "yarn":
-        entry["truncate"] = layout.config.rope_parameters.get("truncate", True)
-    return entry
+    """The rotary dictionary in force now, extensions of ours included, as transformers reads it."""
+    return _as_read(layout, {key: value for key, value in layout.parameters.items() if value is not None})
+
+
+def has_fixed_alpha(layout: RopeLayout) -> bool:
+    """Whether the type `dynamic` in force is Hunyuan's, which multiplies the base by a power of a fixed `alpha`."""
+    return layout.config.model_type.startswith("hunyuan") and bool(layout.origin.parameters.get("alpha"))
+
+
+def stretch(layout: RopeLayout, context_length: int) -> float:
+    """How far a target in tokens lies beyond the window that the scaling in force was made for; at least 1."""
+    return max(1.0, context_length / layout.origin.window)
 
 
 def resolved(layout: RopeLayout, request: ExtensionRequest) -> ExtensionRequest:
-    """`request` with `"auto"` replaced: the type in force, else `"yarn"`; `"none"` where only local layers rotate."""
-    if request.method != AUTO:
-        return request
-    return replace(request, method=preferred_method(layout))
+    """
+    `request` with the method that is meant.
+
+    `"auto"` becomes [`preferred_method`]. Within the window that a scaling in force was made for, a method of another
+    type has nothing to do, and becomes `"none"`.
+    """
+    method = preferred_method(layout) if request.method == AUTO else request.method
+    in_force = layout.origin.parameters.get("rope_type", "default")
+    numbers = (request.rope_theta, request.factor, request.attention_factor, request.rope_factors)
+    idle = request.context_length <= layout.origin.window and all(number is None for number in numbers)
+    if idle and in_force not in ("default", "dynamic", method):
+        method = "none"
+    return replace(request, method=method)
 
 
 def preferred_method(layout: RopeLayout) -> str:
-    """The method that `"auto"` stands for."""
+    """
+    What `"auto"` stands for: the method of an earlier extension of ours, the type in force where the makers scaled the
+    model, `"none"` where only local layers rotate, else `"yarn"`, or `"ntk"` where YaRN cannot be written or would
+    change no pair.
+    """
     if layout.local_reason is not None:
         return "none"
-    in_force = layout.origin.parameters.get("rope_type", "default")
-    if in_force == "dynamic" and "alpha" in layout.origin.parameters:
+    if layout.origin.recorded:
+        earlier = getattr(layout.config, RECORD_KEY)["method"]
+        if earlier in REPEATED_METHODS:
+            return str(earlier)
+    start = effective_entry(layout)
+    if start["rope_type"] in ("linear", "yarn", "llama3", "longrope"):
+        return str(start["rope_type"])
+    if has_fixed_alpha(layout) or not holds_method(layout, "yarn"):
         return "ntk"
-    if in_force in ("linear", "yarn", "llama3", "longrope"):
-        return str(in_force)
-    return "yarn" if holds_method(layout, "yarn") else "ntk"
+    table, _ = entry_table(start, layout.rotary_dim, layout.origin.window)
+    slowest_turns = layout.origin.window * float(table[table > 0].min()) / (2 * math.pi)
+    return "yarn" if slowest_turns < YARN_TURNS[1] else "ntk"
+
+
+def _as_read(layout: RopeLayout, entry: dict[str, Any]) -> dict[str, Any]:
+    if layout.layer_type is not None and entry.get("rope_type") == "yarn":
+        # transformers reads `truncate` beside the entries of the layer types, not inside
+        entry["truncate"] = layout.config.rope_parameters.get("truncate", True)
+    return entry
 
 
 def holds_method(layout: RopeLayout, method: str) -> bool:

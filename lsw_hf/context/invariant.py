@@ -7,38 +7,52 @@ from typing import Any
 import transformers
 
 from .architecture import RopeLayout
-from .composition import entry_table, faster_pairs, reaches_further
-from .in_force import effective_entry, entry_in_force, holds_method, preferred_method
+from .composition import TOLERANCE, entry_table, faster_pairs, reaches_further
+from .in_force import effective_entry, entry_in_force, has_fixed_alpha, holds_method, preferred_method
 from .request import ExtensionRequest
 
 COUPLED_KEYS = ("mscale_all_dim", "llama_4_scaling_beta")
 """Numbers of a `yarn` dictionary by which some attention layers scale their scores: another type would lose them."""
 
 
-def check_target(layout: RopeLayout, context_length: int) -> None:
-    origin = layout.origin
-    now = max(layout.config.max_position_embeddings, origin.window)
+def check_window(layout: RopeLayout, context_length: int) -> None:
+    """
+    Refuses a target below the window.
+
+    Args:
+        layout ([`RopeLayout`]):
+            The model.
+        context_length (`int`):
+            Target length in tokens.
+
+    Raises:
+        ValueError: the target shrinks the window.
+    """
+    now = layout.config.max_position_embeddings
     if context_length < now:
-        made_by = ""
-        if origin.window > layout.config.max_position_embeddings:
-            entry = origin.parameters
-            made_by = (
-                f", for which {entry['rope_type']} with factor {entry['factor']:g} from an original length of "
-                f"{origin.original_length} was made (if the weights were pretrained at another length, pass it as "
-                "original_context_length, --original-context-length)"
-            )
         raise ValueError(
-            f"context_length={context_length} would shrink the window of {now} tokens{made_by}. Give at least {now}, "
-            "or start from the original model."
+            f"context_length={context_length} would shrink the window of {now} tokens. Give at least {now}, or start "
+            "from the original model."
         )
 
 
 def misfit(layout: RopeLayout, method: str) -> str | None:
-    """Why the layers or the attention of the model cannot follow `method`, in words; `None` if they can."""
+    """
+    Why the layers or the attention of the model cannot follow `method`.
+
+    Args:
+        layout ([`RopeLayout`]):
+            The model.
+        method (`str`):
+            A method other than `"auto"`.
+
+    Returns:
+        `str`, *optional*: the reason and what to do; `None` if they can.
+    """
     name, entry = layout.config.model_type, layout.origin.parameters
     rope_type = entry.get("rope_type", "default")
     if method == "none":
-        if rope_type == "dynamic" and "alpha" not in entry:
+        if rope_type == "dynamic" and not has_fixed_alpha(layout):
             return (
                 f"method 'none' is refused for {name!r}: its 'dynamic' frequencies begin to change at the window, so "
                 "a longer window alone would make them faster beyond the old one. Use 'ntk' or 'yarn'."
@@ -69,28 +83,44 @@ def misfit(layout: RopeLayout, method: str) -> str | None:
 
 
 def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: dict[str, Any]) -> None:
-    """No pair turns faster than in the model being extended, and a longer window reaches further."""
+    """
+    Refuses what the model was not trained for.
+
+    Args:
+        layout ([`RopeLayout`]):
+            The model before the change.
+        request ([`ExtensionRequest`]):
+            What was asked for, its method resolved.
+        parameters (`dict`):
+            The rotary dictionary that is about to be written.
+
+    Raises:
+        ValueError: a pair would turn faster than it does, the factor in force would shrink, or a longer window would
+            reach no further.
+    """
     after, _ = entry_table(parameters, layout.rotary_dim, request.context_length)
-    starts = [entry_table(effective_entry(layout), layout.rotary_dim, layout.origin.window)[0]]
-    window = layout.origin.window
+    entries, window = [effective_entry(layout)], layout.origin.window
     if layout.origin.recorded:
-        window = layout.config.max_position_embeddings
-        starts.append(entry_table(entry_in_force(layout), layout.rotary_dim, window)[0])
-    entry = layout.parameters
-    in_force = (
-        f"{entry.get('rope_type', 'default')!r} (base {entry['rope_theta']:.6g}, factor {entry.get('factor') or 1:g})"
-    )
-    for before in starts:
+        entries.append(entry_in_force(layout))
+        window = max(window, layout.config.max_position_embeddings)
+    in_force = _in_words(layout.parameters)
+    tables = [entry_table(entry, layout.rotary_dim, window)[0] for entry in entries]
+    for before in tables:
         faster = faster_pairs(before, after)
         if faster:
             times = float((after / before)[faster].max())
             raise ValueError(
                 f"method {request.method!r} would turn {len(faster)} of {len(after)} pairs up to {times:.3g} times "
                 f"faster than in the model being extended, whose scaling in force is {in_force}: angles that it was "
-                f"trained with would change. Use method {preferred_method(layout)!r} without further numbers, larger "
-                "numbers, or start from the original model."
+                f"trained with would change. {_remedy(layout, request)}"
             )
-    if request.context_length > window and not reaches_further(starts[-1], after):
+    written = parameters.get("factor")
+    if written is not None and written < max(entry.get("factor") or 1.0 for entry in entries) * (1 - TOLERANCE):
+        raise ValueError(
+            f"factor={written:g} is below the factor in force, {in_force}, which never shrinks: numbers that follow "
+            "from it, such as the attention factor, would shrink with it. Leave factor out, or give a larger one."
+        )
+    if request.context_length > window and not reaches_further(tables[-1], after):
         raise ValueError(
             f"method {request.method!r} would leave the slowest pair as it is ({in_force}), so no layer would reach "
             f"further than the window of {window} tokens. Give a larger factor or rope_theta, use 'linear', 'ntk' or "
@@ -98,7 +128,27 @@ def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: d
         )
 
 
+def _remedy(layout: RopeLayout, request: ExtensionRequest) -> str:
+    method = preferred_method(layout)
+    given = (request.rope_theta, request.factor, request.rope_factors)
+    if method == request.method and all(number is None for number in given):
+        return "Start from the original model, or use 'none' to lengthen the window alone."
+    larger = ", larger numbers" if any(number is not None for number in given) else ""
+    return f"Use method {method!r} without further numbers{larger}, or start from the original model."
+
+
+def _in_words(entry: dict[str, Any]) -> str:
+    numbers = f"base {entry['rope_theta']:.6g}, factor {entry.get('factor') or 1:g}"
+    return f"{entry.get('rope_type', 'default')!r} ({numbers})"
+
+
 def check_range(layout: RopeLayout, parameters: dict[str, Any]) -> None:
+    """
+    Refuses numbers that float32, in which transformers computes the table, cannot hold.
+
+    Raises:
+        ValueError: a pair would stand still or turn infinitely fast.
+    """
     table, _ = entry_table(parameters, layout.rotary_dim, layout.origin.window)
     turning = table if parameters["rope_type"] != "proportional" else table[table > 0]
     if not bool((turning.isfinite() & (turning > 0.0)).all()) or not len(turning):
@@ -110,6 +160,12 @@ def check_range(layout: RopeLayout, parameters: dict[str, Any]) -> None:
 
 
 def check_nested_longrope() -> None:
+    """
+    Refuses `longrope` on one of several layer types where the installed transformers fails on it.
+
+    Raises:
+        ValueError: transformers is older than 5.21.
+    """
     # transformers up to 5.20 leaves a variable unset there; this check can go when 5.21 is the oldest supported
     if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (5, 21):
         raise ValueError(

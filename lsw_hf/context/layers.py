@@ -103,6 +103,31 @@ def local_reason(config: PreTrainedConfig, window: int) -> str | None:
     )
 
 
+def shared_table(config: PreTrainedConfig) -> str | None:
+    """
+    That local and global layers share one rotary table, so that no method can scale the global ones alone.
+
+    Args:
+        config (`PreTrainedConfig`):
+            Text configuration.
+
+    Returns:
+        `str`, *optional*: a sentence for people; `None` if they do not.
+    """
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    length = getattr(config, "max_position_embeddings", None)
+    if any(isinstance(value, dict) for value in rope.values()) or not isinstance(length, int):
+        return None
+    rotating = [layer for layer in attention_layers(config) if layer.rotates]
+    local = [layer for layer in rotating if layer.window is not None and layer.window < length]
+    if not local or len(local) == len(rotating):
+        return None
+    return (
+        f"one rotary table: {len(local)} local layers share it with {len(rotating) - len(local)} global ones, so a "
+        "scaling slows them as well"
+    )
+
+
 def _layers(config: PreTrainedConfig) -> Iterator[AttentionLayer]:
     count = getattr(config, "num_hidden_layers", 0) or 0
     uniform = _uniform_kind(config)

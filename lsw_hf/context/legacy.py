@@ -176,7 +176,7 @@ def compare_spellings(raw: dict[str, Any], config: PreTrainedConfig | None = Non
         "longrope": "llama.cpp answers nonsense with it",
     }
     rope_type = meant["rope_parameters"].get("rope_type")
-    if rope_type in unread:
+    if rope_type in unread and not (rope_type == "dynamic" and meant["rope_parameters"].get("alpha")):
         notes.append(f"rope type {rope_type!r}: {unread[rope_type]}")
     return contradictions, notes
 

@@ -40,6 +40,8 @@ class LegacyClass:
             Whether a file without `rope_scaling` means some scaling, so that the field must say `null`.
         layer_words (`tuple[str, ...]`):
             What the class calls kinds of layers, if a save of transformers 5 writes other words and the class stops.
+        ignored (`tuple[str, ...]`):
+            Keys of the scaling that its attention does not read, and that of transformers 5 does.
         local_mask (`bool`):
             Whether the model attends within `sliding_window`, which the same model of transformers 5 does not look at.
         local (*optional*):
@@ -62,6 +64,7 @@ class LegacyClass:
     needs_scaling: bool = False
     presumes_scaling: bool = False
     layer_words: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     local_mask: bool = False
     local: LocalTables | None = None
     local_base: str | None = None
@@ -71,7 +74,7 @@ PLAIN = LegacyClass()
 """`rope_theta`, `rope_scaling` and `partial_rotary_factor`, all of them read."""
 
 _PLAIN_NAMES = """
-    arcee aria_text bamba bitnet cohere cohere2 csm deepseek_v2 deepseek_v3 diffllama doge dots1 ernie4_5 ernie4_5_moe
+    arcee aria_text bamba bitnet cohere cohere2 csm deepseek_v3 diffllama doge dots1 ernie4_5 ernie4_5_moe
     exaone4 falcon falcon_h1 flex_olmo gemma gemma2 glm glm4 glm4_moe glm4v_moe_text glm4v_text granite granitemoe
     granitemoeshared helium jetmoe kyutai_speech_to_text lfm2 llama longcat_flash minimax ministral
     mistral mixtral olmoe persimmon phi phimoe qwen2 qwen2_5_vl_text qwen2_moe qwen2_vl_text qwen3 qwen3_moe
@@ -85,6 +88,7 @@ LEGACY_CLASSES: dict[str, LegacyClass] = {
     **dict.fromkeys(_PLAIN_NAMES.split(), PLAIN),
     "apertus": LegacyClass(presumes_scaling=True),
     "chameleon": _TWO_KEYS,
+    "deepseek_v2": LegacyClass(ignored=("mscale_all_dim",)),
     "gemma3_text": LegacyClass(local="own base", local_base="rope_local_base_freq"),
     "gemma3n_text": LegacyClass(local="own base", local_base="rope_local_base_freq"),
     "gpt_neox": _GPT_NEOX,

@@ -92,6 +92,7 @@ def legacy_losses(config: dict[str, Any]) -> list[str]:
     if spelling.layer_words and layers - set(spelling.layer_words):
         words = " and ".join(spelling.layer_words)
         losses.append(f"stops with an error: it calls layers {words}, and transformers 5 has saved other words")
+    losses += [f"does not scale its attention by {key}" for key in spelling.ignored if parameters.get(key)]
     if spelling.local_mask and config.get("sliding_window"):
         losses.append(f"attends to {config['sliding_window']} tokens (sliding_window), and transformers 5 to all")
     return [f"{who} {loss}" for loss in losses]

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from .architecture import RopeLayout
-from .layers import attention_layers
+from .architecture import RopeLayout, layer_config
+from .layers import attention_layers, shared_table
 
-QK_NORM_TYPES = (
-    "qwen3",
-    "gemma3",
-    "gemma3n",
-    "gemma4",
-    "olmo2",
-    "olmo3",
-    "olmoe",
-    "cohere2",
-    "smollm3",
-    "exaone4",
-    "hunyuan",
-    "llama4",
-    "lfm2",
-    "dots1",
-    "afmoe",
+QK_NORM_TYPES = frozenset(
+    """
+    afmoe apertus apertus1p5_text beam doge dory dots1 exaone4 exaone_moe flex_olmo flint gemma3_text gemma3n_text
+    gemma4_text gemma4_unified_text hunyuan_v1_dense hunyuan_v1_moe hy_v3 kolibri1 laguna lara_mini lfm2 lfm2_moe lfm3
+    mellum minimax_m2 minimax_m3_vl_text nanochat olmo2 olmo3 olmo_hybrid olmoe qwen3 qwen3_5_moe_text qwen3_5_text
+    qwen3_moe qwen3_next qwen4_exp_text zaya
+    """.split()
 )
-"""Beginnings of model types whose attention normalizes queries and keys in every layer."""
+"""Model types whose attention normalizes queries and keys, as far as transformers 5.24 has them."""
 
 QK_NORM_FIELDS = ("use_qk_norm", "qk_layernorm", "use_qk_layernorm", "qk_norm")
 """Fields by which other classes switch such norms on or off; where one is there, it decides."""
@@ -39,11 +30,13 @@ def beyond_rope(layout: RopeLayout) -> tuple[str, ...]:
     Returns:
         `tuple[str, ...]`: sentences without a full stop; a fact that the configuration does not tell says so.
     """
-    return (_heads(layout), _norms(layout), _local_share(layout), _pretraining(layout))
+    shared = shared_table(layout.config)
+    facts = (_heads(layout), _norms(layout), _local_share(layout), _pretraining(layout))
+    return facts if shared is None else (*facts, shared)
 
 
 def _heads(layout: RopeLayout) -> str:
-    config = layout.config
+    config = layer_config(layout.config, layout.layer_type)
     heads = getattr(config, "num_attention_heads", None)
     keys = getattr(config, "num_key_value_heads", None) or heads
     if not isinstance(heads, int) or not isinstance(keys, int):
@@ -56,7 +49,7 @@ def _norms(layout: RopeLayout) -> str:
     for name in QK_NORM_FIELDS:
         if hasattr(config, name):
             return f"norms of queries and keys: {'yes' if getattr(config, name) else 'no'} ({name})"
-    if config.model_type.startswith(QK_NORM_TYPES):
+    if config.model_type in QK_NORM_TYPES:
         return "norms of queries and keys: yes"
     return "norms of queries and keys: none that the configuration tells of"
 

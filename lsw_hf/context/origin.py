@@ -121,7 +121,9 @@ def _makers_origin(config: PreTrainedConfig, entry: dict[str, Any], given: int |
     rope_type = entry.get("rope_type", "default")
     maximum, kept = config.max_position_embeddings, copy.deepcopy(entry)
     if rope_type == "linear":
-        return Origin(given or maximum, maximum, kept)
+        # Vicuna's files keep the window before scaling here, and the one after it there
+        window = max(maximum, getattr(config, "max_sequence_length", None) or 0)
+        return Origin(given or maximum, window, kept)
     if rope_type not in STATIC_LENGTH_TYPES:
         return Origin(given or maximum, given or maximum, kept)
     declared = getattr(config, "original_max_position_embeddings", None)
@@ -136,6 +138,7 @@ def _makers_origin(config: PreTrainedConfig, entry: dict[str, Any], given: int |
             f"{rope_type!r} scaling in force, whose window is {maximum} tokens."
         )
     length = int(given or declared)
-    # a window left at the original length, as Qwen's cards say: the scaling was made for factor times that
-    window = maximum if maximum > length else int(length * factor)
-    return Origin(length, window, {**kept, "original_max_position_embeddings": length})
+    # YaRN's factor says what it was made for, also where the window was left as it was (Qwen's cards); the factors of
+    # the other types say more than their models were trained at (Llama 3.2), unless nothing else does
+    made_for = int(length * factor) if rope_type == "yarn" or maximum <= length else 0
+    return Origin(length, max(maximum, made_for), kept)

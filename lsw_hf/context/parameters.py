@@ -7,9 +7,14 @@ from typing import Any
 from ..models.rope_longskywork import longrope_attention_factor, yarn_attention_factor
 from .architecture import SCALING_KEYS, RopeLayout
 from .composition import checked_factors, entry_table, factors_of, raised_base, stretched
-from .in_force import BASE_METHODS, effective_entry, holds_method, resolved
-from .invariant import check_invariant, check_nested_longrope, check_range, check_target, misfit
+from .in_force import BASE_METHODS, effective_entry, holds_method, resolved, stretch
+from .invariant import check_invariant, check_nested_longrope, check_range, check_window, misfit
 from .request import ExtensionRequest
+
+NEEDS_FACTORS = (
+    "method 'longrope' needs rope_factors, one per rotated pair of dimensions. Find them with `search_rope_factors`, "
+    "or use 'yarn'."
+)
 
 
 def extended_parameters(layout: RopeLayout, request: ExtensionRequest) -> dict[str, Any]:
@@ -24,12 +29,17 @@ def extended_parameters(layout: RopeLayout, request: ExtensionRequest) -> dict[s
             force, some pair would turn faster than it does, or nothing would reach further.
     """
     request = resolved(layout, request)
-    check_target(layout, request.context_length)
+    check_window(layout, request.context_length)
     refusal = misfit(layout, request.method)
     if refusal is not None:
         raise ValueError(refusal)
     if request.method == "none":
         return _unchanged(layout)
+    if request.attention_factor is not None and "long_mscale" in layout.origin.parameters:
+        raise ValueError(
+            f"{layout.config.model_type!r} multiplies cosine and sine by its own long_mscale and reads no "
+            "attention_factor. Leave it out."
+        )
     parameters = _composed(layout, request)
     if layout.layer_type is not None and parameters["rope_type"] == "longrope":
         check_nested_longrope()
@@ -50,11 +60,13 @@ def extended_parameters(layout: RopeLayout, request: ExtensionRequest) -> dict[s
 def _composed(layout: RopeLayout, request: ExtensionRequest) -> dict[str, Any]:
     start = effective_entry(layout)
     method, in_force = request.method, start["rope_type"]
-    ratio = request.context_length / layout.origin.window
+    ratio = stretch(layout, request.context_length)
     if in_force == "default" or request.rope_factors is not None:
         return _from_plain(layout, start, request)
     if in_force == "proportional":
         return _from_proportional(layout, start, request)
+    if method == "longrope" != in_force:
+        raise ValueError(NEEDS_FACTORS)
     if method == in_force and method != "longrope":
         return _same_type(start, request, ratio)
     if in_force == "linear" and method in BASE_METHODS:
@@ -69,7 +81,7 @@ def _composed(layout: RopeLayout, request: ExtensionRequest) -> dict[str, Any]:
 def _from_plain(layout: RopeLayout, start: dict[str, Any], request: ExtensionRequest) -> dict[str, Any]:
     """The methods as their papers have them, from an unscaled table."""
     method, length = request.method, layout.origin.original_length
-    ratio = request.context_length / layout.origin.window
+    ratio = stretch(layout, request.context_length)
     factor = float(request.factor if request.factor is not None else ratio)
     theta = float(request.rope_theta if request.rope_theta is not None else start["rope_theta"])
     carried = {key: value for key, value in start.items() if key not in SCALING_KEYS}
@@ -93,12 +105,9 @@ def _given_factors(
 ) -> dict[str, Any]:
     """`longrope` with the caller's factors, which count from the plain base whatever is in force."""
     if request.rope_factors is None:
-        raise ValueError(
-            "method 'longrope' needs rope_factors, one per rotated pair of dimensions. "
-            "Find them with `search_rope_factors`, or use 'yarn'."
-        )
+        raise ValueError(NEEDS_FACTORS)
     factors = checked_factors(request.rope_factors, layout.rotary_dim // 2)
-    factor = float(request.factor or start.get("factor", 1.0) * request.context_length / layout.origin.window)
+    factor = float(request.factor or start.get("factor", 1.0) * stretch(layout, request.context_length))
     attention = (
         request.attention_factor
         or (start.get("attention_factor") if start["rope_type"] == "longrope" else None)
@@ -117,13 +126,15 @@ def _given_factors(
 
 def _from_proportional(layout: RopeLayout, start: dict[str, Any], request: ExtensionRequest) -> dict[str, Any]:
     """Gemma 4's type: some pairs turn, the others stand still; a base or a factor changes those that turn."""
-    ratio = request.factor or request.context_length / layout.origin.window
+    ratio = request.factor or stretch(layout, request.context_length)
     if request.method == "linear":
         return {**start, "factor": float(request.factor or start.get("factor", 1.0) * ratio)}
     turning = int(start.get("partial_rotary_factor", 1.0) * layout.rotary_dim // 2)
     # the slowest pair that turns has index `turning - 1` among the pairs of a whole head
     reached = ratio ** ((layout.rotary_dim / 2) / max(1, turning - 1))
-    theta = request.rope_theta or start["rope_theta"] * reached * (2.0 if request.method == "abf" else 1.0)
+    if request.method == "abf" and ratio > 1.0:
+        reached *= 2.0
+    theta = request.rope_theta or start["rope_theta"] * reached
     return {**start, "rope_theta": float(theta)}
 
 

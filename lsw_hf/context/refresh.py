@@ -19,6 +19,8 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+from .json_files import read_json_object
+
 CODE_FILES = ("rope_longskywork.py", "configuration_longskywork.py", "modeling_longskywork.py")
 RELEASED = Path(__file__).with_name("released_code.json")
 _SIBLING = re.compile(r"^from \.(\w+) import", re.MULTILINE)
@@ -80,7 +82,7 @@ def refresh_code(folder: str | os.PathLike) -> list[str]:
             "replaced. Upgrade lsw-hf if it is older than the folder; otherwise move these files elsewhere, refresh, "
             "and make the edits again."
         )
-    wanted = _with_siblings(present, current)
+    wanted = _with_siblings(present, _named_by_config(place), current)
     stale = [name for name in wanted if code_hash(present.get(name, b"")) != code_hash(current[name])]
     drafts = [place / f".{name}.new" for name in stale]
     try:
@@ -96,15 +98,26 @@ def refresh_code(folder: str | os.PathLike) -> list[str]:
     return stale
 
 
-def _with_siblings(present: dict[str, bytes], current: dict[str, bytes]) -> list[str]:
-    """The files that are present, and those that their current versions import, in the order of `CODE_FILES`."""
-    wanted, waiting = set(), list(present)
+def _with_siblings(present: dict[str, bytes], named: list[str], current: dict[str, bytes]) -> list[str]:
+    """The files that are present, those that the folder's `auto_map` names, and those that their current versions
+    import, in the order of `CODE_FILES`."""
+    wanted, waiting = set(), [*present, *named]
     while waiting:
         name = waiting.pop()
         if name not in wanted:
             wanted.add(name)
             waiting += [f"{sibling}.py" for sibling in _SIBLING.findall(current[name].decode("utf-8"))]
     return [name for name in CODE_FILES if name in wanted]
+
+
+def _named_by_config(place: Path) -> list[str]:
+    """Files of ours from which the `config.json` of a folder with weights says that its classes come."""
+    path = place / "config.json"
+    whole = path.is_file() and any(place.glob("*.safetensors"))
+    auto_map = read_json_object(path).get("auto_map") if whole else None
+    classes = auto_map.values() if isinstance(auto_map, dict) else ()
+    modules = {str(value).rpartition("--")[2].partition(".")[0] for value in classes}
+    return [name for name in CODE_FILES if name.removesuffix(".py") in modules]
 
 
 def list_current_code() -> list[str]:

@@ -11,11 +11,9 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from .architecture import LOCAL_LAYER_TYPES
+from .composition import TOLERANCE
 
 SUFFIX = "inv_freq"
-TOLERANCE = 1e-6
-"""Largest relative difference of inverse frequencies that counts as equal (float32 rounding is 6e-8)."""
-
 CASTS = (torch.float32, torch.bfloat16, torch.float16)
 
 

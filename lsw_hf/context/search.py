@@ -38,8 +38,8 @@ class RopeSearchResult:
 
     Args:
         rope_factors (`tuple[float, ...]`):
-            One factor per rotated pair, never falling, each at least 1: `rope_factors` of [`extend_context`] with
-            `method="longrope"`.
+            One factor per rotated pair, each at least 1: `rope_factors` of [`extend_context`] with
+            `method="longrope"`. They never fall from pair to pair, unless those that the makers left in force do.
         attention_factor (`float`):
             The multiplier of cosine and sine that every candidate was scored with.
         loss (`float`):
@@ -157,10 +157,15 @@ def _starts(layout: RopeLayout, context_length: int) -> dict[str, tuple[float, .
     """The known methods on top of what is in force, as factors of the plain base."""
     found = {}
     for method in STARTS:
-        parameters = extended_parameters(layout, ExtensionRequest(context_length, method))
+        try:
+            parameters = extended_parameters(layout, ExtensionRequest(context_length, method))
+        except ValueError:  # one start that this model refuses does not end the search
+            continue
         after, _ = entry_table(parameters, layout.rotary_dim, context_length)
         factors = factors_of(after, effective_entry(layout)["rope_theta"])
         found[method] = tuple(max(1.0, factor) for factor in factors)
+    if not found:
+        extended_parameters(layout, ExtensionRequest(context_length, STARTS[0]))  # says why
     return found
 
 

@@ -13,8 +13,8 @@ from transformers import PreTrainedConfig
 
 from .architecture import RopeLayout, find_layout
 from .composition import abf_rope_theta, entry_table
-from .in_force import effective_entry, holds_method, preferred_method
-from .invariant import misfit
+from .in_force import effective_entry, has_fixed_alpha, holds_method, preferred_method, resolved, stretch
+from .invariant import check_window, misfit
 from .legacy import refuse_contradictory_file
 from .model_facts import beyond_rope
 from .parameters import extended_parameters
@@ -131,11 +131,7 @@ class ContextSuggestion:
             )
         bound = f"Base lower bound at {self.context_length:,} tokens: {self.rope_theta_lower_bound:.3g} (2405.14591)."
         lines += ["", bound, f"Recommended: **{self.recommended}**. {self.reason}"]
-        lines += [
-            "",
-            "Beyond RoPE (2026's OlmPool found up to 47 % between architectures that short benchmarks cannot tell",
-        ]
-        lines[-1] += " apart):"
+        lines += ["", "What beyond RoPE decides how well a model extends (OlmPool, April 2026):"]
         return "\n".join([*lines, *(f"- {fact}" for fact in self.facts)])
 
 
@@ -170,6 +166,7 @@ def suggest_context(
         raise ValueError(f"training must be 'none', 'short' or 'long', got {training!r}.")
     layout = find_layout(copy.deepcopy(config), original_context_length)
     refuse_contradictory_file(config)
+    check_window(layout, context_length)
     candidates = tuple(_candidates(layout, context_length))
     start = effective_entry(layout)
     before, _ = entry_table(start, layout.rotary_dim, layout.origin.window)
@@ -239,15 +236,23 @@ def _candidates(layout: RopeLayout, context_length: int) -> Iterator[ContextCand
             continue  # needs factors that only a search gives
         if method != "none" and (layout.local_reason is not None or not holds_method(layout, method)):
             continue
-        if misfit(layout, method) is None:
-            yield _candidate(layout, ExtensionRequest(context_length, method))
+        request = ExtensionRequest(context_length, method)
+        if misfit(layout, method) is None and resolved(layout, request) == request:
+            candidate = _candidate(layout, request)
+            if candidate is not None:
+                yield candidate
 
 
-def _candidate(layout: RopeLayout, request: ExtensionRequest) -> ContextCandidate:
-    parameters = extended_parameters(layout, request)
+def _candidate(layout: RopeLayout, request: ExtensionRequest) -> ContextCandidate | None:
+    """One row of the table; `None` for a method that this model refuses."""
+    try:
+        parameters = extended_parameters(layout, request)
+    except ValueError:
+        return None
     window = layout.origin.window
     before, _ = entry_table(effective_entry(layout), layout.rotary_dim, window)
-    after, attention_factor = entry_table(parameters, layout.rotary_dim, request.context_length)
+    entry = effective_entry(layout) if request.method == "none" else parameters
+    after, attention_factor = entry_table(entry, layout.rotary_dim, request.context_length)
     # largest angle ever seen, or a whole turn: beyond a turn every angle is known
     known = (before * (window - 1)).clamp(max=2 * math.pi)
     reached = (after * (request.context_length - 1)).clamp(max=2 * math.pi)
@@ -269,9 +274,9 @@ def _candidate(layout: RopeLayout, request: ExtensionRequest) -> ContextCandidat
 
 def _recommend(layout: RopeLayout, context_length: int, training: Training) -> tuple[str, str]:
     """Our choice, from the evidence column; what the makers trained with goes before it."""
-    ratio = context_length / layout.origin.window
+    ratio = stretch(layout, context_length)
     if ratio == 1.0:
-        return "none", "The window is already that long."
+        return "none", f"What is in force was made for {layout.origin.window:,} tokens."
     if layout.local_reason is not None:
         return "none", f"Scaling would change nothing for the better: {layout.local_reason}."
     preferred = preferred_method(layout)
@@ -281,10 +286,14 @@ def _recommend(layout: RopeLayout, context_length: int, training: Training) -> t
             f"The makers trained with it ({_in_words(layout.origin.parameters)}): its factor grows and everything "
             "else they set stays, so no pair meets a scaling that it does not know."
         )
+    if has_fixed_alpha(layout):
+        return preferred, "The makers scaled the base by a fixed alpha; a larger base goes on from there."
+    if in_force == "proportional":
+        return preferred, "Only some pairs turn (rope type 'proportional'), and a larger base slows just these."
     if preferred != "yarn" and training != "long":
         only = "This architecture's configuration holds a plain base and no scaling, so 'yarn' cannot be written"
-        if in_force == "dynamic":
-            return preferred, "The makers scaled the base by a fixed alpha; a larger base goes on from there."
+        if holds_method(layout, "yarn"):
+            only = "Every pair turns often enough in the window for 'yarn' to change none"
         if training == "none":
             return "ntk", f"{only}; without training the NTK base loses least of the rest."
         return "abf", f"{only}; with training a base above the NTK value does best of the rest."

@@ -19,8 +19,9 @@ from transformers import (
 )
 
 from .architecture import find_layout, rope_entry
+from .layers import shared_table
 from .legacy import compare_spellings
-from .origin import edited_record, unscaled_reason
+from .origin import RECORD_KEY, edited_record, unscaled_reason
 from .record import RECORD_FILE, read_record, record_problems
 from .rotary import (
     compare_states,
@@ -151,6 +152,10 @@ def verify_context(
     reason = unscaled_reason(text)
     if reason is not None:
         notes.append(f"only the window grew, and the rotary embedding is as it was: {reason}")
+    shared = shared_table(text)
+    record = getattr(text, RECORD_KEY, None)
+    if shared is not None and isinstance(record, dict) and record.get("method") != "none":
+        notes.append(shared)
     report = _report(text, modules, worst, problems, notes)
     if raise_on_mismatch and problems:
         remedy = (
@@ -246,7 +251,7 @@ def _report(
     return ContextReport(
         rope_type=entry.get("rope_type", "default"),
         rope_theta=float(entry["rope_theta"]),
-        factor=float(entry.get("factor") or 1.0),
+        factor=float(entry.get("factor") or _longrope_factor(entry, config)),
         attention_factor=state.attention_factor,
         context_length=config.max_position_embeddings,
         original_length=original,
@@ -255,3 +260,10 @@ def _report(
         problems=tuple(problems),
         notes=tuple(notes),
     )
+
+
+def _longrope_factor(entry: dict[str, Any], config: PreTrainedConfig) -> float:
+    """What transformers derives where a `longrope` dictionary gives no factor; 1 for every other type."""
+    if entry.get("rope_type") != "longrope":
+        return 1.0
+    return config.max_position_embeddings / entry["original_max_position_embeddings"]

@@ -131,14 +131,25 @@ def test_a_derived_attention_factor_follows_the_factor():
     assert quotient.rope_parameters["attention_factor"] == 1.0
 
 
-def test_a_window_left_at_the_original_length_is_read_as_the_cards_mean_it():
+def test_a_window_left_at_the_original_length_is_read_as_the_cards_mean_it(caplog):
     """Qwen's cards: factor 4, original 32,768, and a window that nobody changed."""
     rope = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 32_768}
-    for target, factor in ((131_072, 4.0), (262_144, 8.0)):
-        extended = extend_config(llama(32_768, dict(rope)), context_length=target)
-        assert (extended.rope_parameters["factor"], extended.max_position_embeddings) == (factor, target)
-    with pytest.raises(ValueError, match="would shrink the window of 131072 tokens, for which yarn with factor 4"):
-        extend_config(llama(32_768, dict(rope)), context_length=65_536)
+    for window in (32_768, 40_960):  # Qwen2.5's and Qwen3's
+        for target, factor in ((65_536, 4.0), (131_072, 4.0), (262_144, 8.0)):
+            extended = extend_config(llama(window, dict(rope)), context_length=target)
+            assert (extended.rope_parameters["factor"], extended.max_position_embeddings) == (factor, target)
+            again = extend_config(extended, context_length=262_144)
+            assert again.rope_parameters["factor"] == 8.0
+    assert "the yarn scaling of this llama was made for 131072 tokens already" in caplog.text
+    within = extend_config(llama(32_768, dict(rope)), context_length=65_536, method="abf")
+    assert within.lsw_context["method"] == "none"
+
+
+def test_vicunas_window_after_scaling_is_read_where_its_files_keep_it():
+    config = llama(4096, {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0})
+    config.max_sequence_length = 16_384
+    for target, factor in ((16_384, 4.0), (32_768, 8.0)):
+        assert extend_config(config, context_length=target).rope_parameters["factor"] == factor
 
 
 def test_a_given_original_length_may_not_contradict_the_configuration():

@@ -143,16 +143,15 @@ def test_a_stale_rope_theta_attribute_is_refused():
         extend_config(config, context_length=TARGET)
 
 
-def test_a_missing_original_length_is_asked_for():
+def test_a_missing_original_length_is_asked_for(caplog):
     config = LlamaConfig(
         **{**SIZES, "max_position_embeddings": 256},
         rope_parameters={"rope_type": "yarn", "factor": 4.0, "rope_theta": 10_000.0},
     )
     # transformers takes the window for the original length, so what runs was made for four windows
-    with pytest.raises(
-        ValueError, match=r"window of 1024 tokens, for which yarn with factor 4 from .* of 256 was made"
-    ):
-        extend_config(config, context_length=512)
+    assert extend_config(config, context_length=512).rope_parameters["factor"] == 4.0
+    assert "was made for 1024 tokens already" in caplog.text
+    assert "than 256 tokens, pass it as original_context_length" in caplog.text
     extended = extend_config(config, context_length=512, original_context_length=64)
     assert extended.rope_parameters["factor"] == 8.0
     assert extended.rope_parameters["original_max_position_embeddings"] == 64
