@@ -75,7 +75,7 @@ def test_a_temperature_changes_what_lies_beyond_its_length_and_nothing_before(ma
 
 
 @pytest.mark.parametrize("backend", ["sdpa", pytest.param("flex_attention", marks=pytest.mark.slow)])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch\\..*")  # of torch 2.13's own code, when it compiles flex
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch\\..*")  # of torch's own code, when it compiles flex
 @pytest.mark.filterwarnings("ignore:_compile flag on create_block_mask")  # transformers 5.23 passes it to torch 2.13
 def test_every_attention_backend_gives_the_same_logits(model, ids, backend):
     logits = {}
