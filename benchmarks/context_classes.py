@@ -10,7 +10,8 @@ another model here, or by the interpreters named in `LSW_HF_PYTHON_457` (transfo
 (5.17) and `LSW_HF_PYTHON_523`, unless `verify_context` has a note on it.
 
 Prints one JSON object as its last line; with `--output-dir` the table and the numbers are written there too, as
-`context_classes.md` and `context_classes.json`.
+`context_classes.md`, `context_layers.md` (the part in the README) and `context_classes.json`. Exits with 1 if any
+cell is wrong.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import transformers
 from tqdm import tqdm
 
 from benchmarks.context_cells import METHODS, SEPARATOR, TARGETS, Cell, Row, config_cell, live_cell
+from benchmarks.context_layers import MARKS, layers_table
 from benchmarks.context_reader import FAULTS
 from benchmarks.context_readers import Reader, judge, open_readers
 from benchmarks.context_subjects import Subject, class_subjects, published_subjects
@@ -157,7 +159,6 @@ def grouped(rows: list[dict[str, Any]], outcome: str) -> list[str]:
 
 def page(rows: list[dict[str, Any]], versions: dict[str, str]) -> str:
     """The Markdown page: counts, the table, and every reason."""
-    marks = {"extended": "+", "refused": "-", "wrong": "**wrong**", "not built": "?"}
     total = counts(rows)
     lines = [
         "transformers " + ", ".join(f"{label} = {version}" for label, version in versions.items()),
@@ -172,10 +173,20 @@ def page(rows: list[dict[str, Any]], versions: dict[str, str]) -> str:
         cells = []
         for method in METHODS:
             outcomes = [row["cells"][f"{method} {times}x"]["outcome"] for times in TARGETS]
-            cells.append("/".join(dict.fromkeys(marks[outcome] for outcome in outcomes)))
+            cells.append("/".join(dict.fromkeys(MARKS[outcome] for outcome in outcomes)))
         lines.append(f"| {row['name']} | {row['family']} | {row['layers']} | " + " | ".join(cells) + " |")
     for title, outcome in (("Wrong", "wrong"), ("Refused", "refused")):
         lines += [f"\n## {title}\n", *(grouped(rows, outcome) or ["none"])]
+    read = Counter(
+        f"{label}: {word.partition(':')[0]}"
+        for row in rows
+        for cell in row["cells"].values()
+        for label, word in cell["read"].items()
+    )
+    lines += [
+        "\n## What other readers said, cells\n",
+        *(f"- {word}: {number}" for word, number in sorted(read.items())),
+    ]
     unbuilt = [f"- {row['name']}: {row['not_built']}" for row in rows if row["not_built"]]
     return "\n".join([*lines, "\n## Not built\n", *(unbuilt or ["none"])]) + "\n"
 
@@ -210,6 +221,8 @@ def main() -> int:
     figures = {"versions": versions, "configurations": len(rows), **counts(rows), "rows": rows}
     if arguments.output_dir:
         (arguments.output_dir / "context_classes.md").write_text(text, encoding="utf-8")
+        table = layers_table(rows, METHODS) + "\n"
+        (arguments.output_dir / "context_layers.md").write_text(table, encoding="utf-8")
         numbers = json.dumps(figures, indent=1) + "\n"
         (arguments.output_dir / "context_classes.json").write_text(numbers, encoding="utf-8")
     print(json.dumps({key: value for key, value in figures.items() if key != "rows"}))

@@ -135,3 +135,11 @@ def test_the_command_says_what_it_did(saved, capsys):
     assert "is this version's already" in capsys.readouterr().out
     assert main(["refresh", str(saved / "missing")]) == 1
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_a_file_that_the_configuration_names_is_put_back(saved):
+    (saved / "config.json").write_text('{"auto_map": {"AutoModel": "me/it--modeling_longskywork.LongSkyworkModel"}}')
+    refresh_code(saved)
+    (saved / "modeling_longskywork.py").unlink()
+    assert refresh_code(saved) == ["modeling_longskywork.py"]
+    assert refresh_code(saved) == []
