@@ -124,7 +124,7 @@ def download_model(name: str, revision: str | None = None) -> Path:
         state = f" at revision {revision!r}" if revision else ""
         raise ValueError(
             f"{name} is no folder here, and the Hub did not give a model of that name{state} ({reason}) Check the "
-            "spelling, the network (HF_HUB_OFFLINE), and `hf auth login` for models that need leave."
+            "spelling, the network (HF_HUB_OFFLINE), and `hf auth login` for gated models."
         ) from error
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from transformers import PreTrainedConfig
+
 from .architecture import RopeLayout, layer_config
 from .layers import attention_layers, shared_table
+from .origin import RECORD_KEY
 
 QK_NORM_TYPES = frozenset(
     """
@@ -33,6 +36,27 @@ def beyond_rope(layout: RopeLayout) -> tuple[str, ...]:
     shared = shared_table(layout.config)
     facts = (_heads(layout), _norms(layout), _local_share(layout), _pretraining(layout))
     return facts if shared is None else (*facts, shared)
+
+
+def extension_notes(config: PreTrainedConfig) -> list[str]:
+    """
+    What an extension of ours left as it was, or could not leave as it was.
+
+    Args:
+        config (`PreTrainedConfig`):
+            Text configuration.
+
+    Returns:
+        `list[str]`: sentences without a full stop; empty for a model that we did not extend.
+    """
+    record = getattr(config, RECORD_KEY, None)
+    if not isinstance(record, dict):
+        return []
+    if record.get("method") == "none":
+        reason = record.get("reason")
+        return [] if reason is None else [f"only the window grew, and the rotary embedding is as it was: {reason}"]
+    shared = shared_table(config)
+    return [] if shared is None else [shared]
 
 
 def _heads(layout: RopeLayout) -> str:

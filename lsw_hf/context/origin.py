@@ -98,12 +98,6 @@ def edited_record(config: PreTrainedConfig) -> str | None:
     return None
 
 
-def unscaled_reason(config: PreTrainedConfig) -> str | None:
-    """Why an extension left the rotary embedding of `config` as it was, as recorded; `None` if it did not."""
-    record = getattr(config, RECORD_KEY, None)
-    return record.get("reason") if isinstance(record, dict) else None
-
-
 def _check_given_length(config: PreTrainedConfig, given: int | None) -> None:
     if given is None:
         return

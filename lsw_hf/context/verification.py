@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from .architecture import find_layout, rope_entry
-from .layers import shared_table
 from .legacy import compare_spellings
-from .origin import RECORD_KEY, edited_record, unscaled_reason
+from .model_facts import extension_notes
+from .origin import edited_record
 from .record import RECORD_FILE, read_record, record_problems
 from .rotary import (
     compare_states,
@@ -149,13 +149,7 @@ def verify_context(
     if live is not None and saved is not None:
         worst = max(worst, _compare(modules, saved.get_text_config(decoder=True), f"{path_or_id}", problems))
         _check_length(text, saved.get_text_config(decoder=True), problems)
-    reason = unscaled_reason(text)
-    if reason is not None:
-        notes.append(f"only the window grew, and the rotary embedding is as it was: {reason}")
-    shared = shared_table(text)
-    record = getattr(text, RECORD_KEY, None)
-    if shared is not None and isinstance(record, dict) and record.get("method") != "none":
-        notes.append(shared)
+    notes += extension_notes(text)
     report = _report(text, modules, worst, problems, notes)
     if raise_on_mismatch and problems:
         remedy = (

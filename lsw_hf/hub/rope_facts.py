@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsw_hf.context.legacy_spelling import legacy_losses
-from lsw_hf.context.origin import unscaled_reason
+from lsw_hf.context.model_facts import extension_notes
+from lsw_hf.context.text_part import complete_text
 from lsw_hf.models.rope_longskywork import longrope_attention_factor, yarn_attention_factor
 
 ROPE_DICTIONARY_KEYS = ("rope_type", "rope_theta")
@@ -65,14 +66,12 @@ def rope_facts(config: Any) -> list[RopeFacts]:
 
 def reader_notes(config: Any) -> list[str]:
     """
-    What a reader of the config may not expect, in sentences: why an extension changed no frequency, and what
-    transformers 4.57 computes otherwise than the model. Empty if there is nothing of the kind.
+    What a reader of the config may not expect, in sentences: what an extension left as it was or changed beside what
+    it should, and what transformers 4.57 computes otherwise than the model. Empty if there is nothing of the kind.
     """
     text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
-    fields = {"max_position_embeddings": getattr(text, "max_position_embeddings", None), **text.to_dict()}
-    reason = unscaled_reason(text)
-    unscaled = [] if reason is None else [f"the rotary embedding is as it was before the extension: {reason}"]
-    return [f"{note[0].upper()}{note[1:]}." for note in (*unscaled, *legacy_losses(fields))]
+    notes = (*extension_notes(text), *legacy_losses(complete_text(text)))
+    return [f"{note[0].upper()}{note[1:]}." for note in notes]
 
 
 def _facts(layer_type: str | None, entry: Mapping[str, Any], config: Any, record: Mapping[str, Any]) -> RopeFacts:
