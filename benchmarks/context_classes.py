@@ -223,7 +223,7 @@ def main() -> int:
         (arguments.output_dir / "context_classes.md").write_text(text, encoding="utf-8")
         table = layers_table(rows, METHODS) + "\n"
         (arguments.output_dir / "context_layers.md").write_text(table, encoding="utf-8")
-        numbers = json.dumps(figures, indent=1) + "\n"
+        numbers = json.dumps(figures) + "\n"
         (arguments.output_dir / "context_classes.json").write_text(numbers, encoding="utf-8")
     print(json.dumps({key: value for key, value in figures.items() if key != "rows"}))
     return 1 if figures["wrong"] else 0

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import context_matrix
+from benchmarks.context_cells import METHODS
+from benchmarks.context_layers import layers_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +44,18 @@ def test_the_readme_shows_the_kept_table():
             for label in figures["readers"]
         },
     )
+
+
+def test_the_readme_shows_the_families_whose_layers_differ():
+    kept = ROOT / "benchmarks" / "results"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = (kept / "context_layers.md").read_text(encoding="utf-8").rstrip()
+    assert table in readme
+    figures = json.loads((kept / "context_classes.json").read_text(encoding="utf-8"))
+    assert table == layers_table(figures["rows"], METHODS)
+    assert figures["wrong"] == 0
+    counted = f"{figures['extended']:,} extended, {figures['refused']:,} refused with the reason"
+    assert counted in readme.replace("\n", " ")
 
 
 @pytest.mark.slow
