@@ -18,19 +18,20 @@ def benchmark(monkeypatch):
     return packed_skipped
 
 
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "mistral", "gemma3"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_ours_is_right_and_stock_attention_is_not(benchmark, monkeypatch, dtype):
+def test_ours_is_right_and_stock_attention_is_not(benchmark, monkeypatch, dtype, architecture):
     monkeypatch.setattr(sys, "argv", ["packed_skipped.py", "--device", "cpu", "--small", "--dtype", dtype])
     arguments = benchmark.parse()
-    assert benchmark.check("lsw_sdpa", arguments)["right"]
-    assert not benchmark.check("sdpa", arguments)["right"]
+    assert benchmark.check("lsw_sdpa", arguments, architecture)["right"]
+    assert not benchmark.check("sdpa", arguments, architecture)["right"]
 
 
 def test_the_whole_script_on_a_cpu(benchmark, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["packed_skipped.py", "--device", "cpu", "--small"])
     benchmark.main()
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert [one["right"] for one in figures["checks"]] == [True]
+    assert [one["right"] for one in figures["checks"]] == [True] * 4 + [False] * 4
     assert [one["backend"] for one in figures["speeds"]] == ["lsw_sdpa, packed", "sdpa, rows"]
     assert all(one["tokens_per_second"] > 0 for one in figures["speeds"])
 
