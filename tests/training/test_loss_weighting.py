@@ -165,6 +165,7 @@ def test_packed_rows_train_like_padded_ones(tiny_llama, tiny_tokenizer, rows, ar
     assert [log[0]["loss"] for _, log in ends] == [pytest.approx(expected, rel=1e-4)] * 2
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="processes are forked, and a fork cannot begin to use CUDA")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_two_processes_train_like_one(tiny_llama, tiny_tokenizer, rows, arguments, tmp_path, monkeypatch):
     """A real gloo group, each process with half of every step: the same weights and the same logged loss."""
