@@ -3,14 +3,14 @@
     python benchmarks/gpu/packed_skipped.py                          # one GPU, bfloat16
     python benchmarks/gpu/packed_skipped.py --device cpu --small     # the same code on a CPU, in seconds
 
-**Not yet run on a GPU.** On a CPU the arguments, the comparison with the oracle and the tables were run; nothing is
-known yet about the flash-attention kernels, bfloat16 on CUDA, or any of the times and sizes it prints there.
+On an H200 the comparison was run for `lsw_sdpa` and `sdpa`: `benchmarks/results/gpu_packed_skipped.md`. Nothing is
+known yet about the flash-attention kernels, or any of the times and sizes that it prints there.
 
 For each backend (flash attention 2 and 4 where installed, `lsw_sdpa`, and rows on `sdpa` to compare with):
 
 - *right*: hidden states and gradients of the packed batch, against every dialogue run alone in float32, for Llama,
   Qwen3, Mistral with a window, and Gemma 3 with local and full layers. The limit is twice the error that the backend
-  itself makes on single dialogues in the same dtype, so that rounding passes and a leak or a cut does not;
+  itself makes on single dialogues in the same dtype, so that rounding passes and a leak or a cut does not.
   Stock `sdpa` takes a skip for another dialogue: it is compared as well, and has to be found wrong;
 - *speed*: tokens a second, forward and backward, padding not counted, fastest of several rounds;
 - *memory*: most bytes allocated in a step (GPU only).

@@ -3,9 +3,9 @@
     python benchmarks/gpu/real_model.py --model model --texts texts --output real_model.json   # one GPU, minutes
     python benchmarks/gpu/real_model.py --device cpu --small                       # tiny inputs on a CPU
 
-**Not yet run on a GPU.** `real_model_inputs.py` says how the two folders are made. Three parts, the most telling
-first; every result is printed as it comes, and `--output` is rewritten after it, so that a run that is stopped keeps
-what it has.
+On an H200 the first four rows of part 1 were run (`benchmarks/results/gpu_real_model.md`), parts 2 and 3 were **not**.
+`real_model_inputs.py` says how the two folders are made. Three parts, the most telling first; every result is printed
+as it comes, and `--output` is rewritten after it, so that a run that is stopped keeps what it has.
 
 1. *No training*: loss by position on windows of held-out text, as it comes and extended 8, 4 and 2 times by each
    method at its defaults, in bfloat16. A window's length and its positions are those the model sees.

@@ -106,7 +106,7 @@ class TokenLosses:
 
 def _losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Cross-entropy (batch, positions) in float32."""
-    # The vocabulary stays the last dimension: with a transposed view, which torch also takes, one thread of a GPU walks
+    # The vocabulary stays the last dimension. torch also takes a transposed view, and then one thread of a GPU walks
     # the whole vocabulary of a position.
     flat = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
     return flat.view_as(targets)
