@@ -57,6 +57,12 @@ def misfit(layout: RopeLayout, method: str) -> str | None:
                 f"method 'none' is refused for {name!r}: its 'dynamic' frequencies begin to change at the window, so "
                 "a longer window alone would make them faster beyond the old one. Use 'ntk' or 'yarn'."
             )
+        faster = _faster_beyond_window(layout) if rope_type == "longrope" else 0
+        if faster:
+            return (
+                f"method 'none' is refused for {name!r}: beyond its window its own long_factor begins to count, which "
+                f"turns {faster} of {layout.rotary_dim // 2} pairs faster than short_factor. Use 'longrope'."
+            )
         return None
     if layout.local_reason is not None:
         return (
@@ -80,6 +86,15 @@ def misfit(layout: RopeLayout, method: str) -> str | None:
             "written into. Use 'ntk', 'abf' or 'linear'."
         )
     return None
+
+
+def _faster_beyond_window(layout: RopeLayout) -> int:
+    """Pairs that `longrope` turns faster at inputs beyond the window than at any within it."""
+    origin = layout.origin
+    if origin.window > origin.original_length:
+        return 0  # inputs within the window meet both lists
+    lists = zip(origin.parameters["short_factor"], origin.parameters["long_factor"], strict=True)
+    return sum(long < short * (1 - TOLERANCE) for short, long in lists)
 
 
 def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: dict[str, Any]) -> None:

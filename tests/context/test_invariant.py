@@ -78,10 +78,9 @@ def check_invariant(data, pairs, ratio, method):
         return
     after = long_table(extended)
     assert after.isfinite().all()
-    if method == "none":  # the makers' own two lists, and which of them a longer input meets
+    assert (after <= before * (1 + 1e-6)).all()
+    if method == "none":
         assert {**extended.rope_parameters, **config.rope_parameters} == extended.rope_parameters
-    else:
-        assert (after <= before * (1 + 1e-6)).all()
     written = extended.rope_parameters
     made_for = window
     if rope["rope_type"] == "yarn" or window == rope.get("original_max_position_embeddings"):
@@ -95,6 +94,18 @@ def check_invariant(data, pairs, ratio, method):
     assert torch.equal(long_table(again), after)
     twice = extend_config(extended, context_length=target, method=method, factor=factor)
     assert twice.rope_parameters == extended.rope_parameters
+
+
+def test_a_longer_window_alone_is_refused_where_the_makers_long_list_turns_faster():
+    lists = {"short_factor": [1.0, 1.0, 2.0, 4.0], "long_factor": [1.0, 1.0, 1.5, 8.0]}
+    rope = {"rope_type": "longrope", "rope_theta": 500.0, "original_max_position_embeddings": 64, **lists}
+    with pytest.raises(ValueError, match="turns 1 of 4 pairs faster than short_factor. Use 'longrope'"):
+        extend_config(llama(64, rope, head_dim=8), context_length=256, method="none")
+    # both lists were met within the window
+    extend_config(llama(256, rope, head_dim=8), context_length=512, method="none")
+    before = long_table(llama(64, rope, head_dim=8))
+    extended = extend_config(llama(64, rope, head_dim=8), context_length=256, method="longrope")
+    assert (long_table(extended) <= before * (1 + 1e-6)).all()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
