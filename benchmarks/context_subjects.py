@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import transformers
 from huggingface_hub.errors import StrictDataclassError
+from packaging.version import Version
+from transformers import CONFIG_MAPPING
 
 from benchmarks.tiny_models import LENGTH, WINDOWS, causal_lm_types, config_from, default_config, tiny_fields
 
@@ -69,13 +72,25 @@ def class_subjects(model_types: Iterable[str] | None = None) -> Iterator[Subject
 
 
 def published_subjects(families: Iterable[str] | None = None) -> Iterator[Subject]:
-    """Every published configuration of `families` (all of them by default), almost without weights."""
+    """
+    Every published configuration of `families` (all of them by default), almost without weights.
+
+    Those that an older transformers cannot build are left out, see [`is_read`].
+    """
     wanted = None if families is None else set(families)
     for path in sorted(PUBLISHED.glob("*.json")):
         if wanted is not None and path.stem not in wanted:
             continue
         for entry in json.loads(path.read_text(encoding="utf-8")):
-            yield published_subject(entry["repo"], path.stem, entry["config"])
+            if is_read(entry["config"]["model_type"]):
+                yield published_subject(entry["repo"], path.stem, entry["config"])
+
+
+def is_read(model_type: str) -> bool:
+    """Whether the installed transformers has a class of this type, and builds it from the published configurations."""
+    if model_type == "minicpm3":  # 5.17 looks for a factor that the file does not have
+        return Version(transformers.__version__) >= Version("5.23")
+    return model_type in CONFIG_MAPPING
 
 
 def published_subject(name: str, family: str, facts: dict[str, Any]) -> Subject:

@@ -125,7 +125,7 @@ PARTS = frozenset(
 """Those of them that 4.57 knows only inside a larger class."""
 
 WITHOUT_TEXT_TABLES = frozenset(
-    "blt edgetam_video efficientloftr evolla idefics mimi mlcd moonshine pixtral sam2_video".split()
+    "blt edgetam_video efficientloftr evolla fuyu idefics mimi mlcd moonshine pixtral sam2_video".split()
 )
 """Classes of 4.57 with rotary fields that belong to images, sound or parts, or to no model that can be extended."""
 

@@ -65,9 +65,6 @@ def extended_adapter(base_folder):
     return make
 
 
-# PEFT 0.18 looks at the class, which may tie its embeddings, and warns for untied models too; ends when the oldest
-# supported PEFT is one that looks at the model
-@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True` and a tied layer:UserWarning")
 @pytest.mark.parametrize("whole_embeddings", [False, True], ids=["lora", "long-lora"])
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 def test_live_reloaded_and_merged_agree(tied, whole_embeddings, extended_adapter, logits_of, tmp_path):

@@ -11,7 +11,7 @@ from lsw_hf import extend_context
 from lsw_hf.training.skip_align import SkipAlignConfig, SkipAlignTrainer
 
 
-# PEFT 0.18 looks for the vocabulary of a base model that was never saved anywhere, and says that it found none
+# PEFT 0.20 looks for the vocabulary of a base model that was never saved anywhere, and says that it found none
 @pytest.mark.filterwarnings("ignore:Could not find a config file in:UserWarning")
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("adapter", [False, True])
