@@ -14,6 +14,7 @@ WRITTEN_FIELDS = (
     "rope_parameters",
     "max_position_embeddings",
     "original_max_position_embeddings",
+    "max_sequence_length",
     "attention_temperature_length",
     "head_dim",
     RECORD_KEY,
@@ -41,6 +42,11 @@ SCALING_KEYS = frozenset(
 )
 """Keys that belong to one rope type; every other key (partial rotary factor, sections) describes the architecture."""
 
+OLDER_NAME = (
+    "The type 'su' is called 'longrope' today, and its dictionary holds original_max_position_embeddings: write it so."
+)
+"""What files of Phi-3's first weeks need."""
+
 KNOWN_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope", "proportional")
 LOCAL_LAYER_TYPES = tuple(WINDOW_FIELDS)
 LIMITED_ROPE_TYPES = {
@@ -49,7 +55,6 @@ LIMITED_ROPE_TYPES = {
     "phimoe": ("default",),  # its longrope has two more numbers, which no formula gives
 }
 """Architectures whose configuration class accepts only some rope types."""
-
 
 SWITCHES = {"position_embedding_type": ("rope", "rotary"), "use_mem_rope": (True,)}
 """Fields of GraniteMoeHybrid and Zamba2, and the values with which they have a rotary embedding."""
@@ -134,9 +139,9 @@ def find_layout(config: PreTrainedConfig, original_context_length: int | None = 
     head_dim = _head_dim(text, layer_type)
     partial = 1.0 if entry.get("rope_type") == "proportional" else entry.get("partial_rotary_factor", 1.0)
     rotary_dim = int(head_dim * partial)
-    if rotary_dim < 2 or rotary_dim % 2:
+    if rotary_dim < 2 or rotary_dim % 2 or rotary_dim > head_dim:
         raise ValueError(
-            f"{text.model_type!r} rotates {rotary_dim} of {head_dim} head dimensions; an even number of at least 2 "
+            f"{text.model_type!r} rotates {rotary_dim} of {head_dim} head dimensions; an even number from 2 to that "
             "is needed. Check head_dim and partial_rotary_factor."
         )
     return RopeLayout(text, layer_type, rotary_dim, origin)
@@ -201,10 +206,22 @@ def _what_it_has_instead(config: PreTrainedConfig) -> str:
     )
 
 
+def inner_base(config: PreTrainedConfig) -> float | None:
+    """The base that DBRX's files keep in the dictionary of the attention, where transformers 5 does not look."""
+    inner = getattr(config, "attn_config", None)
+    found = inner.get("rope_theta") if isinstance(inner, dict) else getattr(inner, "rope_theta", None)
+    return None if found is None else float(found)
+
+
 def _global_layer_type(config: PreTrainedConfig) -> str | None:
     nested = [key for key, value in config.rope_parameters.items() if isinstance(value, dict)]
     if not nested:
         return None
+    if not _reads_layer_types(config):
+        raise ValueError(
+            f"{config.model_type!r} reads one flat dictionary of rotary parameters, and this one has entries for "
+            f"{', '.join(sorted(nested))}, which its layers do not see. Write the fields of one entry in their place."
+        )
     reaching = [key for key in nested if key not in LOCAL_LAYER_TYPES]
     if not reaching and len(nested) == 1:
         return nested[0]  # the other layers have no positions: only the length can change
@@ -214,6 +231,16 @@ def _global_layer_type(config: PreTrainedConfig) -> str | None:
             f"not local {LOCAL_LAYER_TYPES} can be extended."
         )
     return reaching[0]
+
+
+def _reads_layer_types(config: PreTrainedConfig) -> bool:
+    """Whether the class has layers of several types: a stock one that has not reads a flat dictionary alone."""
+    stock = type(config).__module__.startswith("transformers.")
+    return not stock or bool(getattr(config, "layer_types", None)) or _is_nested_by_default(type(config))
+
+
+def _is_nested_by_default(kind: type[PreTrainedConfig]) -> bool:
+    return any(isinstance(value, dict) for value in (kind().rope_parameters or {}).values())
 
 
 def _refuse_unusual(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
@@ -232,7 +259,7 @@ def _refuse_unusual(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
     if rope_type not in KNOWN_ROPE_TYPES:
         raise ValueError(
             f"{config.model_type!r} uses rope type {rope_type!r}, which has no extension rule here; "
-            f"known types: {', '.join(KNOWN_ROPE_TYPES)}."
+            f"known types: {', '.join(KNOWN_ROPE_TYPES)}.{' ' + OLDER_NAME if rope_type == 'su' else ''}"
         )
 
 
@@ -247,12 +274,40 @@ def _refuse_wrong_numbers(config: PreTrainedConfig, entry: dict[str, Any], rope_
                 f"{config.model_type!r} has {key}={value!r} in its rotary parameters; it must be a number above "
                 f"{lowest:g}. Correct the configuration."
             )
+    _refuse_wrong_lists(config, entry)
+    for key in ("head_dim", "num_attention_heads"):
+        size = vars(config).get(key)  # past the guard of classes whose layers differ in it (Gemma 4)
+        if isinstance(size, int) and size < 1:
+            raise ValueError(
+                f"{config.model_type!r} has {key}={size}; it must be at least 1. Correct the configuration."
+            )
     window = getattr(config, "max_position_embeddings", None)
     if isinstance(window, int) and window < 2:
         raise ValueError(f"{config.model_type!r} has a window of {window} tokens; it has at least 2.")
 
 
+def _refuse_wrong_lists(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
+    lists = {key: entry[key] for key in ("short_factor", "long_factor") if entry.get(key) is not None}
+    for key, values in lists.items():
+        numbers = isinstance(values, (list, tuple)) and all(
+            isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 < value < float("inf")
+            for value in values
+        )
+        if not numbers or len(values) != len(lists.get("short_factor", values)):
+            raise ValueError(
+                f"{config.model_type!r} has a {key} that is no list of numbers above 0, or not as many as "
+                "short_factor. It needs one for each rotated pair in both. Correct the configuration."
+            )
+
+
 def _check_no_stale_attribute(config: PreTrainedConfig, entry: dict[str, Any]) -> None:
+    elsewhere = inner_base(config)
+    if elsewhere is not None and elsewhere != entry.get("rope_theta"):
+        raise ValueError(
+            f"contradictory base: attn_config.rope_theta is {elsewhere} and is read by transformers 4 only; what runs "
+            f"here has the base {entry.get('rope_theta')}. Write rope_theta={elsewhere} at the top level of "
+            "config.json, as the model was trained, and load it again."
+        )
     stale = vars(config).get("rope_theta")
     if stale is not None and stale != entry.get("rope_theta"):
         raise ValueError(

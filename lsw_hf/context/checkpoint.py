@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from .saved_config import load_config
 from .text_part import complete_text, set_field, text_chain
 from .tokenizer_files import TOKENIZER_CONFIG, write_legacy_tokenizer
 from .verification import ContextReport, verify_context
+
+logger = logging.getLogger(__name__)
 
 REWRITTEN = ("config.json", "generation_config.json", TOKENIZER_CONFIG)
 LINKED_SUFFIXES = (".safetensors",)
@@ -73,7 +76,10 @@ def extend_checkpoint(
             refuses.
     """
     source, target = Path(path_or_id), Path(output_dir)
+    if not str(output_dir).strip():
+        raise ValueError("output_dir is empty. Name the folder to write.")
     _refuse_nesting(source, target)
+    _refuse_unwritable(target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"output_dir {target} exists and is not an empty folder. Choose another one, or remove it.")
     if target.absolute() == Path.cwd():
@@ -85,7 +91,9 @@ def extend_checkpoint(
             f"revision={revision!r} names a state of a model on the Hub, and {source} is a folder here. Leave it out, "
             "or give the Hub id."
         )
-    _refuse_broken_links(source)
+    if source.is_dir():
+        _refuse_broken_links(source)
+        _check_weights(source)
     config = load_config(source, trust_remote_code=trust_remote_code)
     raw = read_json_object(source / "config.json")
     extended = extend_config(config, context_length=context_length, method=method, **(options or {}))
@@ -133,6 +141,44 @@ def _refuse_nesting(source: Path, target: Path) -> None:
     if source.is_dir() and inner != outer and (outer in inner.parents or inner in outer.parents):
         where = "inside the model's folder" if outer in inner.parents else "around the model's folder"
         raise ValueError(f"output_dir {target} lies {where} {source}. Choose a folder beside it.")
+
+
+def _refuse_unwritable(target: Path) -> None:
+    """What would stop the write at the end stops it at the beginning."""
+    if target.is_symlink():
+        raise ValueError(f"output_dir {target} is a link, which cannot be replaced whole. Name the folder itself.")
+    parent = target.absolute().parent
+    while not (parent.exists() or parent.is_symlink()):
+        parent = parent.parent
+    if (
+        not parent.is_dir()
+        or not os.access(parent, os.W_OK)
+        or parent.is_relative_to("/proc")
+        or parent.is_relative_to("/sys")
+    ):
+        raise ValueError(f"output_dir {target} cannot be made: {parent} is no folder that can be written to.")
+
+
+def _check_weights(source: Path) -> None:
+    """Refuses adapters and folders that lack a shard; says where there are no weights at all."""
+    if (source / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{source} holds an adapter, whose window is its base model's. Extend the base model, put the adapter "
+            "onto it (`load_adapter`), and save it (`save_adapter`), or make one model of both (`merge_adapter`)."
+        )
+    weights = [
+        path.name for path in source.iterdir() if path.suffix in (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+    ]
+    if not weights:
+        logger.warning("%s holds no weights: only its configuration is extended.", source)
+    for index in source.glob("*.index.json"):
+        shards = sorted({str(name) for name in dict(read_json_object(index).get("weight_map") or {}).values()})
+        missing = [name for name in shards if not (source / name).is_file()]
+        if missing:
+            raise ValueError(
+                f"{source} lacks {len(missing)} of {len(shards)} weight files that {index.name} names: "
+                f"{', '.join(missing[:3])}. Download the model again."
+            )
 
 
 def _files(source: Path) -> Iterator[Path]:

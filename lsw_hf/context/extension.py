@@ -12,14 +12,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from .architecture import RopeLayout, find_layout
-from .composition import faster_pairs
+from .architecture import RopeLayout, find_layout, inner_base
+from .composition import entry_table, faster_pairs, reaches_further
 from .in_force import resolved
 from .legacy import keep_legacy_rope, refuse_contradictory_file
-from .origin import RECORD_KEY
+from .origin import RECORD_KEY, doubtful_window, length_is_open
 from .parameters import extended_parameters
 from .request import AUTO, ExtensionRequest
 from .rotary import edited_tables, rebuild, rebuilt, rotary_modules, rotary_states, transformers_model
+from .text_part import config_chain
 
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
@@ -92,8 +93,11 @@ def extend_config(
     layout = find_layout(extended, original_context_length)
     refuse_contradictory_file(extended)
     request = resolved(layout, request)
-    _announce(layout, request)
+    before = layout.config.max_position_embeddings
     write_extension(layout, request)
+    _refuse_forced_window(layout.config)
+    _follow_around(extended, before)
+    _announce(find_layout(config, original_context_length), request)
     keep_legacy_rope(extended)
     return extended
 
@@ -153,10 +157,12 @@ def extend_context(
     trial = find_layout(copy.deepcopy(base.config), original_context_length)
     write_extension(trial, request)
     # a class that cannot hold the change, or computes another one, stops here, before anything has changed
+    _refuse_forced_window(trial.config)
     _check_live(rotary, layout, trial)
     before = layout.config.max_position_embeddings
     _announce(layout, request)
     write_extension(layout, request)
+    _follow_around(base.config, before)
     keep_legacy_rope(base.config)
     for module in rotary.values():
         rebuild(module, layout.config)
@@ -213,6 +219,13 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
         config.head_dim = config.hidden_size // config.num_attention_heads
     if vars(config).get("rope_theta") is not None:
         config.rope_theta = parameters["rope_theta"]  # a few classes of transformers 5 keep this field
+    if inner_base(config) is not None:
+        if isinstance(config.attn_config, dict):
+            config.attn_config["rope_theta"] = parameters["rope_theta"]
+        else:
+            config.attn_config.rope_theta = parameters["rope_theta"]
+    if getattr(config, "max_sequence_length", None):
+        config.max_sequence_length = request.context_length  # Vicuna's files say the window after scaling here
     if hasattr(config, "original_max_position_embeddings"):
         # Phi-3 keeps it here too, and gives this one priority over the dictionary
         config.original_max_position_embeddings = origin.original_length
@@ -222,8 +235,31 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
     setattr(config, RECORD_KEY, record)
 
 
+def _refuse_forced_window(config: PreTrainedConfig) -> None:
+    """Some classes set the window themselves when they are read (Zamba2's `use_long_context`)."""
+    again = type(config).from_dict(config.to_dict()).max_position_embeddings
+    if again != config.max_position_embeddings:
+        raise ValueError(
+            f"the configuration class of {config.model_type!r} sets the window to {again} tokens whenever it is read, "
+            f"so {config.max_position_embeddings} would be lost on a save. Switch off what does that "
+            f"(use_long_context=false for Zamba2), write max_position_embeddings={again} instead, and extend then."
+        )
+
+
+def _follow_around(config: PreTrainedConfig, before: int) -> None:
+    """Configurations around the text part that repeat its window: some readers look there."""
+    *around, text = config_chain(config)
+    for outer in around:
+        if vars(outer).get("max_position_embeddings") == before:
+            outer.max_position_embeddings = text.max_position_embeddings
+
+
 def _check_live(rotary: dict[str, nn.Module], layout: RopeLayout, trial: RopeLayout) -> None:
     """The invariant once more, on the tables that the model's own classes compute: they have the last word."""
+    meant = [
+        entry_table(one.parameters, one.rotary_dim, one.config.max_position_embeddings)[0] for one in (layout, trial)
+    ]
+    reached = not reaches_further(*meant)  # a table that is meant to stay has nothing to show
     for name, module in rotary.items():
         after = {state.layer_type: state.inv_freq for state in rotary_states(rebuilt(module, trial.config), name)}
         for state in rotary_states(rebuilt(module, layout.config), name):
@@ -236,6 +272,12 @@ def _check_live(rotary: dict[str, nn.Module], layout: RopeLayout, trial: RopeLay
                     "reads the configuration in a way that no rule here knows. Use method 'none', or extend it by "
                     "hand."
                 )
+            reached |= not local and reaches_further(state.inv_freq, table)
+    if not reached:
+        raise ValueError(
+            f"no rotary module of this {layout.config.model_type!r} would follow the change of its configuration, so "
+            "no layer would reach further. Use method 'none', or extend it by hand."
+        )
 
 
 def _refuse_scaled_scores(model: nn.Module, layout: RopeLayout, request: ExtensionRequest) -> None:
@@ -273,15 +315,20 @@ def _announce(layout: RopeLayout, request: ExtensionRequest) -> None:
             origin.window,
         )
     elif origin.window > config.max_position_embeddings:
+        advice = (
+            f" If its weights were pretrained at another length than {origin.original_length} tokens, pass it as "
+            "original_context_length (--original-context-length)."
+        )
         logger.warning(
-            "the %s scaling of this %s was made for %d tokens already, so nothing up to there is scaled again. If its "
-            "weights were pretrained at another length than %d tokens, pass it as original_context_length "
-            "(--original-context-length).",
+            "the %s scaling of this %s was made for %d tokens already, so nothing up to there is scaled again.%s",
             origin.parameters.get("rope_type"),
             config.model_type,
             origin.window,
-            origin.original_length,
+            advice if length_is_open(config, origin.parameters) else "",
         )
+    doubt = doubtful_window(config, origin, origin.parameters)
+    if doubt is not None:
+        logger.warning("this %s leaves its window in doubt: %s.", config.model_type, doubt)
     reason = layout.local_reason
-    if reason is not None and request.context_length > origin.window:
+    if reason is not None and request.context_length > origin.window and request.method == "none":
         logger.warning("method 'none' for this %s: %s.", config.model_type, reason)

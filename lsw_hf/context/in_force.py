@@ -52,6 +52,11 @@ def entry_in_force(layout: RopeLayout) -> dict[str, Any]:
     return _as_read(layout, {key: value for key, value in layout.parameters.items() if value is not None})
 
 
+def factor_in_force(entry: dict[str, Any]) -> float:
+    """The factor of a rotary dictionary; 1 where it has none, or a type that reads none (`default` with a factor)."""
+    return 1.0 if entry.get("rope_type", "default") == "default" else float(entry.get("factor") or 1.0)
+
+
 def has_fixed_alpha(layout: RopeLayout) -> bool:
     """Whether the type `dynamic` in force is Hunyuan's, which multiplies the base by a power of a fixed `alpha`."""
     return layout.config.model_type.startswith("hunyuan") and bool(layout.origin.parameters.get("alpha"))

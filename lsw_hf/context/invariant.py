@@ -8,7 +8,7 @@ import transformers
 
 from .architecture import RopeLayout
 from .composition import TOLERANCE, entry_table, faster_pairs, reaches_further
-from .in_force import effective_entry, entry_in_force, has_fixed_alpha, holds_method, preferred_method
+from .in_force import effective_entry, entry_in_force, factor_in_force, has_fixed_alpha, holds_method, preferred_method
 from .request import ExtensionRequest
 
 COUPLED_KEYS = ("mscale_all_dim", "llama_4_scaling_beta")
@@ -130,7 +130,7 @@ def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: d
                 f"trained with would change. {_remedy(layout, request)}"
             )
     written = parameters.get("factor")
-    if written is not None and written < max(entry.get("factor") or 1.0 for entry in entries) * (1 - TOLERANCE):
+    if written is not None and written < max(map(factor_in_force, entries)) * (1 - TOLERANCE):
         raise ValueError(
             f"factor={written:g} is below the factor in force, {in_force}, which never shrinks: numbers that follow "
             "from it, such as the attention factor, would shrink with it. Leave factor out, or give a larger one."
@@ -153,7 +153,7 @@ def _remedy(layout: RopeLayout, request: ExtensionRequest) -> str:
 
 
 def _in_words(entry: dict[str, Any]) -> str:
-    numbers = f"base {entry['rope_theta']:.6g}, factor {entry.get('factor') or 1:g}"
+    numbers = f"base {entry['rope_theta']:.6g}, factor {factor_in_force(entry):g}"
     return f"{entry.get('rope_type', 'default')!r} ({numbers})"
 
 

@@ -11,6 +11,9 @@ from transformers import PreTrainedConfig
 RECORD_KEY = "lsw_context"
 """Key under which an extended `config.json` remembers where it started."""
 
+SHORTEST_PRETRAINING = 2048
+"""Tokens; models with rotary embeddings of which we know were pretrained at no fewer."""
+
 STATIC_LENGTH_TYPES = ("yarn", "llama3", "longrope")
 """Rope types that say the length before their makers scaled them; the others are counted from the window."""
 
@@ -74,6 +77,33 @@ def find_origin(config: PreTrainedConfig, entry: dict[str, Any], given: int | No
     return _makers_origin(config, entry, given)
 
 
+def doubtful_window(config: PreTrainedConfig, origin: Origin, entry: dict[str, Any]) -> str | None:
+    """
+    That the window may be the one *before* linear scaling, which older documentation of transformers asked to leave.
+
+    Args:
+        config (`PreTrainedConfig`):
+            The text configuration.
+        origin ([`Origin`]):
+            What was read from it.
+        entry (`dict`):
+            The rotary dictionary in force.
+
+    Returns:
+        `str`, *optional*: both readings and what to do, where a window that was scaled would have been pretrained at
+        fewer than `SHORTEST_PRETRAINING` tokens (our choice) and nothing else tells; `None` elsewhere.
+    """
+    window, factor = config.max_position_embeddings, entry.get("factor") or 1.0
+    told = origin.recorded or origin.original_length != window or origin.window != window
+    if entry.get("rope_type") != "linear" or factor <= 1.0 or told or window / factor >= SHORTEST_PRETRAINING:
+        return None
+    return (
+        f"its linear factor {factor:g} is taken to be in the window of {window} tokens already, which would then have "
+        f"been {window / factor:g} at pretraining; if it was pretrained at {window} tokens, and scaled to "
+        f"{int(window * factor)}, pass original_context_length={window} (--original-context-length {window})"
+    )
+
+
 def edited_record(config: PreTrainedConfig) -> str | None:
     """What is wrong with the record of an extended configuration, in words; `None` if nothing is or it has none."""
     record = getattr(config, RECORD_KEY, None)
@@ -83,6 +113,7 @@ def edited_record(config: PreTrainedConfig) -> str | None:
         "max_position_embeddings": int,
         "original_max_position_embeddings": int,
         "original_rope_parameters": dict,
+        "method": str,
     }
     if isinstance(record, dict) and "window" in record:
         needed["window"] = int
@@ -90,6 +121,10 @@ def edited_record(config: PreTrainedConfig) -> str | None:
     if broken:
         found = f"lacks {', '.join(broken)}" if isinstance(broken, list) else f"is {record!r}"
         return f"the record `{RECORD_KEY}` of this configuration {found}, so nothing tells where its extension started"
+    wrong = [key for key, kind in needed.items() if kind is int and record[key] < 2]
+    wrong += [] if "rope_theta" in record["original_rope_parameters"] else ["original_rope_parameters"]
+    if wrong:
+        return f"the record `{RECORD_KEY}` of this configuration has {wrong[0]}={record[wrong[0]]!r}"
     if record["max_position_embeddings"] != config.max_position_embeddings:
         return (
             f"this configuration was extended to {record['max_position_embeddings']} tokens and edited afterwards to "
@@ -115,24 +150,35 @@ def _makers_origin(config: PreTrainedConfig, entry: dict[str, Any], given: int |
     rope_type = entry.get("rope_type", "default")
     maximum, kept = config.max_position_embeddings, copy.deepcopy(entry)
     if rope_type == "linear":
-        # Vicuna's files keep the window before scaling here, and the one after it there
-        window = max(maximum, getattr(config, "max_sequence_length", None) or 0)
+        # Vicuna's files keep the window before scaling here, and the one after it there; others tell neither
+        scaled = int(given * float(entry["factor"])) if given is not None else 0
+        window = max(maximum, getattr(config, "max_sequence_length", None) or 0, scaled)
         return Origin(given or maximum, window, kept)
     if rope_type not in STATIC_LENGTH_TYPES:
         return Origin(given or maximum, given or maximum, kept)
-    declared = getattr(config, "original_max_position_embeddings", None)
-    declared = declared or entry.get("original_max_position_embeddings") or maximum
-    factor = float(entry.get("factor") or 1.0)
-    # transformers fills a missing length with the window: then it may be the makers' word, or nobody's
-    certain = not (declared == maximum and factor > 1.0)
-    if given is not None and certain and given != declared:
-        raise ValueError(
-            f"original_context_length={given} contradicts this configuration, which says "
-            f"original_max_position_embeddings={declared}. Leave the argument out: every method goes on from the "
-            f"{rope_type!r} scaling in force, whose window is {maximum} tokens."
-        )
+    declared, factor = _declared_length(config, entry), float(entry.get("factor") or 1.0)
     length = int(given or declared)
     # YaRN's factor says what it was made for, also where the window was left as it was (Qwen's cards); the factors of
     # the other types say more than their models were trained at (Llama 3.2), unless nothing else does
     made_for = int(length * factor) if rope_type == "yarn" or maximum <= length else 0
-    return Origin(length, max(maximum, made_for), kept)
+    window = max(maximum, made_for)
+    if given is not None and given != declared and not length_is_open(config, entry):
+        raise ValueError(
+            f"original_context_length={given} contradicts this configuration, which says "
+            f"original_max_position_embeddings={declared}. Leave the argument out: every method goes on from the "
+            f"{rope_type!r} scaling in force, which was made for {max(maximum, int(declared * factor))} tokens."
+        )
+    return Origin(length, window, kept)
+
+
+def _declared_length(config: PreTrainedConfig, entry: dict[str, Any]) -> int:
+    declared = getattr(config, "original_max_position_embeddings", None)
+    return int(declared or entry.get("original_max_position_embeddings") or config.max_position_embeddings)
+
+
+def length_is_open(config: PreTrainedConfig, entry: dict[str, Any]) -> bool:
+    """Whether the caller may say the original length of a scaling that has one: transformers fills a missing one with
+    the window, so that it is the makers' word, or nobody's."""
+    if entry.get("rope_type") not in STATIC_LENGTH_TYPES:
+        return False
+    return _declared_length(config, entry) == config.max_position_embeddings and (entry.get("factor") or 1.0) > 1.0

@@ -9,8 +9,9 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
-from .architecture import RECORD_KEY
+from .architecture import OLDER_NAME
 from .json_files import read_json_object
+from .origin import RECORD_KEY
 
 NEEDED = {
     "linear": ("factor",),
@@ -49,13 +50,15 @@ def load_config(
         raise ValueError(f"{folder} is a file. Give the folder of a saved model, or a Hub id.")
     if folder.is_dir():
         if not (folder / "config.json").is_file():
+            if (folder / "adapter_config.json").is_file():
+                raise ValueError(f"{folder} holds an adapter and no model. Give the folder of its base model.")
             raise ValueError(f"{folder} has no config.json. Give the folder of a saved model.")
         if not read_json_object(folder / "config.json").get("model_type"):
             raise ValueError(f"{folder / 'config.json'} has no model_type, so it describes no transformers model.")
     try:
         where = {} if revision is None else {"revision": revision}
         config = AutoConfig.from_pretrained(path_or_id, trust_remote_code=trust_remote_code, **where)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, StrictDataclassError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         if "trust_remote_code" in str(error):
             fix = "Read that code, and pass trust_remote_code=True (--trust-remote-code) if you trust it."
@@ -63,6 +66,7 @@ def load_config(
             wrong = _wrong_in_file(read_json_object(folder / "config.json"))
             fix = "Correct config.json, or upgrade transformers if the architecture is newer."
             fix = f"Look at this first: {'; '.join(wrong)}. {fix}" if wrong else fix
+            fix = f"{OLDER_NAME} {fix}" if "'su'" in str(error) or _spells_su(folder) else fix
         else:
             fix = f"{path_or_id} is no folder here; check the spelling of the id, the network and HF_HUB_OFFLINE."
         raise ValueError(f"{path_or_id} has no readable configuration: {' '.join(lines)[:300]} {fix}") from error
@@ -73,10 +77,15 @@ def load_config(
     wrong = _wrong_numbers(getattr(text, "rope_parameters", None))
     if wrong:
         raise ValueError(
-            f"the rotary numbers of {path_or_id} cannot be used: {'; '.join(wrong)}. Write numbers without quotes "
+            f"the rotary numbers of {path_or_id} cannot be used: {'; '.join(wrong)}. Write numbers, without quotes, "
             "into its config.json."
         )
     return config
+
+
+def _spells_su(folder: Path) -> bool:
+    scaling = read_json_object(folder / "config.json").get("rope_scaling")
+    return isinstance(scaling, dict) and "su" in (scaling.get("type"), scaling.get("rope_type"))
 
 
 def _wrong_in_file(raw: dict[str, Any]) -> list[str]:

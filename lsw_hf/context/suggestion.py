@@ -13,10 +13,19 @@ from transformers import PreTrainedConfig
 
 from .architecture import RopeLayout, find_layout
 from .composition import abf_rope_theta, entry_table
-from .in_force import effective_entry, has_fixed_alpha, holds_method, preferred_method, resolved, stretch
+from .in_force import (
+    effective_entry,
+    factor_in_force,
+    has_fixed_alpha,
+    holds_method,
+    preferred_method,
+    resolved,
+    stretch,
+)
 from .invariant import check_window, misfit
 from .legacy import refuse_contradictory_file
 from .model_facts import beyond_rope
+from .origin import doubtful_window
 from .parameters import extended_parameters
 from .request import ExtensionRequest
 
@@ -114,9 +123,12 @@ class ContextSuggestion:
 
     def to_markdown(self) -> str:
         """The table, the bound and the recommendation as Markdown."""
+        ratio = f"{self.context_length / self.window:.3g}x"
+        if self.context_length <= self.window:
+            ratio = "within what it was made for"
         lines = [
-            f"{self.model_type}: {self.window:,} -> {self.context_length:,} tokens "
-            f"({self.context_length / self.window:.3g}x), {self.turning_pairs} of {self.num_pairs} pairs "
+            f"{self.model_type}: {self.window:,} -> {self.context_length:,} tokens ({ratio}), "
+            f"{self.turning_pairs} of {self.num_pairs} pairs "
             f"complete a turn in the window. In force: {self.in_force}.",
             "",
             "| method | writes | base | factor | attention | longest wave | unseen | blurred | evidence | read by |",
@@ -164,6 +176,7 @@ def suggest_context(
     """
     if training not in ("none", "short", "long"):
         raise ValueError(f"training must be 'none', 'short' or 'long', got {training!r}.")
+    ExtensionRequest(context_length)  # the same check of the length
     layout = find_layout(copy.deepcopy(config), original_context_length)
     refuse_contradictory_file(config)
     check_window(layout, context_length)
@@ -171,6 +184,12 @@ def suggest_context(
     start = effective_entry(layout)
     before, _ = entry_table(start, layout.rotary_dim, layout.origin.window)
     method, reason = _recommend(layout, context_length, training)
+    possible = [row.method for row in candidates]
+    if method not in possible:
+        in_force = f"What is in force ({_in_words(layout.origin.parameters)}) leaves {method!r} nothing to do."
+        method, reason = next((name for name in ("ntk", "abf", "linear") if name in possible), "none"), in_force
+    doubt = doubtful_window(layout.config, layout.origin, layout.origin.parameters)
+    facts = ((f"The window is in doubt: {doubt}.",) if doubt is not None else ()) + beyond_rope(layout)
     return ContextSuggestion(
         model_type=layout.config.model_type,
         window=layout.origin.window,
@@ -182,7 +201,7 @@ def suggest_context(
         recommended=method,
         reason=reason,
         in_force=_in_words(layout.origin.parameters),
-        facts=beyond_rope(layout),
+        facts=facts,
     )
 
 
@@ -225,7 +244,7 @@ def _in_words(entry: dict) -> str:
     rope_type = entry.get("rope_type", "default")
     if rope_type == "default":
         return f"plain RoPE, base {entry['rope_theta']:.6g}"
-    factor = f", factor {entry['factor']:g}" if entry.get("factor") else ""
+    factor = f", factor {entry['factor']:g}" if factor_in_force(entry) != 1.0 else ""
     return f"{rope_type}, base {entry['rope_theta']:.6g}{factor}"
 
 

@@ -123,7 +123,7 @@ REFUSED = {
         {**LLAMA, "rope_scaling": {**YARN, "beta_fast": 16.0}, "rope_parameters": YARN},
         "contradicts itself: rope_scaling=.*",
     ),
-    "a text for a base": ({**LLAMA, "rope_theta": "5e5"}, "rope_theta is '5e5'. Write numbers without quotes"),
+    "a text for a base": ({**LLAMA, "rope_theta": "5e5"}, "rope_theta is '5e5'. Write numbers, without quotes"),
     "a text for a factor": ({**LLAMA, "rope_scaling": {**YARN, "factor": "2"}}, "factor is '2'"),
     "a text for a window": ({**LLAMA, "max_position_embeddings": "8192"}, "expected int, got str"),
     "no base at all": ({**LLAMA, "rope_theta": None}, "rope_theta is None"),

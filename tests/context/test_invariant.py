@@ -99,7 +99,7 @@ def check_invariant(data, pairs, ratio, method):
 def test_a_longer_window_alone_is_refused_where_the_makers_long_list_turns_faster():
     lists = {"short_factor": [1.0, 1.0, 2.0, 4.0], "long_factor": [1.0, 1.0, 1.5, 8.0]}
     rope = {"rope_type": "longrope", "rope_theta": 500.0, "original_max_position_embeddings": 64, **lists}
-    with pytest.raises(ValueError, match="turns 1 of 4 pairs faster than short_factor. Use 'longrope'"):
+    with pytest.raises(ValueError, match=r"turns 1 of 4 pairs faster than short_factor\. Use 'longrope'"):
         extend_config(llama(64, rope, head_dim=8), context_length=256, method="none")
     # both lists were met within the window
     extend_config(llama(256, rope, head_dim=8), context_length=512, method="none")

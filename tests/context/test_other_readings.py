@@ -1,0 +1,219 @@
+"""Files that can be read in two ways, and changes that would not arrive: named before anything is written."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    DbrxConfig,
+    FuyuConfig,
+    LlamaConfig,
+    LlavaConfig,
+    Zamba2Config,
+)
+
+from benchmarks.context_zoo import SIZES
+from lsw_hf.context.adapters import save_adapter
+from lsw_hf.context.checkpoint import extend_checkpoint
+from lsw_hf.context.extension import extend_config, extend_context
+from lsw_hf.context.suggestion import suggest_context
+from tests.context.scaled_models import llama
+
+LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 8.0}
+
+
+def linear(window: int, **changes) -> LlamaConfig:
+    return LlamaConfig(**{**SIZES, "max_position_embeddings": window}, rope_parameters=dict(LINEAR), **changes)
+
+
+def test_a_window_from_before_linear_scaling_is_doubted_and_can_be_told(caplog):
+    """Files that left the window as it was, as older documentation asked: a factor would be counted twice."""
+    caplog.set_level(logging.WARNING)
+    doubted = extend_config(linear(4096), context_length=32_768)
+    assert doubted.rope_parameters["factor"] == 64.0
+    assert "been 512 at pretraining" in caplog.text
+    assert "--original-context-length 4096" in caplog.text
+    assert "in doubt: its linear factor 8" in suggest_context(linear(4096), 32_768).facts[0]
+    caplog.clear()
+    told = extend_config(linear(4096), context_length=65_536, original_context_length=4096)
+    assert (told.rope_parameters["factor"], told.lsw_context["window"]) == (16.0, 32_768)
+    within = extend_config(linear(4096), context_length=32_768, original_context_length=4096)
+    assert (within.rope_parameters["factor"], within.max_position_embeddings) == (8.0, 32_768)
+    assert "in doubt" not in caplog.text
+    extend_config(linear(32_768), context_length=65_536)  # 4,096 at pretraining, as many models
+    assert "in doubt" not in caplog.text
+
+
+def test_the_length_that_vicunas_files_say_follows():
+    extended = extend_config(linear(4096, max_sequence_length=32_768), context_length=65_536)
+    assert (extended.max_sequence_length, extended.rope_parameters["factor"]) == (65_536, 16.0)
+
+
+@pytest.mark.parametrize(("original", "advised"), [(4096, True), (1024, False)])
+def test_advice_on_the_original_length_is_given_where_it_is_taken(original, advised, caplog):
+    rope = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": original}
+    caplog.set_level(logging.WARNING)
+    extend_config(llama(4096, rope), context_length=65_536)
+    assert "was made for" in caplog.text
+    assert ("pass it as original_context_length" in caplog.text) is advised
+    if advised:
+        extend_config(llama(4096, rope), context_length=65_536, original_context_length=2048)
+    else:
+        with pytest.raises(ValueError, match="which was made for 8192 tokens"):
+            extend_config(llama(4096, rope), context_length=65_536, original_context_length=2048)
+
+
+def test_a_base_that_this_transformers_does_not_read_is_refused_and_then_kept_equal():
+    with pytest.raises(ValueError, match=r"attn_config\.rope_theta is 500000\.0 .* Write rope_theta=500000\.0"):
+        extend_config(DbrxConfig(attn_config={"rope_theta": 500_000}), context_length=4096)
+    followed = DbrxConfig(attn_config={"rope_theta": 500_000}, rope_theta=500_000)
+    extended = extend_config(followed, context_length=4 * followed.max_position_embeddings, method="ntk")
+    assert extended.attn_config.rope_theta == extended.rope_parameters["rope_theta"] > 500_000
+    extend_config(extended, context_length=8 * followed.max_position_embeddings)
+
+
+def test_a_class_that_sets_its_own_window_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match="sets the window to 16384 tokens whenever it is read"):
+        extend_config(Zamba2Config(use_mem_rope=True, use_long_context=True), context_length=32_768)
+    followed = Zamba2Config(use_mem_rope=True, use_long_context=False, max_position_embeddings=16_384)
+    assert extend_config(followed, context_length=32_768).max_position_embeddings == 32_768
+
+
+def test_entries_by_layer_type_in_a_class_that_reads_none_are_refused():
+    config = LlamaConfig(**SIZES, rope_parameters={"full_attention": {"rope_type": "default", "rope_theta": 1e4}})
+    with pytest.raises(ValueError, match="reads one flat dictionary"):
+        extend_config(config, context_length=8192)
+
+
+def test_a_live_table_that_would_not_follow_is_refused(monkeypatch):
+    from lsw_hf.context import extension
+
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES))
+    before = dict(model.config.rope_parameters)
+    monkeypatch.setattr(extension, "rebuilt", lambda module, config: module)  # a class that looks elsewhere
+    with pytest.raises(ValueError, match="no rotary module of this 'llama' would follow"):
+        extend_context(model, context_length=8192)
+    assert model.config.rope_parameters == before
+
+
+@pytest.mark.parametrize("method", ["auto", "yarn", "linear"])
+def test_a_factor_of_the_plain_type_is_none(method):
+    rope = {"rope_type": "default", "rope_theta": 1e4, "factor": 4.0}
+    extended = extend_config(llama(4096, rope), context_length=8192, method=method)
+    assert extended.rope_parameters["factor"] == 2.0
+    suggestion = suggest_context(llama(4096, rope), 8192)
+    assert suggestion.recommended in [row.method for row in suggestion.candidates]
+    assert "factor" not in suggestion.in_force
+
+
+def test_only_what_can_be_written_is_recommended():
+    swapped = {"beta_fast": 1.0, "beta_slow": 4.0, "factor": 128.0, "original_max_position_embeddings": 8192}
+    config = llama(1_048_576, {"rope_type": "yarn", "rope_theta": 5e5, **swapped}, head_dim=128)
+    suggestion = suggest_context(config, 2_097_152)
+    assert suggestion.recommended in [row.method for row in suggestion.candidates]
+
+
+@pytest.mark.parametrize(("kind", "text"), [(FuyuConfig, "persimmon"), (LlavaConfig, "llama")])
+def test_a_wrapper_that_repeats_the_window_follows(kind, text):
+    window = {"max_position_embeddings": 16_384}
+    config = kind.from_dict({"text_config": {"model_type": text, **window}, **window})
+    extended = extend_config(config, context_length=32_768)
+    assert extended.max_position_embeddings == extended.text_config.max_position_embeddings == 32_768
+    assert kind.from_dict(extended.to_dict()).max_position_embeddings == 32_768
+
+
+@pytest.fixture
+def folder(tmp_path):
+    AutoModelForCausalLM.from_config(LlamaConfig(**SIZES)).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_an_adapter_is_no_model(folder, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    model = extend_context(AutoModelForCausalLM.from_pretrained(folder), context_length=8192)
+    save_adapter(get_peft_model(model, LoraConfig(target_modules=["q_proj"])), tmp_path / "adapter")
+    with pytest.raises(ValueError, match=r"holds an adapter, .*`load_adapter`"):
+        extend_checkpoint(tmp_path / "adapter", tmp_path / "long", context_length=16_384)
+    AutoConfig.from_pretrained(folder).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ValueError, match="holds an adapter, whose window is its base model's"):
+        extend_checkpoint(tmp_path / "adapter", tmp_path / "long", context_length=16_384)
+
+
+def test_a_missing_shard_is_named_and_missing_weights_are_said(folder, tmp_path, caplog):
+    save_file({"a": torch.zeros(1)}, folder / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    with pytest.raises(ValueError, match=r"lacks 1 of 2 weight files .*: model-00002-of-00002\.safetensors"):
+        extend_checkpoint(folder, tmp_path / "long", context_length=8192)
+    for path in folder.glob("model*"):
+        path.unlink()
+    extend_checkpoint(folder, tmp_path / "long", context_length=8192)
+    assert "holds no weights: only its configuration is extended" in caplog.text
+
+
+def test_a_place_that_cannot_be_written_is_refused_first(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for place, words in (("file/below", "no folder that can be written"), ("link", "is a link"), ("", "is empty")):
+        with pytest.raises(ValueError, match=words):
+            extend_checkpoint(folder, tmp_path / place if place else "", context_length=8192)
+
+
+LISTS = {"short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
+BROKEN = {
+    "no head": ({"head_dim": 0}, None, "head_dim=0; it must be at least 1"),
+    "no heads": ({"num_attention_heads": 0}, None, "num_attention_heads|modulo by zero"),
+    "too much of a head": ({}, {"partial_rotary_factor": 2.0}, "rotates .* of .* head dimensions"),
+    "no length": ({}, {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 0}, "division|above 0"),
+    "a short list": ({}, {"rope_type": "longrope", **LISTS, "short_factor": [1.0] * 3}, "not as many as|short_factor"),
+    "words": ({}, {"rope_type": "longrope", **LISTS, "long_factor": ["2"] * 8}, "no list of numbers|long_factor"),
+    "zeros": ({}, {"rope_type": "longrope", **LISTS, "short_factor": [0.0] * 8}, "no list of numbers"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_numbers_that_cannot_be_are_one_message(name, folder, tmp_path):
+    fields, rope, words = BROKEN[name]
+    raw = json.loads((folder / "config.json").read_text()) | fields
+    if rope is not None:
+        raw["rope_parameters"] = {
+            "rope_theta": 1e4,
+            "rope_type": "default",
+            "original_max_position_embeddings": 64,
+        } | rope
+    (folder / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(ValueError, match=words):
+        extend_checkpoint(folder, tmp_path / "long", context_length=8192)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"window": 0}, "has window=0"),
+        ({"method": None}, "lacks method"),
+        ({"original_rope_parameters": {"rope_type": "default"}}, "has original_rope_parameters="),
+    ],
+)
+def test_a_record_that_says_nothing_is_refused(changes, words):
+    extended = extend_config(LlamaConfig(**SIZES), context_length=8192)
+    extended.lsw_context |= changes
+    for change in (extend_config, suggest_context):
+        with pytest.raises(ValueError, match=words):
+            change(extended, context_length=16_384)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "phi3"])
+def test_the_older_name_of_longrope_is_explained(model_type, folder, tmp_path):
+    raw = json.loads((folder / "config.json").read_text())
+    raw |= {"model_type": model_type, "rope_scaling": {"type": "su", **LISTS}, "original_max_position_embeddings": 64}
+    raw.pop("rope_parameters")
+    (folder / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(ValueError, match="is called 'longrope' today"):
+        extend_checkpoint(folder, tmp_path / "long", context_length=8192)
