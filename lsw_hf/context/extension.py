@@ -53,8 +53,9 @@ def extend_config(
         context_length (`int`):
             Target length in tokens; at least the present `max_position_embeddings`.
         method (`str`, *optional*, defaults to `"auto"`):
-            - `"auto"`: the type in force where the makers scaled the model, `"yarn"` where they did not, `"none"`
-              where only local layers rotate; the same method again where we extended it before.
+            - `"auto"`: the type in force where the makers scaled the model, `"yarn"` where they did not
+              (`"ntk"` where YaRN would change no pair, or cannot be written), `"none"` where only local layers
+              rotate; the same method again where we extended it before.
             - `"linear"`: position interpolation (2306.15595), every frequency divided by the factor.
             - `"ntk"`: a larger base by the NTK-aware formula; the fastest pair stays, the slowest is divided by it.
             - `"abf"`: adjusted base (2309.16039): `rope_theta` if given, else twice the NTK base.
@@ -77,7 +78,8 @@ def extend_config(
         rope_factors (`Sequence[float]`, *optional*):
             For `"longrope"`: `rotary_dim / 2` positive numbers, counted from the plain base.
         original_context_length (`int`, *optional*):
-            Length in tokens at pretraining, where the configuration does not tell.
+            Length in tokens at pretraining, where the configuration does not tell. A `linear` scaling in force then
+            counts as made for this times its factor.
 
     Returns:
         `PreTrainedConfig`: an extended copy of the same class.

@@ -57,6 +57,15 @@ def factor_in_force(entry: dict[str, Any]) -> float:
     return 1.0 if entry.get("rope_type", "default") == "default" else float(entry.get("factor") or 1.0)
 
 
+def in_words(entry: dict[str, Any]) -> str:
+    """A rotary dictionary as messages call it."""
+    rope_type = entry.get("rope_type", "default")
+    if rope_type == "default":
+        return f"plain RoPE, base {entry['rope_theta']:.6g}"
+    factor = f", factor {entry['factor']:g}" if factor_in_force(entry) != 1.0 else ""
+    return f"{rope_type}, base {entry['rope_theta']:.6g}{factor}"
+
+
 def has_fixed_alpha(layout: RopeLayout) -> bool:
     """Whether the type `dynamic` in force is Hunyuan's, which multiplies the base by a power of a fixed `alpha`."""
     return layout.config.model_type.startswith("hunyuan") and bool(layout.origin.parameters.get("alpha"))

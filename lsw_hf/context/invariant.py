@@ -8,7 +8,15 @@ import transformers
 
 from .architecture import RopeLayout
 from .composition import TOLERANCE, entry_table, faster_pairs, reaches_further
-from .in_force import effective_entry, entry_in_force, factor_in_force, has_fixed_alpha, holds_method, preferred_method
+from .in_force import (
+    effective_entry,
+    entry_in_force,
+    factor_in_force,
+    has_fixed_alpha,
+    holds_method,
+    in_words,
+    preferred_method,
+)
 from .request import ExtensionRequest
 
 COUPLED_KEYS = ("mscale_all_dim", "llama_4_scaling_beta")
@@ -118,7 +126,7 @@ def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: d
     if layout.origin.recorded:
         entries.append(entry_in_force(layout))
         window = max(window, layout.config.max_position_embeddings)
-    in_force = _in_words(layout.parameters)
+    in_force = in_words(layout.parameters)
     tables = [entry_table(entry, layout.rotary_dim, window)[0] for entry in entries]
     for before in tables:
         faster = faster_pairs(before, after)
@@ -150,11 +158,6 @@ def _remedy(layout: RopeLayout, request: ExtensionRequest) -> str:
         return "Start from the original model, or use 'none' to lengthen the window alone."
     larger = ", larger numbers" if any(number is not None for number in given) else ""
     return f"Use method {method!r} without further numbers{larger}, or start from the original model."
-
-
-def _in_words(entry: dict[str, Any]) -> str:
-    numbers = f"base {entry['rope_theta']:.6g}, factor {factor_in_force(entry):g}"
-    return f"{entry.get('rope_type', 'default')!r} ({numbers})"
 
 
 def check_range(layout: RopeLayout, parameters: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ class AttentionLayer:
     window: int | None
 
     def is_local(self, length: int) -> bool:
-        """Whether it sees fewer than all of `length` tokens, or just as many as its window holds."""
+        """Whether it would not see everything once a text is longer than `length` tokens."""
         return self.window is not None and self.window <= length
 
 

@@ -13,15 +13,7 @@ from transformers import PreTrainedConfig
 
 from .architecture import RopeLayout, find_layout
 from .composition import abf_rope_theta, entry_table
-from .in_force import (
-    effective_entry,
-    factor_in_force,
-    has_fixed_alpha,
-    holds_method,
-    preferred_method,
-    resolved,
-    stretch,
-)
+from .in_force import effective_entry, has_fixed_alpha, holds_method, in_words, preferred_method, resolved, stretch
 from .invariant import check_window, misfit
 from .legacy import refuse_contradictory_file
 from .model_facts import beyond_rope
@@ -61,8 +53,14 @@ class ContextCandidate:
     Args:
         method (`str`):
             Its name in [`extend_context`].
-        rope_type (`str`), rope_theta (`float`), factor (`float`), attention_factor (`float`):
-            What it would write.
+        rope_type (`str`):
+            Type that it would write.
+        rope_theta (`float`):
+            Base that it would write.
+        factor (`float`):
+            Factor that it would write; 1 for types without one.
+        attention_factor (`float`):
+            Factor of cosine and sine.
         longest_wavelength (`float`):
             Tokens that the slowest pair needs for a turn.
         unseen_pairs (`int`):
@@ -95,16 +93,26 @@ class ContextSuggestion:
     The candidates for one model and target, and the one to take.
 
     Args:
-        model_type (`str`), window (`int`), context_length (`int`), num_pairs (`int`), turning_pairs (`int`):
-            The model, the lengths in tokens, its rotated pairs, and those that complete a turn in the window.
-        in_force (`str`):
-            What the makers left in force, in words.
+        model_type (`str`):
+            Architecture.
+        window (`int`):
+            Tokens that the scaling in force was made for.
+        context_length (`int`):
+            Target length in tokens.
+        num_pairs (`int`):
+            Rotated pairs of dimensions of a head.
+        turning_pairs (`int`):
+            Those of them that complete a turn in the window.
         rope_theta_lower_bound (`float`):
             Smallest base at which attention can still prefer equal content at every distance up to the target.
         candidates (`tuple[ContextCandidate, ...]`):
             All compared methods that the architecture can hold.
-        recommended (`str`), reason (`str`):
-            The method to take, and why.
+        recommended (`str`):
+            The method to take.
+        reason (`str`):
+            Why.
+        in_force (`str`):
+            What the makers left in force, in words.
         facts (`tuple[str, ...]`):
             What beyond RoPE decides how well a model extends, as facts about this one; no verdict.
     """
@@ -186,7 +194,7 @@ def suggest_context(
     method, reason = _recommend(layout, context_length, training)
     possible = [row.method for row in candidates]
     if method not in possible:
-        in_force = f"What is in force ({_in_words(layout.origin.parameters)}) leaves {method!r} nothing to do."
+        in_force = f"What is in force ({in_words(layout.origin.parameters)}) leaves {method!r} nothing to do."
         method, reason = next((name for name in ("ntk", "abf", "linear") if name in possible), "none"), in_force
     doubt = doubtful_window(layout.config, layout.origin, layout.origin.parameters)
     facts = ((f"The window is in doubt: {doubt}.",) if doubt is not None else ()) + beyond_rope(layout)
@@ -200,7 +208,7 @@ def suggest_context(
         candidates=candidates,
         recommended=method,
         reason=reason,
-        in_force=_in_words(layout.origin.parameters),
+        in_force=in_words(layout.origin.parameters),
         facts=facts,
     )
 
@@ -238,14 +246,6 @@ def rope_theta_lower_bound(context_length: int, rotary_dim: int) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return 10.0**high
-
-
-def _in_words(entry: dict) -> str:
-    rope_type = entry.get("rope_type", "default")
-    if rope_type == "default":
-        return f"plain RoPE, base {entry['rope_theta']:.6g}"
-    factor = f", factor {entry['factor']:g}" if factor_in_force(entry) != 1.0 else ""
-    return f"{rope_type}, base {entry['rope_theta']:.6g}{factor}"
 
 
 def _candidates(layout: RopeLayout, context_length: int) -> Iterator[ContextCandidate]:
@@ -302,7 +302,7 @@ def _recommend(layout: RopeLayout, context_length: int, training: Training) -> t
     in_force = layout.origin.parameters.get("rope_type", "default")
     if preferred == in_force:
         return preferred, (
-            f"The makers trained with it ({_in_words(layout.origin.parameters)}): its factor grows and everything "
+            f"The makers trained with it ({in_words(layout.origin.parameters)}): its factor grows and everything "
             "else they set stays, so no pair meets a scaling that it does not know."
         )
     if has_fixed_alpha(layout):

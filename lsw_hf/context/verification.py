@@ -42,10 +42,18 @@ class ContextReport:
     What a model's context window is, where it is written, and whether the two agree.
 
     Args:
-        rope_type (`str`), rope_theta (`float`), factor (`float`), attention_factor (`float`):
-            In force in the configuration; `factor` is 1 for unscaled types.
-        context_length (`int`), original_length (`int`):
-            In tokens: `max_position_embeddings`, and the length at pretraining (0 if nothing tells it).
+        rope_type (`str`):
+            Type in force in the configuration.
+        rope_theta (`float`):
+            Base.
+        factor (`float`):
+            Factor; 1 for unscaled types.
+        attention_factor (`float`):
+            Factor of cosine and sine.
+        context_length (`int`):
+            `max_position_embeddings`, in tokens.
+        original_length (`int`):
+            Tokens at pretraining; 0 if nothing tells it.
         longest_wavelength (`float`):
             Tokens that the slowest pair that turns needs for a full turn; infinite if none does.
         difference (`float`):

@@ -25,6 +25,7 @@ pytestmark = [
 ]
 SLOW = pytest.mark.slow
 ALONE = {"XLORA"}
+OFTEN = ("dora", "pissa", "bias", "own-bias", "alora", "parameters", "replicated", "rslora")
 INSTALLED = {kind.value for kind in PeftType}
 
 
@@ -45,13 +46,13 @@ def test_live_reloaded_and_merged_agree_or_the_merge_is_refused(name, base, tmp_
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=SLOW if name in forms.EMBEDDING_FORMS else ()) for name in sorted(forms.LORA_FORMS)],
+    [pytest.param(name, marks=() if name in OFTEN else SLOW) for name in sorted(forms.LORA_FORMS)],
 )
 def test_every_way_to_use_lora(name, tmp_path):
     forms.prove("llama", forms.lora_form(name), forms.LORA_FORMS[name], tmp_path)
 
 
-@pytest.mark.parametrize("ensure", [False, True], ids=["apart", "ensured"])
+@pytest.mark.parametrize("ensure", [False, pytest.param(True, marks=SLOW)], ids=["apart", "ensured"])
 @pytest.mark.parametrize("name", forms.EMBEDDING_FORMS)
 def test_lora_on_tied_embeddings(name, ensure, tmp_path):
     merged = forms.prove("tied", forms.lora_form(name, ensure_weight_tying=ensure), forms.LORA_FORMS[name], tmp_path)

@@ -18,7 +18,10 @@ def benchmark(monkeypatch):
     return packed_skipped
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "mistral", "gemma3"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("qwen3", "mistral", "gemma3")]
+
+
+@pytest.mark.parametrize("architecture", ["llama", *SLOW])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_ours_is_right_and_stock_attention_is_not(benchmark, monkeypatch, dtype, architecture):
     monkeypatch.setattr(sys, "argv", ["packed_skipped.py", "--device", "cpu", "--small", "--dtype", dtype])

@@ -83,6 +83,7 @@ def test_a_host_without_the_older_name_is_understood(saved, tmp_path, needs_the_
     check_host(run_host("dropped", list(saved.values()), tmp_path))
 
 
+@pytest.mark.slow
 def test_a_name_that_nobody_knows_is_refused_where_the_cache_would_be_passed_over(saved, tmp_path):
     plain, tempered = run_host("renamed", list(saved.values()), tmp_path)["folders"]
     assert wrong_kinds(plain) == []

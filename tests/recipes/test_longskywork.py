@@ -257,6 +257,7 @@ def test_a_loss_that_is_not_a_number_names_the_stage(tmp_path, monkeypatch):
     assert kept.name == "checkpoint-1"
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     """Files may not grow beyond 100 KB from step 3 on; the next run goes on from the checkpoint before that."""
     settings = replace(MINIATURE, pretraining_steps=4)

@@ -34,6 +34,7 @@ def test_a_run_that_did_nothing_yet_makes_room(tmp_path):
         directory.claim({"seed": 2})
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_share_a_folder(tmp_path):
     code = (
         "import sys; from lsw_hf.recipes.run_directory import RunDirectory\n"
