@@ -99,7 +99,7 @@ def extend_config(
     write_extension(layout, request)
     _refuse_forced_window(layout.config)
     _follow_around(extended, before)
-    _announce(find_layout(config, original_context_length), request)
+    _announce(find_layout(config, original_context_length), request, method)
     keep_legacy_rope(extended)
     return extended
 
@@ -162,7 +162,7 @@ def extend_context(
     _refuse_forced_window(trial.config)
     _check_live(rotary, layout, trial)
     before = layout.config.max_position_embeddings
-    _announce(layout, request)
+    _announce(layout, request, method)
     write_extension(layout, request)
     _follow_around(base.config, before)
     keep_legacy_rope(base.config)
@@ -305,8 +305,15 @@ def _refuse_edited(problems: list[str]) -> None:
         )
 
 
-def _announce(layout: RopeLayout, request: ExtensionRequest) -> None:
+def _announce(layout: RopeLayout, request: ExtensionRequest, asked: str) -> None:
     config, origin = layout.config, layout.origin
+    if request.method == "none" and asked not in ("none", AUTO):
+        logger.warning(
+            "method %r has nothing to do: the scaling in force was made for %d tokens. Only the window is written "
+            "(method 'none').",
+            asked,
+            origin.window,
+        )
     if origin.recorded:
         logger.warning(
             "this %s was already extended from %d to %d tokens; the extension to %d counts from %d again.",

@@ -217,3 +217,10 @@ def test_the_older_name_of_longrope_is_explained(model_type, folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(raw))
     with pytest.raises(ValueError, match="is called 'longrope' today"):
         extend_checkpoint(folder, tmp_path / "long", context_length=8192)
+
+
+def test_a_method_with_nothing_to_do_is_said_to_do_nothing(caplog):
+    rope = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 4096}
+    extended = extend_config(llama(4096, rope), context_length=16_384, method="ntk")
+    assert extended.rope_parameters == llama(4096, rope).rope_parameters
+    assert "method 'ntk' has nothing to do: the scaling in force was made for 32768 tokens" in caplog.text
