@@ -201,6 +201,8 @@ def main() -> int:
         "--quick", action="store_true", help="judge extend_config only: no weights, no folders, no readers"
     )
     arguments = parser.parse_args()
+    if arguments.output_dir:  # before the work, not after it
+        arguments.output_dir.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()

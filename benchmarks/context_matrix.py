@@ -134,6 +134,8 @@ def main() -> int:
     parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.output_dir:  # before the work, not after it
+        arguments.output_dir.mkdir(parents=True, exist_ok=True)
     if arguments.read:
         print(json.dumps(read_all(arguments.read)))
         return 0

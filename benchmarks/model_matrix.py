@@ -101,6 +101,8 @@ def main() -> None:
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.output_dir:  # before the work, not after it
+        options.output_dir.mkdir(parents=True, exist_ok=True)
     if options.read:
         print(json.dumps(read_all(options.read, options.way)))
         return

@@ -102,6 +102,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
     options = parser.parse_args()
+    if options.output_dir:  # before the work, not after it
+        options.output_dir.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore")  # torch 2.13 and transformers 5.23 about each other, when flex is compiled
     reference = load_reference()
     rows = {name: row(reference, rope, {}) for name, rope in reference.ROPES.items()}

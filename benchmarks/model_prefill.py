@@ -61,6 +61,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
     options = parser.parse_args()
+    if options.output_dir:  # before the work, not after it
+        options.output_dir.mkdir(parents=True, exist_ok=True)
     model = AutoModelForCausalLM.from_pretrained(options.model, trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     rows = [

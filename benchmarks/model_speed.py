@@ -92,6 +92,8 @@ def main() -> None:
     parser.add_argument("--temperature", action="store_true", help="also with an attention temperature")
     parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
     options = parser.parse_args()
+    if options.output_dir:  # before the work, not after it
+        options.output_dir.mkdir(parents=True, exist_ok=True)
     lines = ["| ours / stock Llama | seconds of the processor | seconds passed |", "|---|---:|---:|"]
     figures = {}
     for kind, slope in (("", 0.0), (" with a temperature", 0.1)) if options.temperature else (("", 0.0),):
