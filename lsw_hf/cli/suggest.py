@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         "--original-context-length",
         type=count(1),
         default=None,
-        help="length at pretraining, if the files do not tell; a linear scaling was made for its factor times this",
+        help="length at pretraining, if the files do not tell; the window, if a linear scaling left it as it was",
     )
     parser.add_argument("--trust-remote-code", action="store_true", help="run configuration code from the model")
     options = parser.parse(arguments)

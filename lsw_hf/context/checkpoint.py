@@ -14,7 +14,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from transformers import PreTrainedConfig
 
-from .architecture import WRITTEN_FIELDS
+from .architecture import WRITTEN_FIELDS, inner_base
 from .extension import extend_config
 from .json_files import read_json_object
 from .legacy import CHECKPOINT_FOLDER, LEGACY_KEYS, legacy_rope_fields
@@ -27,6 +27,7 @@ from .verification import ContextReport, verify_context
 logger = logging.getLogger(__name__)
 
 REWRITTEN = ("config.json", "generation_config.json", TOKENIZER_CONFIG)
+WEIGHTS = ("*.safetensors", "*.gguf", "pytorch_model*.bin", "consolidated*")
 LINKED_SUFFIXES = (".safetensors",)
 """A file that safetensors (0.8 and later) saves anew replaces the old one. A pickle (`torch.save`) and a tokenizer are
 written in place: linked, they would change in the source too."""
@@ -102,7 +103,7 @@ def extend_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     try:
         _link_tree(source, partial)
-        _write_json(partial / "config.json", _with_extension(raw, extended))
+        _write_json(partial / "config.json", _with_extension(raw, extended, before.max_position_embeddings))
         _replace_value(source, partial, TOKENIZER_CONFIG, "model_max_length", context_length)
         if (partial / TOKENIZER_CONFIG).is_file():
             write_legacy_tokenizer(partial)
@@ -166,19 +167,24 @@ def _check_weights(source: Path) -> None:
             f"{source} holds an adapter, whose window is its base model's. Extend the base model, put the adapter "
             "onto it (`load_adapter`), and save it (`save_adapter`), or make one model of both (`merge_adapter`)."
         )
-    weights = [
-        path.name for path in source.iterdir() if path.suffix in (".safetensors", ".bin", ".gguf", ".pt", ".pth")
-    ]
+    weights = [path for pattern in WEIGHTS for path in source.glob(pattern)]
     if not weights:
         logger.warning("%s holds no weights: only its configuration is extended.", source)
-    for index in source.glob("*.index.json"):
-        shards = sorted({str(name) for name in dict(read_json_object(index).get("weight_map") or {}).values()})
-        missing = [name for name in shards if not (source / name).is_file()]
-        if missing:
-            raise ValueError(
-                f"{source} lacks {len(missing)} of {len(shards)} weight files that {index.name} names: "
-                f"{', '.join(missing[:3])}. Download the model again."
-            )
+    # the one that transformers would read: a folder may keep the index of a format that was left out
+    order = [f"{name}{end}" for name in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json")]
+    read = next((name for name in order if (source / name).is_file()), "")
+    if not read.endswith(".index.json"):
+        return
+    shards = read_json_object(source / read).get("weight_map")
+    if not isinstance(shards, dict):
+        raise ValueError(f"{source / read} has no weight_map, so nothing tells where the weights are.")
+    names = sorted({str(name) for name in shards.values()})
+    missing = [name for name in names if not (source / name).is_file()]
+    if missing:
+        raise ValueError(
+            f"{source} lacks {len(missing)} of {len(names)} weight files that {read} names: {', '.join(missing[:3])}. "
+            "Download the model again."
+        )
 
 
 def _files(source: Path) -> Iterator[Path]:
@@ -225,7 +231,8 @@ def _link_tree(source: Path, target: Path) -> None:
             shutil.copyfile(real, target / relative)
 
 
-def _with_extension(raw: dict[str, Any], extended: PreTrainedConfig) -> dict[str, Any]:
+def _with_extension(raw: dict[str, Any], extended: PreTrainedConfig, length: int) -> dict[str, Any]:
+    """The file with what the extension writes; `length` is the window before it."""
     *around, text = text_chain(raw, extended)
     before, described = copy.deepcopy(text), extended.get_text_config(decoder=True)
     for key in LEGACY_KEYS:
@@ -235,8 +242,12 @@ def _with_extension(raw: dict[str, Any], extended: PreTrainedConfig) -> dict[str
         if field in vars(described):  # read past the guard of classes whose layers differ in it (Gemma 4)
             set_field(text, described, key, vars(described)[field])
     text.update(legacy_rope_fields({**complete_text(extended), **text}))
+    if inner_base(described) is not None:
+        text["attn_config"] = {**text["attn_config"], "rope_theta": inner_base(described)}
     changed = [key for key in {*before, *text} if before.get(key) != text.get(key)]
     for outer in around:  # some files repeat fields of the text part, and some readers look there
+        if outer.get("max_position_embeddings") == length:
+            outer["max_position_embeddings"] = described.max_position_embeddings
         for key in changed:
             if key in before and key in outer and outer[key] == before[key]:
                 outer.pop(key)

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from .architecture import RopeLayout, find_layout, inner_base
 from .composition import entry_table, faster_pairs, reaches_further
-from .in_force import resolved
+from .in_force import effective_entry, entry_in_force, resolved
 from .legacy import keep_legacy_rope, refuse_contradictory_file
 from .origin import RECORD_KEY, doubtful_window, length_is_open
 from .parameters import extended_parameters
@@ -78,8 +78,8 @@ def extend_config(
         rope_factors (`Sequence[float]`, *optional*):
             For `"longrope"`: `rotary_dim / 2` positive numbers, counted from the plain base.
         original_context_length (`int`, *optional*):
-            Length in tokens at pretraining, where the configuration does not tell. A `linear` scaling in force then
-            counts as made for this times its factor.
+            Length in tokens at pretraining, where the configuration does not tell. Of a `linear` scaling in force the
+            window itself, if it was left as it was before the scaling, which then was made for its factor times this.
 
     Returns:
         `PreTrainedConfig`: an extended copy of the same class.
@@ -227,7 +227,8 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
         else:
             config.attn_config.rope_theta = parameters["rope_theta"]
     if getattr(config, "max_sequence_length", None):
-        config.max_sequence_length = request.context_length  # Vicuna's files say the window after scaling here
+        # Vicuna's files say the window after scaling here, which may lie above the target
+        config.max_sequence_length = max(config.max_sequence_length, request.context_length)
     if hasattr(config, "original_max_position_embeddings"):
         # Phi-3 keeps it here too, and gives this one priority over the dictionary
         config.original_max_position_embeddings = origin.original_length
@@ -258,10 +259,12 @@ def _follow_around(config: PreTrainedConfig, before: int) -> None:
 
 def _check_live(rotary: dict[str, nn.Module], layout: RopeLayout, trial: RopeLayout) -> None:
     """The invariant once more, on the tables that the model's own classes compute: they have the last word."""
-    meant = [
-        entry_table(one.parameters, one.rotary_dim, one.config.max_position_embeddings)[0] for one in (layout, trial)
-    ]
-    reached = not reaches_further(*meant)  # a table that is meant to stay has nothing to show
+    reached = trial.parameters.get("rope_type") == "dynamic"  # as it was
+    if not reached:
+        before = entry_in_force(layout) if layout.origin.recorded else effective_entry(layout)
+        entries = (before, trial.parameters)
+        tables = [entry_table(entry, layout.rotary_dim, trial.config.max_position_embeddings)[0] for entry in entries]
+        reached = not reaches_further(*tables)  # a table that is meant to stay has nothing to show
     for name, module in rotary.items():
         after = {state.layer_type: state.inv_freq for state in rotary_states(rebuilt(module, trial.config), name)}
         for state in rotary_states(rebuilt(module, layout.config), name):
@@ -316,9 +319,9 @@ def _announce(layout: RopeLayout, request: ExtensionRequest, asked: str) -> None
         )
     if origin.recorded:
         logger.warning(
-            "this %s was already extended from %d to %d tokens; the extension to %d counts from %d again.",
+            "this %s was already extended to %d tokens; the extension to %d counts again from the %d tokens that its "
+            "makers' scaling was made for.",
             config.model_type,
-            origin.window,
             config.max_position_embeddings,
             request.context_length,
             origin.window,

@@ -48,7 +48,9 @@ def effective_entry(layout: RopeLayout) -> dict[str, Any]:
 
 
 def entry_in_force(layout: RopeLayout) -> dict[str, Any]:
-    """The rotary dictionary in force now, extensions of ours included, as transformers reads it."""
+    """The rotary dictionary in force now, extensions of ours included, as transformers reads it within the window."""
+    if layout.parameters.get("rope_type") == "dynamic":  # which no extension writes: it is the makers'
+        return effective_entry(layout)
     return _as_read(layout, {key: value for key, value in layout.parameters.items() if value is not None})
 
 

@@ -69,7 +69,8 @@ def misfit(layout: RopeLayout, method: str) -> str | None:
         if faster:
             return (
                 f"method 'none' is refused for {name!r}: beyond its window its own long_factor begins to count, which "
-                f"turns {faster} of {layout.rotary_dim // 2} pairs faster than short_factor. Use 'longrope'."
+                f"turns {faster} of {layout.rotary_dim // 2} pairs faster than short_factor. "
+                + ("Use 'longrope'." if layout.local_reason is None else "Extend it by hand.")
             )
         return None
     if layout.local_reason is not None:

@@ -150,25 +150,27 @@ def _makers_origin(config: PreTrainedConfig, entry: dict[str, Any], given: int |
     rope_type = entry.get("rope_type", "default")
     maximum, kept = config.max_position_embeddings, copy.deepcopy(entry)
     if rope_type == "linear":
-        # Vicuna's files keep the window before scaling here, and the one after it there; others tell neither
-        scaled = int(given * float(entry["factor"])) if given is not None else 0
+        # Vicuna's files keep the window before scaling here, and the one after it there; of others the caller may know
+        scaled = int(maximum * float(entry["factor"])) if given == maximum else 0
         window = max(maximum, getattr(config, "max_sequence_length", None) or 0, scaled)
         return Origin(given or maximum, window, kept)
     if rope_type not in STATIC_LENGTH_TYPES:
         return Origin(given or maximum, given or maximum, kept)
     declared, factor = _declared_length(config, entry), float(entry.get("factor") or 1.0)
     length = int(given or declared)
+
     # YaRN's factor says what it was made for, also where the window was left as it was (Qwen's cards); the factors of
     # the other types say more than their models were trained at (Llama 3.2), unless nothing else does
-    made_for = int(length * factor) if rope_type == "yarn" or maximum <= length else 0
-    window = max(maximum, made_for)
+    def made_for(length: int) -> int:
+        return max(maximum, int(length * factor) if rope_type == "yarn" or maximum <= length else 0)
+
     if given is not None and given != declared and not length_is_open(config, entry):
         raise ValueError(
             f"original_context_length={given} contradicts this configuration, which says "
             f"original_max_position_embeddings={declared}. Leave the argument out: every method goes on from the "
-            f"{rope_type!r} scaling in force, which was made for {max(maximum, int(declared * factor))} tokens."
+            f"{rope_type!r} scaling in force, which was made for {made_for(declared)} tokens."
         )
-    return Origin(length, window, kept)
+    return Origin(length, made_for(length), kept)
 
 
 def _declared_length(config: PreTrainedConfig, entry: dict[str, Any]) -> int:

@@ -47,12 +47,17 @@ def test_a_window_from_before_linear_scaling_is_doubted_and_can_be_told(caplog):
     assert (within.rope_parameters["factor"], within.max_position_embeddings) == (8.0, 32_768)
     assert "in doubt" not in caplog.text
     extend_config(linear(32_768), context_length=65_536)  # 4,096 at pretraining, as many models
+    # Gemma 3: pretrained at 32,768, scaled by 8, trained for 131,072
+    known = extend_config(linear(131_072), context_length=262_144, original_context_length=32_768)
+    assert known.rope_parameters["factor"] == 16.0
     assert "in doubt" not in caplog.text
 
 
 def test_the_length_that_vicunas_files_say_follows():
     extended = extend_config(linear(4096, max_sequence_length=32_768), context_length=65_536)
     assert (extended.max_sequence_length, extended.rope_parameters["factor"]) == (65_536, 16.0)
+    within = extend_config(linear(4096, max_sequence_length=32_768), context_length=8192)
+    assert (within.max_sequence_length, within.rope_parameters["factor"]) == (32_768, 8.0)
 
 
 @pytest.mark.parametrize(("original", "advised"), [(4096, True), (1024, False)])
@@ -76,6 +81,18 @@ def test_a_base_that_this_transformers_does_not_read_is_refused_and_then_kept_eq
     extended = extend_config(followed, context_length=4 * followed.max_position_embeddings, method="ntk")
     assert extended.attn_config.rope_theta == extended.rope_parameters["rope_theta"] > 500_000
     extend_config(extended, context_length=8 * followed.max_position_embeddings)
+
+
+def test_a_folder_keeps_both_places_of_a_base_equal(tmp_path):
+    sizes = {"d_model": 64, "n_heads": 4, "n_layers": 1, "vocab_size": 97}
+    config = DbrxConfig(**sizes, attn_config={"rope_theta": 500_000, "kv_n_heads": 2}, rope_theta=500_000)
+    config.save_pretrained(tmp_path / "0")
+    window = config.max_position_embeddings
+    for step in (1, 2):
+        place = tmp_path / str(step)
+        extend_checkpoint(tmp_path / str(step - 1), place, context_length=window * 2**step, method="ntk")
+        raw = json.loads((place / "config.json").read_text())
+        assert raw["attn_config"]["rope_theta"] == raw["rope_parameters"]["rope_theta"] > 500_000
 
 
 def test_a_class_that_sets_its_own_window_is_refused_with_what_to_do():
@@ -128,6 +145,15 @@ def test_a_wrapper_that_repeats_the_window_follows(kind, text):
     assert kind.from_dict(extended.to_dict()).max_position_embeddings == 32_768
 
 
+def test_a_wrapper_whose_text_part_is_silent_follows_in_the_file(tmp_path):
+    raw = {"model_type": "llava", "max_position_embeddings": 2048, "text_config": {"model_type": "llama"}}
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(raw))
+    extend_checkpoint(tmp_path / "model", tmp_path / "long", context_length=8192)
+    written = json.loads((tmp_path / "long" / "config.json").read_text())
+    assert written["max_position_embeddings"] == written["text_config"]["max_position_embeddings"] == 8192
+
+
 @pytest.fixture
 def folder(tmp_path):
     AutoModelForCausalLM.from_config(LlamaConfig(**SIZES)).save_pretrained(tmp_path / "model")
@@ -147,12 +173,17 @@ def test_an_adapter_is_no_model(folder, tmp_path):
 
 
 def test_a_missing_shard_is_named_and_missing_weights_are_said(folder, tmp_path, caplog):
+    (folder / "model.safetensors").unlink()
     save_file({"a": torch.zeros(1)}, folder / "model-00001-of-00002.safetensors")
     shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     with pytest.raises(ValueError, match=r"lacks 1 of 2 weight files .*: model-00002-of-00002\.safetensors"):
         extend_checkpoint(folder, tmp_path / "long", context_length=8192)
-    for path in folder.glob("model*"):
+    # not read where the whole file is there, nor an index of a format that was left out
+    (folder / "model.safetensors").write_bytes((folder / "model-00001-of-00002.safetensors").read_bytes())
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"a": "pytorch_model-1.bin"}}))
+    extend_checkpoint(folder, tmp_path / "whole", context_length=8192)
+    for path in [*folder.glob("model*"), *folder.glob("pytorch*")]:
         path.unlink()
     extend_checkpoint(folder, tmp_path / "long", context_length=8192)
     assert "holds no weights: only its configuration is extended" in caplog.text
@@ -224,3 +255,33 @@ def test_a_method_with_nothing_to_do_is_said_to_do_nothing(caplog):
     extended = extend_config(llama(4096, rope), context_length=16_384, method="ntk")
     assert extended.rope_parameters == llama(4096, rope).rope_parameters
     assert "method 'ntk' has nothing to do: the scaling in force was made for 32768 tokens" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["auto", "ntk", "yarn", "linear"])
+@pytest.mark.parametrize("model_type", ["llama", "hunyuan_v1_dense"])
+def test_live_models_whose_makers_wrote_dynamic_are_extended(model_type, method):
+    number = {"alpha": 1000.0, "factor": 1.0} if model_type.startswith("hunyuan") else {"factor": 4.0}
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, **number}
+    config = AutoConfig.for_model(model_type, **SIZES, head_dim=16, rope_parameters=rope)
+    model = AutoModelForCausalLM.from_config(config)
+    before = model.model.rotary_emb.inv_freq.clone()
+    window = config.max_position_embeddings
+    if number.get("alpha"):  # a longer window alone, and then more
+        extend_context(model, context_length=2 * window, method="none")
+        assert torch.equal(model.model.rotary_emb.inv_freq, before)
+    extend_context(model, context_length=4 * window, method=method)
+    assert (model.model.rotary_emb.inv_freq <= before * (1 + 1e-6)).all()
+    assert model.model.rotary_emb.inv_freq[-1] < before[-1]
+
+
+@pytest.mark.parametrize("family", ["hunyuan", "internlm", "minicpm", "gemma3", "olmo", "phi"])
+def test_live_models_of_published_configurations_are_extended(family, tmp_path):
+    """The configuration alone says nothing of what stops on the way to a live model."""
+    from benchmarks.context_cells import Row, live_cell
+    from benchmarks.context_subjects import published_subjects
+
+    for subject in list(published_subjects([family]))[:2]:
+        row = Row(subject, tmp_path / subject.name.replace("/", "."))
+        row.build()
+        cell = live_cell(row, "default", 2, row.save_source())
+        assert cell.outcome == "extended", (subject.name, cell.reason)
