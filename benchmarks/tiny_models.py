@@ -71,7 +71,7 @@ NOT_A_KIND = ("intermediate_size", "_ids", "_idxs", "moe_layers")
 CHANGES: dict[str, dict[str, Any]] = {
     **{key: {"head_dim": 32} for key in ("ministral", "hunyuan_v1_dense", "hunyuan_v1_moe")},
     "bamba": {"attn_layer_indices": [1], "num_hidden_layers": 2},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0}},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10_000.0, "clip_qkv": 8.0}},
     "deepseek_v2": {"num_experts_per_tok": 2},
     "deepseek_v4": {
         "head_dim": 64,
