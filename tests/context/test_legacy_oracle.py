@@ -139,6 +139,8 @@ def test_4_57_reads_what_is_written_or_we_say_what_it_does(tmp_path):
                 wrong.append(f"{case}: refused without a word of ours, {found['refused']}")
             continue
         problems = differs(case, configs[case], found)
+        # of another mask no table tells: the table of every class compares logits
+        losses = [loss for loss in losses if "(sliding_window)" not in loss]
         if bool(problems) != bool(losses) or any("stops" in loss for loss in losses):
             wrong.append(f"{case}: {problems} but we say {losses}")
     assert wrong == []
