@@ -73,7 +73,7 @@ def test_extension_is_idempotent_and_counts_from_the_original(name, tmp_path, ca
     again = extend_config(loaded, context_length=2 * length)
     direct = extend_config(config, context_length=2 * length)
     assert again.rope_parameters == direct.rope_parameters
-    assert f"counts from {config.max_position_embeddings} again" in caplog.text
+    assert f"counts again from the {config.max_position_embeddings} tokens" in caplog.text
 
 
 def test_the_given_config_is_not_touched():
