@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 REWRITTEN = ("config.json", "generation_config.json", TOKENIZER_CONFIG)
 WEIGHTS = ("*.safetensors", "*.gguf", "pytorch_model*.bin", "consolidated*")
+"""Names of weight files; a trainer leaves other `.bin` and `.pt` files."""
+
 LINKED_SUFFIXES = (".safetensors",)
 """A file that safetensors (0.8 and later) saves anew replaces the old one. A pickle (`torch.save`) and a tokenizer are
 written in place: linked, they would change in the source too."""
@@ -151,12 +153,8 @@ def _refuse_unwritable(target: Path) -> None:
     parent = target.absolute().parent
     while not (parent.exists() or parent.is_symlink()):
         parent = parent.parent
-    if (
-        not parent.is_dir()
-        or not os.access(parent, os.W_OK)
-        or parent.is_relative_to("/proc")
-        or parent.is_relative_to("/sys")
-    ):
+    kernels = any(parent.is_relative_to(place) for place in ("/proc", "/sys"))  # which say yes and then refuse
+    if not parent.is_dir() or not os.access(parent, os.W_OK) or kernels:
         raise ValueError(f"output_dir {target} cannot be made: {parent} is no folder that can be written to.")
 
 
