@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import write_text
 from .comparison import compare_needle
-from .files import write_text
 from .plot import plot_needle, plot_needle_pair
 from .plot_curves import plot_length_curves, plot_position_loss
 from .report import NeedleReport

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .files import write_text
+from ..files import write_text
 from .statistics import mean, wilson_interval
 
 SCHEMA_VERSION = 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .files import write_text
+from ..files import write_text
 from .needle import NeedleGrid, evaluate_needle
 from .needle_task import NeedleTask
 from .position_loss import PositionLossReport, loss_by_position

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .files import write_text
+from ..files import write_text
 from .report import SCHEMA_VERSION
 from .statistics import mean, wilson_interval
 
