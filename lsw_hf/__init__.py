@@ -9,7 +9,7 @@ from importlib import import_module
 from lsw_hf import models as models
 
 # Registers attn_implementation="lsw_sdpa"; it imports nothing that the models did not.
-from lsw_hf.data import attention as _attention  # noqa: F401
+from lsw_hf.attention import proof as _attention  # noqa: F401
 
 __version__ = "0.1.0"
 
@@ -36,8 +36,8 @@ _HOMES = {
     "SkipAlignTrainer": ".training.skip_align",
     "TableGenerator": ".data.tables",
     "TaskSuite": ".evaluation.tasks.suite",
-    "assert_cross_skip_attention": ".data.attention",
-    "assert_document_isolation": ".data.attention",
+    "assert_cross_skip_attention": ".attention.proof",
+    "assert_document_isolation": ".attention.proof",
     "build_model_card": ".hub.model_card",
     "evaluate_needle": ".evaluation.needle",
     "evaluate_tasks": ".evaluation.tasks.suite",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .attention import check_attention_backend
+from ..attention.proof import check_attention_backend
 from .position_borders import IGNORE_INDEX, Borders, find_borders, sentence_starts_after
 from .position_draws import content_hash, row_keys
 from .position_epoch import PositionEpoch

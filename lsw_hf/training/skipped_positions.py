@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-from ..data.attention import assert_cross_skip_attention, assert_document_isolation
+from ..attention.proof import assert_cross_skip_attention, assert_document_isolation
 from ..data.collators import DataCollatorForSkipAlign
 from ..data.position_borders import IGNORE_INDEX, find_borders, sentence_starts_after
 from ..data.positions import ALLOWED_BORDERS

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lsw_hf.data.collators import DataCollatorForSkipAlign
-from tests.data.attention_oracle import make_model
+from tests.attention.attention_oracle import make_model
 
 ROWS = [
     {"input_ids": [5, 6, 7, 8, 9], "labels": [-100, -100, 7, 8, 9]},

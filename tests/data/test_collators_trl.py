@@ -9,7 +9,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from lsw_hf import EpochOfPositions
 from lsw_hf.data.collators import DataCollatorForSkipAlign
 from lsw_hf.data.preference import DataCollatorForSkipAlignPreference
-from tests.data.attention_oracle import TOLERANCE, make_model, oracle, rows
+from tests.attention.attention_oracle import TOLERANCE, make_model, oracle, rows
 
 # Old names that transformers 5.23 and TRL 1.16 still use themselves.
 pytestmark = [

@@ -7,7 +7,7 @@ import torch
 
 from lsw_hf.data.collators import DataCollatorForSkipAlign
 from lsw_hf.data.coverage import PositionCoverage, position_coverage
-from tests.data.attention_oracle import make_model
+from tests.attention.attention_oracle import make_model
 
 
 def rows() -> list[dict]:

@@ -12,8 +12,8 @@ from trl import SFTConfig, SFTTrainer
 from lsw_hf.data.collators import DataCollatorForSkipAlign
 from lsw_hf.training.long_sft import LongSFTConfig, LongSFTTrainer
 from lsw_hf.training.skip_align import SkipAlignConfig, SkipAlignTrainer
-from tests.data.attention_oracle import MODELS, TOLERANCE, make_model, oracle, rows
-from tests.data.test_attention_flash import flash  # noqa: F401 (a fixture)
+from tests.attention.attention_oracle import MODELS, TOLERANCE, make_model, oracle, rows
+from tests.attention.test_flash import flash  # noqa: F401 (a fixture)
 
 # Old names that transformers 5.23 and TRL 1.16 still use themselves.
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.* is deprecated:FutureWarning")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel, modeling_flash_attention_utils
 
-from lsw_hf.data.attention import assert_cross_skip_attention
-from tests.data.attention_oracle import MODELS, assert_equals_oracle, collate, make_model
+from lsw_hf.attention.proof import assert_cross_skip_attention
+from tests.attention.attention_oracle import MODELS, assert_equals_oracle, collate, make_model
 
 
 def attend(

@@ -16,7 +16,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-import lsw_hf.data.attention  # noqa: F401 (registers "lsw_sdpa")
+import lsw_hf.attention.proof  # noqa: F401 (registers "lsw_sdpa")
 from lsw_hf.data.collators import DataCollatorForSkipAlign
 from lsw_hf.models import LongSkyworkConfig, LongSkyworkForCausalLM
 

@@ -6,13 +6,9 @@ import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
-from lsw_hf.data.attention import (
-    assert_cross_skip_attention,
-    attention_backend,
-    check_attention_backend,
-)
-from lsw_hf.data.packed_attention import lsw_sdpa_attention
-from tests.data.attention_oracle import MODELS, assert_equals_oracle, collate, loss_of, make_model, oracle
+from lsw_hf.attention.packed import lsw_sdpa_attention
+from lsw_hf.attention.proof import assert_cross_skip_attention, attention_backend, check_attention_backend
+from tests.attention.attention_oracle import MODELS, assert_equals_oracle, collate, loss_of, make_model, oracle
 
 
 @pytest.mark.parametrize("name", MODELS)

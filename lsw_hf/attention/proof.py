@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from .packed_attention import PACKED_ATTENTION
+from .packed import PACKED_ATTENTION
 
 
 def attention_backend(model: PreTrainedModel) -> str:
