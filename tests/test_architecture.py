@@ -49,8 +49,8 @@ OPTIONAL = {
     "datasketch": ("lsw_hf.data.deduplication",),
     "datatrove": ("lsw_hf.data.datatrove_steps",),
     "accelerate": ("lsw_hf.context.", "lsw_hf.evaluation."),
-    "sentencepiece": ("lsw_hf.context.skywork_tokenizer",),
-    "google": ("lsw_hf.context.skywork_tokenizer",),
+    "sentencepiece": ("lsw_hf.conversion.skywork_tokenizer",),
+    "google": ("lsw_hf.conversion.skywork_tokenizer",),
 }
 # Neighbours that do not know each other: module prefix -> what it may not import, and who is excepted.
 STRANGERS = {
@@ -280,7 +280,7 @@ def test_import_rules_go_red(importer, statement, reason):
         ("lsw_hf.evaluation.plot", "def f():\n    import matplotlib"),
         ("lsw_hf.recipes.tiny", "from lsw_hf.training.long_sft import LongSFTTrainer"),
         ("lsw_hf.models.rope_x", "import torch"),
-        ("lsw_hf.context.skywork_tokenizer", "if TYPE_CHECKING:\n    import sentencepiece"),
+        ("lsw_hf.conversion.skywork_tokenizer", "if TYPE_CHECKING:\n    import sentencepiece"),
     ],
 )
 def test_import_rules_stay_green(importer, statement):

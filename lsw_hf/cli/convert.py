@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 
     import torch
 
-    from lsw_hf.context.conversion import convert_checkpoint
+    from lsw_hf.conversion.skywork import convert_checkpoint
 
     report = convert_checkpoint(
         options.src,

@@ -145,7 +145,7 @@ def test_convert_without_sentencepiece_says_what_to_install(monkeypatch, tmp_pat
     def missing(*_, **__):
         raise ImportError("Converting a Skywork tokenizer needs: pip install sentencepiece protobuf")
 
-    monkeypatch.setattr("lsw_hf.context.conversion.convert_checkpoint", missing)
+    monkeypatch.setattr("lsw_hf.conversion.skywork.convert_checkpoint", missing)
     assert cli.main(["convert", str(tmp_path), str(tmp_path / "new")]) == 1
     assert "lsw-hf convert: Converting a Skywork tokenizer needs: pip install" in capsys.readouterr().err
 

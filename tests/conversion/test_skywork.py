@@ -14,8 +14,8 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from lsw_hf.cli import main
-from lsw_hf.context.conversion import REPORT_NAME, convert_checkpoint
-from lsw_hf.context.skywork_tokenizer import CHAT_TOKENS, PROBE_TEXTS
+from lsw_hf.conversion.skywork import REPORT_NAME, convert_checkpoint
+from lsw_hf.conversion.skywork_tokenizer import CHAT_TOKENS, PROBE_TEXTS
 from lsw_hf.models import LongSkyworkForCausalLM
 
 _path = Path(__file__).with_name("skywork_folders.py")

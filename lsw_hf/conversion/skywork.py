@@ -23,16 +23,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
+from ..context.json_files import read_json_object
+from ..context.legacy import write_legacy_rope
+from ..context.tokenizer_files import save_tokenizer
 from ..models import LongSkyworkConfig, modeling_longskywork
 from ..models.configuration_longskywork import is_number
 from ..models.presets import estimate_memory
 from ..models.rope_longskywork import default_inv_freq
-from .checkpoint_files import check_file_checksums, find_checkpoint_files, tensor_checksum
-from .json_files import read_json_object
-from .legacy import write_legacy_rope
 from .skywork_config import read_skywork_config
 from .skywork_tokenizer import CHAT_TOKENS, PROBE_TEXTS, convert_tokenizer
-from .tokenizer_files import save_tokenizer
+from .tensors import check_file_checksums, find_checkpoint_files, tensor_checksum
 
 REPORT_NAME = "conversion_report.json"
 TARGETS = ("llama", "longskywork")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lsw_hf.context.conversion import convert_checkpoint
-from lsw_hf.context.skywork_tokenizer import convert_tokenizer
+from lsw_hf.conversion.skywork import convert_checkpoint
+from lsw_hf.conversion.skywork_tokenizer import convert_tokenizer
 
 _spec = importlib.util.spec_from_file_location("skywork_folders", Path(__file__).with_name("skywork_folders.py"))
 skywork_folders = importlib.util.module_from_spec(_spec)
@@ -256,7 +256,7 @@ def test_wrong_arguments_are_refused(tmp_path):
 
 def test_a_tokenizer_that_reads_differently_is_refused(tmp_path, monkeypatch):
     make_skywork_folder(tmp_path / "old")
-    from lsw_hf.context import skywork_tokenizer
+    from lsw_hf.conversion import skywork_tokenizer
 
     class Shifted(skywork_folders.sentencepiece.SentencePieceProcessor):
         def encode(self, text):

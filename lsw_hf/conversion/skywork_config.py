@@ -9,10 +9,10 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import LlamaConfig
 
+from ..context.json_files import read_json_object
 from ..models import LongSkyworkConfig
 from ..models.configuration_longskywork import is_number
 from ..models.rope_longskywork import ntk_theta
-from .json_files import read_json_object
 
 # Fields with the same meaning on both sides.
 _SAME = (

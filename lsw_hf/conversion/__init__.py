@@ -1,0 +1,1 @@
+"""Other people's formats: legacy Skywork-13B checkpoints as ones that today's programs read."""
