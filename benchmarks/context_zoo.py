@@ -20,7 +20,7 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
-from lsw_hf.context.architecture import find_layout
+from lsw_hf.context.architecture.layout import find_layout
 from lsw_hf.context.composition import entry_table, factors_of
 from lsw_hf.context.in_force import effective_entry
 

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--trust-remote-code", action="store_true", help="run configuration code from the model")
     options = parser.parse(arguments)
 
-    from lsw_hf.context.saved_config import load_config
+    from lsw_hf.context.saved_model import load_config
     from lsw_hf.context.suggestion import suggest_context
 
     suggestion = suggest_context(

@@ -14,14 +14,14 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from transformers import PreTrainedConfig
 
-from .architecture import WRITTEN_FIELDS, inner_base
+from .architecture.layout import WRITTEN_FIELDS, inner_base
+from .architecture.text_part import complete_text, set_field, text_chain
 from .extension import extend_config
 from .json_files import read_json_object
-from .legacy import CHECKPOINT_FOLDER, LEGACY_KEYS, legacy_rope_fields
 from .request import AUTO
-from .saved_config import load_config
-from .text_part import complete_text, set_field, text_chain
+from .saved_model import load_config
 from .tokenizer_files import TOKENIZER_CONFIG, write_legacy_tokenizer
+from .transformers4.writing import CHECKPOINT_FOLDER, LEGACY_KEYS, legacy_rope_fields
 from .verification import ContextReport, verify_context
 
 logger = logging.getLogger(__name__)

@@ -12,15 +12,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from .architecture import RopeLayout, find_layout, inner_base
+from .architecture.layout import RopeLayout, find_layout, inner_base
+from .architecture.origin import RECORD_KEY, doubtful_window, length_is_open
+from .architecture.text_part import config_chain
 from .composition import entry_table, faster_pairs, reaches_further
 from .in_force import effective_entry, entry_in_force, resolved
-from .legacy import keep_legacy_rope, refuse_contradictory_file
-from .origin import RECORD_KEY, doubtful_window, length_is_open
 from .parameters import extended_parameters
 from .request import AUTO, ExtensionRequest
 from .rotary import edited_tables, rebuild, rebuilt, rotary_modules, rotary_states, transformers_model
-from .text_part import config_chain
+from .transformers4.writing import keep_legacy_rope, refuse_contradictory_file
 
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from .architecture import SCALING_KEYS, RopeLayout
+from .architecture.layout import SCALING_KEYS, RopeLayout
+from .architecture.origin import RECORD_KEY, STATIC_LENGTH_TYPES
 from .composition import YARN_TURNS, entry_table, raised_base
-from .origin import RECORD_KEY, STATIC_LENGTH_TYPES
 from .request import AUTO, ExtensionRequest
 
 BASE_METHODS = ("ntk", "abf")

@@ -6,7 +6,7 @@ from typing import Any
 
 import transformers
 
-from .architecture import RopeLayout
+from .architecture.layout import RopeLayout
 from .composition import TOLERANCE, entry_table, faster_pairs, reaches_further
 from .in_force import (
     effective_entry,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..models.rope_longskywork import longrope_attention_factor, yarn_attention_factor
-from .architecture import SCALING_KEYS, RopeLayout
+from .architecture.layout import SCALING_KEYS, RopeLayout
 from .composition import checked_factors, entry_table, factors_of, raised_base, stretched
 from .in_force import BASE_METHODS, effective_entry, factor_in_force, holds_method, resolved, stretch
 from .invariant import check_invariant, check_nested_longrope, check_range, check_window, misfit

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from .architecture.origin import RECORD_KEY
 from .json_files import read_json_object
-from .legacy import keep_legacy_rope
-from .origin import RECORD_KEY
 from .rotary import RotaryState, compare_states, rebuild, rotary_modules, rotary_states
+from .transformers4.writing import keep_legacy_rope
 
 RECORD_FILE = "lsw_context.json"
 FORMAT = 1

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .architecture import LOCAL_LAYER_TYPES
+from .architecture.layout import LOCAL_LAYER_TYPES
 from .composition import TOLERANCE
 
 SUFFIX = "inv_freq"

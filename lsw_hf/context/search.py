@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..models.rope_longskywork import longrope_attention_factor
-from .architecture import RopeLayout, find_layout
+from .architecture.layout import RopeLayout, find_layout
 from .composition import entry_table, factors_of
 from .extension import write_extension
 from .in_force import effective_entry

@@ -18,10 +18,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from .architecture import find_layout, rope_entry
-from .legacy import compare_spellings
-from .model_facts import extension_notes
-from .origin import edited_record
+from .architecture.facts import extension_notes
+from .architecture.layout import find_layout, rope_entry
+from .architecture.origin import edited_record
+from .architecture.text_part import config_chain
 from .record import RECORD_FILE, read_record, record_problems
 from .rotary import (
     compare_states,
@@ -32,8 +32,8 @@ from .rotary import (
     rotary_states,
     transformers_model,
 )
-from .saved_config import load_config
-from .text_part import config_chain
+from .saved_model import load_config
+from .transformers4.writing import compare_spellings
 
 
 @dataclass(frozen=True)

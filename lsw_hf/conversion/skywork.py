@@ -24,8 +24,8 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
 from ..context.json_files import read_json_object
-from ..context.legacy import write_legacy_rope
 from ..context.tokenizer_files import save_tokenizer
+from ..context.transformers4.writing import write_legacy_rope
 from ..models import LongSkyworkConfig, modeling_longskywork
 from ..models.configuration_longskywork import is_number
 from ..models.presets import estimate_memory

@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import ModelConfig, get_peft_config
 
+from ..context.adapters.merging import merged_model
 from ..context.extension import extend_context
-from ..context.merging import merged_model
 from ..context.tokenizer_files import save_tokenizer
 from ..training.checkpoints import last_complete_checkpoint
 from ..training.long_context_trainer import NonFiniteLossError

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
-from lsw_hf.context.adapters import load_adapter, save_adapter
+from lsw_hf.context.adapters.saving import load_adapter, save_adapter
 from lsw_hf.context.checkpoint import extend_checkpoint
 from lsw_hf.context.extension import extend_config, extend_context
 from lsw_hf.context.search import search_rope_factors

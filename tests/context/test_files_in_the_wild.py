@@ -9,8 +9,8 @@ from transformers import AutoConfig, GPTNeoXConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from lsw_hf.cli import main
+from lsw_hf.context.architecture.text_part import set_field
 from lsw_hf.context.checkpoint import extend_checkpoint
-from lsw_hf.context.text_part import set_field
 from lsw_hf.context.verification import verify_context
 
 SIZES = {

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, HunYuanDenseV1Config, LlamaConfig
 from benchmarks.context_zoo import SIZES
 from lsw_hf.context.checkpoint import extend_checkpoint
 from lsw_hf.context.extension import extend_config, extend_context
-from lsw_hf.context.legacy_spelling import legacy_losses
 from lsw_hf.context.suggestion import suggest_context
+from lsw_hf.context.transformers4.spelling import legacy_losses
 from lsw_hf.context.verification import verify_context
 from tests.context.scaled_models import llama, long_table
 

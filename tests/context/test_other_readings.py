@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from benchmarks.context_zoo import SIZES
-from lsw_hf.context.adapters import save_adapter
+from lsw_hf.context.adapters.saving import save_adapter
 from lsw_hf.context.checkpoint import extend_checkpoint
 from lsw_hf.context.extension import extend_config, extend_context
 from lsw_hf.context.suggestion import suggest_context

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
-from lsw_hf.context.adapters import merge_adapter
+from lsw_hf.context.adapters.saving import merge_adapter
 from lsw_hf.context.extension import extend_config, extend_context, extend_tokenizer
 from lsw_hf.context.verification import restore_rotary, verify_context
 

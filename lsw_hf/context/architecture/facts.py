@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from transformers import PreTrainedConfig
 
-from .architecture import RopeLayout, layer_config
 from .layers import attention_layers, shared_table
+from .layout import RopeLayout, layer_config
 from .origin import RECORD_KEY
 
 QK_NORM_TYPES = frozenset(

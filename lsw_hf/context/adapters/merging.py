@@ -17,10 +17,10 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from .legacy import keep_legacy_rope
+from ..rotary import unwrapped
+from ..transformers4.writing import keep_legacy_rope
+from ..verification import verify_context
 from .probing import Probe, is_quantized, unprobeable
-from .rotary import unwrapped
-from .verification import verify_context
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 The slow test asks the classes of 4.57 themselves:
 
-    LSW_HF_PYTHON_457=env457/bin/python pytest -m slow tests/context/test_legacy_oracle.py
+    LSW_HF_PYTHON_457=env457/bin/python pytest -m slow tests/context/transformers4/test_oracle.py
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from lsw_hf.context.legacy import legacy_rope_fields, write_legacy_rope
-from lsw_hf.context.legacy_classes import ELSEWHERE, LEGACY_CLASSES, PARTS, WITHOUT_TEXT_TABLES
-from lsw_hf.context.legacy_spelling import legacy_losses
 from lsw_hf.context.rotary import compare_states
-from tests.context.legacy_zoo import BASE, MODEL_TYPES_457, SCALINGS, scaled, tables
+from lsw_hf.context.transformers4.classes import ELSEWHERE, LEGACY_CLASSES, PARTS, WITHOUT_TEXT_TABLES
+from lsw_hf.context.transformers4.spelling import legacy_losses
+from lsw_hf.context.transformers4.writing import legacy_rope_fields, write_legacy_rope
+from tests.context.transformers4.legacy_zoo import BASE, MODEL_TYPES_457, SCALINGS, scaled, tables
 
 READER = Path(__file__).parent / "read_legacy_tables.py"
 NOT_BUILT = {

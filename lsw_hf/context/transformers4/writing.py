@@ -12,11 +12,11 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
-from ..models.rope_longskywork import yarn_attention_factor
-from .json_files import read_json_object
-from .legacy_classes import LEGACY_CLASSES, PLAIN
-from .legacy_spelling import LEGACY_KEYS, legacy_losses, legacy_rope_fields
-from .text_part import complete_text, config_of, newer_spelling, text_fields
+from ...models.rope_longskywork import yarn_attention_factor
+from ..architecture.text_part import complete_text, config_of, newer_spelling, text_fields
+from ..json_files import read_json_object
+from .classes import LEGACY_CLASSES, PLAIN
+from .spelling import LEGACY_KEYS, legacy_losses, legacy_rope_fields
 
 __all__ = [
     "CHECKPOINT_FOLDER",

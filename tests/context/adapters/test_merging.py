@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from lsw_hf.context.adapters import load_adapter, merge_adapter, save_adapter
+from lsw_hf.context.adapters.saving import load_adapter, merge_adapter, save_adapter
 from lsw_hf.context.record import ANSWERS, RECORD_FILE
 
 _spec = importlib.util.spec_from_file_location("adapter_forms", Path(__file__).with_name("adapter_forms.py"))

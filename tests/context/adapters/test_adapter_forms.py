@@ -10,7 +10,7 @@ import pytest
 from peft import PeftType, XLoraConfig
 from transformers import AutoModelForCausalLM
 
-from lsw_hf.context.adapters import merge_adapter, save_adapter
+from lsw_hf.context.adapters.saving import merge_adapter, save_adapter
 
 _spec = importlib.util.spec_from_file_location("adapter_forms", Path(__file__).with_name("adapter_forms.py"))
 forms = importlib.util.module_from_spec(_spec)

@@ -12,10 +12,10 @@ from transformers import AutoConfig
 from benchmarks.context_subjects import class_subjects
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
 from benchmarks.tiny_models import config_from, tiny_model
-from lsw_hf.context.architecture import find_layout
+from lsw_hf.context.architecture.facts import QK_NORM_FIELDS, QK_NORM_TYPES, beyond_rope
+from lsw_hf.context.architecture.layers import shared_table
+from lsw_hf.context.architecture.layout import find_layout
 from lsw_hf.context.extension import extend_context
-from lsw_hf.context.layers import shared_table
-from lsw_hf.context.model_facts import QK_NORM_FIELDS, QK_NORM_TYPES, beyond_rope
 from lsw_hf.context.suggestion import suggest_context
 from lsw_hf.context.verification import verify_context
 

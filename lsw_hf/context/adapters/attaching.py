@@ -12,9 +12,9 @@ from peft import PeftModel, get_peft_model_state_dict
 from peft import __version__ as peft_version
 from torch import nn
 
+from ..record import ANSWERS, VOCABULARY
 from .merging import adapter_form, tuner_layers
 from .probing import Probe, is_quantized, unprobeable
-from .record import ANSWERS, VOCABULARY
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, Trainer, TrainingArguments
 
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
-from lsw_hf.context.adapters import RopeAdapterCallback, load_adapter, merge_adapter, save_adapter
+from lsw_hf.context.adapters.saving import RopeAdapterCallback, load_adapter, merge_adapter, save_adapter
 from lsw_hf.context.extension import extend_context
 from lsw_hf.context.record import RECORD_FILE, apply_record, context_record, read_record, write_record
 from lsw_hf.context.verification import verify_context
@@ -117,7 +117,7 @@ print(torch.equal(live, expected["live"]), torch.equal(merged, expected["merged"
         check=True,
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
     assert done.stdout.split()[-2:] == ["True", "True"]

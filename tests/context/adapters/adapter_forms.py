@@ -16,7 +16,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwen3Config
 
 from benchmarks.context_zoo import SIZES
-from lsw_hf.context.adapters import load_adapter, merge_adapter, save_adapter
+from lsw_hf.context.adapters.saving import load_adapter, merge_adapter, save_adapter
 from lsw_hf.context.extension import extend_context
 
 MERGED = "merged"

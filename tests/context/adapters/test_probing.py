@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from lsw_hf.context.probing import FLOAT32_BOUND, Probe, bound, difference, probe_tokens, unprobeable
+from lsw_hf.context.adapters.probing import FLOAT32_BOUND, Probe, bound, difference, probe_tokens, unprobeable
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from peft import PeftConfig, PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, TrainerCallback
 
+from ..checkpoint import download_model
+from ..record import RECORD_FILE, apply_record, read_record, write_record
+from ..rotary import unwrapped
+from ..verification import verify_context
 from .attaching import check_answers, check_base, check_saveable, live_answers
-from .checkpoint import download_model
 from .merging import check_target, merged_model, save_merged
-from .record import RECORD_FILE, apply_record, read_record, write_record
-from .rotary import unwrapped
-from .verification import verify_context
 
 
 def save_adapter(model: PeftModel, folder: str | os.PathLike[str], **save_options: Any) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from ..models.rope_longskywork import longrope_attention_factor
-from .legacy_classes import ELSEWHERE, LEGACY_CLASSES, PLAIN, SCALED_TYPES, WITHOUT_TEXT_TABLES, LegacyClass
+from ...models.rope_longskywork import longrope_attention_factor
+from .classes import ELSEWHERE, LEGACY_CLASSES, PLAIN, SCALED_TYPES, WITHOUT_TEXT_TABLES, LegacyClass
 
 LEGACY_KEYS = (
     "rope_theta",

@@ -19,7 +19,7 @@ NOT_COMPARED = {
 
 def _seen(subject: Subject) -> tuple[list[tuple[bool, bool]], list[tuple[bool, bool]]] | None:
     """Rotates and local, of each attention layer: told by the configuration, and found by experiment."""
-    layers = pytest.importorskip("lsw_hf.context.layers")
+    layers = pytest.importorskip("lsw_hf.context.architecture.layers")
     config = config_from(subject.small)
     text = config.get_text_config(decoder=True)
     if not getattr(text, "rope_parameters", None):

@@ -9,9 +9,9 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
-from .architecture import OLDER_NAME
+from .architecture.layout import OLDER_NAME
+from .architecture.origin import RECORD_KEY
 from .json_files import read_json_object
-from .origin import RECORD_KEY
 
 NEEDED = {
     "linear": ("factor",),

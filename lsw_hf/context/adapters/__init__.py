@@ -1,0 +1,1 @@
+"""Adapters (LoRA and others) that remember the context window they were trained with."""

@@ -1,0 +1,1 @@
+"""What a model's configuration says: its rotary layout, its layers, its original window."""
