@@ -45,8 +45,8 @@ MODELS_ALLOWED = {"torch", "transformers"}
 # Optional packages: only these modules, and only inside a function.
 OPTIONAL = {
     "matplotlib": ("lsw_hf.evaluation.plot", "lsw_hf.data.coverage_plot"),
-    "bm25s": ("lsw_hf.data.similar_documents",),
-    "datasketch": ("lsw_hf.data.deduplication",),
+    "bm25s": ("lsw_hf.data.corpus.similarity",),
+    "datasketch": ("lsw_hf.data.corpus.deduplication",),
     "datatrove": ("lsw_hf.data.datatrove_steps",),
     "accelerate": ("lsw_hf.context.", "lsw_hf.evaluation."),
     "sentencepiece": ("lsw_hf.conversion.skywork_tokenizer",),
@@ -255,7 +255,7 @@ def test_file_is_one_sitting(path):
     ("importer", "statement", "reason"),
     [
         ("lsw_hf.data.positions", "import transformers", "floor 0 has only"),
-        ("lsw_hf.data.tables.schema", "from lsw_hf.data.instructions import X", "up from floor 0 to 1"),
+        ("lsw_hf.data.tables.schema", "from lsw_hf.data.corpus.instructions import X", "up from floor 0 to 1"),
         ("lsw_hf.data.collators", "from trl import SFTTrainer", "floor 1 has only"),
         ("lsw_hf.evaluation.needle", "from lsw_hf.recipes.tiny import x", "up from floor 1 to 3"),
         ("lsw_hf.training.long_sft", "def f():\n    from ..evaluation.needle import x", "do not know each other"),

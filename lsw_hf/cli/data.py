@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from transformers import AutoTokenizer
 
-    from lsw_hf.data.corpus_report import inspect_documents
+    from lsw_hf.data.corpus.report import inspect_documents
 
     report = inspect_documents(_documents(options), AutoTokenizer.from_pretrained(options.tokenizer))
     print(report.to_markdown())
@@ -65,7 +65,7 @@ def _inspect(options: argparse.Namespace) -> int:
 def _interleave(options: argparse.Namespace) -> int:
     from transformers import AutoTokenizer
 
-    from lsw_hf.data.similar_documents import order_by_similarity
+    from lsw_hf.data.corpus.similarity import order_by_similarity
     from lsw_hf.data.window_files import write_windows
 
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
@@ -82,7 +82,7 @@ def _interleave(options: argparse.Namespace) -> int:
 
 
 def _dedup(options: argparse.Namespace) -> int:
-    from lsw_hf.data.deduplication import Deduplicator
+    from lsw_hf.data.corpus.deduplication import Deduplicator
 
     seen = Deduplicator(options.threshold)
     kept = seen.filter(_documents(options))
@@ -99,8 +99,8 @@ def _dedup(options: argparse.Namespace) -> int:
 
 
 def _contamination(options: argparse.Namespace) -> int:
-    from lsw_hf.data.contamination import check_contamination
-    from lsw_hf.data.files import read_lines
+    from lsw_hf.data.corpus.contamination import check_contamination
+    from lsw_hf.data.corpus.files import read_lines
 
     path = Path(options.evaluation)
     if not path.is_file():
@@ -126,7 +126,7 @@ def _contamination(options: argparse.Namespace) -> int:
 
 
 def _documents(options: argparse.Namespace) -> Any:
-    from lsw_hf.data.documents import load_documents
+    from lsw_hf.data.corpus.documents import load_documents
 
     return load_documents(
         options.documents,

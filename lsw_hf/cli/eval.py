@@ -96,7 +96,7 @@ def _families(options: argparse.Namespace) -> list[Any]:
 
 
 def _texts(options: argparse.Namespace) -> list[str] | None:
-    from lsw_hf.data.documents import load_documents
+    from lsw_hf.data.corpus.documents import load_documents
 
     return None if options.texts is None else [row["text"] for row in load_documents(options.texts)]
 

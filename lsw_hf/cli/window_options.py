@@ -130,7 +130,7 @@ def ordered_texts(options: argparse.Namespace, rows: Iterable[dict[str, str]]) -
     texts = (row["text"] for row in rows)
     if not options.similar_documents:
         return texts
-    from lsw_hf.data.similar_documents import order_by_similarity
+    from lsw_hf.data.corpus.similarity import order_by_similarity
 
     held = list(texts)
     return [held[place] for place in order_by_similarity(held, options.documents_per_window, seed=options.seed)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
-from lsw_hf.data.documents import load_documents
+from lsw_hf.data.corpus.documents import load_documents
 from lsw_hf.data.table_dataset import write_table_part
 from lsw_hf.data.tables import TableGenerator
 from lsw_hf.data.window_files import write_windows

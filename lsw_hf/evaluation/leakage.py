@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.contamination import units_of
+from ..data.corpus.contamination import units_of
 from ..files import write_text
 from .report import SCHEMA_VERSION
 from .token_losses import TokenLosses

@@ -10,8 +10,8 @@ import torch
 from transformers.hf_argparser import HfArg
 from trl import TrlParser
 
-from ..data.documents import load_documents
-from ..data.instructions import load_instructions
+from ..data.corpus.documents import load_documents
+from ..data.corpus.instructions import load_instructions
 from ..evaluation.needle import NeedleGrid
 from .config_file import take_config
 from .identity import describe_paths

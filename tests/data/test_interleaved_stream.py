@@ -9,7 +9,7 @@ from datasets import Dataset, Features, IterableDataset, List, Value
 from datasets.distributed import split_dataset_by_node
 
 from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
-from lsw_hf.data.documents import load_documents
+from lsw_hf.data.corpus.documents import load_documents
 from lsw_hf.data.interleaved_stream import interleave_dataset, read_documents
 
 CONFIG = ChunkInterleaveConfig(window_length=24, documents_per_window=3)

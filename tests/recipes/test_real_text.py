@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lsw_hf.cli import main
-from lsw_hf.data.documents import load_documents
+from lsw_hf.data.corpus.documents import load_documents
 from lsw_hf.recipes.tiny_model import initialize_for_induction
 from lsw_hf.training.continual_pretraining import ContinualPretrainingConfig, ContinualPretrainingTrainer
 

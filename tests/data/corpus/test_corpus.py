@@ -7,9 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from lsw_hf.data.contamination import check_contamination, units_of
-from lsw_hf.data.corpus_report import inspect_documents
-from lsw_hf.data.deduplication import Deduplicator
+from lsw_hf.data.corpus.contamination import check_contamination, units_of
+from lsw_hf.data.corpus.deduplication import Deduplicator
+from lsw_hf.data.corpus.report import inspect_documents
 
 STORY = "the old lamp near the river shows a small key and the garden keeps a large stone under the new box . "
 

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
 
-from lsw_hf.data.documents import load_documents
+from lsw_hf.data.corpus.documents import load_documents
 
 
 def texts(source, **options):
@@ -118,7 +118,7 @@ def test_hub_id_goes_to_load_dataset(monkeypatch):
         asked.append((path, options))
         return Dataset.from_dict({"text": ["from the hub"]}).to_iterable_dataset()
 
-    monkeypatch.setattr("lsw_hf.data.sources.load_dataset", load)
+    monkeypatch.setattr("lsw_hf.data.corpus.sources.load_dataset", load)
     assert texts("someone/corpus", split="validation", name="en") == ["from the hub"]
     assert asked == [("someone/corpus", {"name": "en", "split": "validation", "streaming": True})]
 

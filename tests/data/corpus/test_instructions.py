@@ -5,7 +5,7 @@ import json
 import pytest
 from datasets import Dataset, IterableDataset
 
-from lsw_hf.data.instructions import check_instruction, load_instructions
+from lsw_hf.data.corpus.instructions import check_instruction, load_instructions
 
 CHAT = {"messages": [{"role": "user", "content": "where ?"}, {"role": "assistant", "content": "in the box ."}]}
 PAIR = {"prompt": "where ?", "completion": " in the box ."}

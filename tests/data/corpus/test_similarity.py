@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lsw_hf.data.similar_documents import order_by_similarity
+from lsw_hf.data.corpus.similarity import order_by_similarity
 
 TOPICS = ("harbour boat sail tide", "oven bread flour salt", "engine wheel brake road", "violin bow string song")
 
