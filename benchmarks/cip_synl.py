@@ -29,8 +29,8 @@ from skip_strategies import ROPE, accuracy_by_length, only, pretrained
 from transformers import AutoModelForCausalLM
 
 from lsw_hf import LongSkyworkRecipe, evaluate_needle, extend_context
-from lsw_hf.data.chunk_interleave import ChunkInterleaver
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
+from lsw_hf.data.windows.config import ChunkInterleaveConfig
+from lsw_hf.data.windows.interleaver import ChunkInterleaver
 from lsw_hf.evaluation.position_loss import loss_by_position
 from lsw_hf.recipes.tiny import ORIGINAL_LENGTH, TinySettings, table_generator, tiny_data, tiny_recipe
 from lsw_hf.recipes.tiny_world import DEEDS, FACT_WORD, NAMES, QUESTION_WORD, SENTENCE_LENGTH, STOP_WORD, TinyWorld

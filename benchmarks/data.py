@@ -34,12 +34,12 @@ from datasets import Dataset
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lsw_hf.data.chunk_interleave import interleave_chunks
 from lsw_hf.data.tables import FORMATS, TableConfig, TableGenerator, render_table
 from lsw_hf.data.tables.drawing import draw_table
 from lsw_hf.data.tables.filler import SENTENCES
 from lsw_hf.data.tables.random_schema import random_schema
 from lsw_hf.data.tables.token_costs import TokenCosts
+from lsw_hf.data.windows.interleaver import interleave_chunks
 
 WINDOW, DOCUMENTS = 8_192, 8
 CHAT_TEMPLATE = (

@@ -14,8 +14,8 @@ import argparse
 from datatrove.executor import LocalPipelineExecutor
 from transformers import AutoTokenizer
 
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
 from lsw_hf.data.datatrove_steps import interleave_step, read_step
+from lsw_hf.data.windows.config import ChunkInterleaveConfig
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--documents", required=True)

@@ -45,7 +45,7 @@ _HOMES = {
     "extend_config": ".context.extension",
     "extend_context": ".context.extension",
     "extend_tokenizer": ".context.extension",
-    "interleave_chunks": ".data.chunk_interleave",
+    "interleave_chunks": ".data.windows.interleaver",
     "leakage_test": ".evaluation.leakage",
     "load_adapter": ".context.adapters.saving",
     "load_documents": ".data.corpus.documents",

@@ -23,7 +23,7 @@ MAX_FILE_LINES, MAX_EXAMPLE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 350, 60,
 FLOORS = {
     "lsw_hf.models.rope_": 0,
     "lsw_hf.data.positions": 0,
-    "lsw_hf.data.chunk_interleave": 0,
+    "lsw_hf.data.windows.interleaver": 0,
     "lsw_hf.data.tables": 0,
     "lsw_hf.models": 1,
     "lsw_hf.context": 1,

@@ -66,7 +66,7 @@ def _interleave(options: argparse.Namespace) -> int:
     from transformers import AutoTokenizer
 
     from lsw_hf.data.corpus.similarity import order_by_similarity
-    from lsw_hf.data.window_files import write_windows
+    from lsw_hf.data.windows.parquet import write_windows
 
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
     config = window_config(options, tokenizer)

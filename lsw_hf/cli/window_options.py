@@ -95,7 +95,7 @@ def window_config(options: argparse.Namespace, tokenizer: Any) -> Any:
         ValueError: options that exclude each other, a separator the tokenizer does not have, and whatever the config
             itself refuses.
     """
-    from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
+    from lsw_hf.data.windows.config import ChunkInterleaveConfig
 
     separator = {"eos": tokenizer.eos_token_id, "none": None}.get(options.separator_id, options.separator_id)
     if separator is None and options.separator_id == "eos":

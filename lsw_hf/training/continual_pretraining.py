@@ -11,7 +11,7 @@ import datasets
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
-from ..data.chunk_interleave import interleave_chunks
+from ..data.windows.interleaver import interleave_chunks
 from .batch_arguments import LossWeightingArguments
 from .long_context_trainer import LongContextTrainerMixin
 
@@ -77,7 +77,7 @@ def interleaved_windows(
         args ([`ContinualPretrainingConfig`]):
             Window length and interleaving.
         counts (`dict[str, int]`, *optional*):
-            Filled with what went in and out so far, see [`~lsw_hf.data.chunk_interleave_config.InterleaveCounts`]:
+            Filled with what went in and out so far, see [`~lsw_hf.data.windows.config.InterleaveCounts`]:
             documents shorter than a window are joined, what does not fill the last one is dropped, both are counted.
 
     Yields:

@@ -9,8 +9,8 @@ from datasets import load_dataset
 
 from lsw_hf import cli
 from lsw_hf.cli.window_options import chunk_numbers
-from lsw_hf.data.chunk_interleave import ChunkInterleaver
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
+from lsw_hf.data.windows.config import ChunkInterleaveConfig
+from lsw_hf.data.windows.interleaver import ChunkInterleaver
 
 NUMBERS = "one two three four five six seven eight nine ten".split()
 TEXTS = [" ".join([NUMBERS[place % 10], "lamp"] * (5 + place % 7)) for place in range(40)]

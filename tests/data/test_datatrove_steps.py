@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
-from lsw_hf.data.chunk_interleave import ChunkInterleaver
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
 from lsw_hf.data.datatrove_steps import interleave_step, read_step, tables_step
 from lsw_hf.data.tables import Column, TableConfig, TableGenerator, TableSchema
+from lsw_hf.data.windows.config import ChunkInterleaveConfig
+from lsw_hf.data.windows.interleaver import ChunkInterleaver
 
 WORDS = "one two three four five six seven eight nine ten".split()
 

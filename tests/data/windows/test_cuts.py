@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lsw_hf.data.chunk_interleave import ChunkInterleaver, interleave_chunks
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
-from lsw_hf.data.interleaved_window import share_window
+from lsw_hf.data.windows.config import ChunkInterleaveConfig
+from lsw_hf.data.windows.cuts import share_window
+from lsw_hf.data.windows.interleaver import ChunkInterleaver, interleave_chunks
 
 
 @settings(max_examples=200, deadline=None)

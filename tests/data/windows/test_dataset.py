@@ -8,9 +8,9 @@ import pytest
 from datasets import Dataset, Features, IterableDataset, List, Value
 from datasets.distributed import split_dataset_by_node
 
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
 from lsw_hf.data.corpus.documents import load_documents
-from lsw_hf.data.interleaved_stream import interleave_dataset, read_documents
+from lsw_hf.data.windows.config import ChunkInterleaveConfig
+from lsw_hf.data.windows.dataset import interleave_dataset, read_documents
 
 CONFIG = ChunkInterleaveConfig(window_length=24, documents_per_window=3)
 

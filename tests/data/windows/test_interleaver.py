@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsw_hf.data.chunk_interleave import ChunkInterleaver, interleave_chunks
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
-from lsw_hf.data.interleaved_window import chunk_order, cut_points, share_window
+from lsw_hf.data.windows.config import ChunkInterleaveConfig
+from lsw_hf.data.windows.cuts import chunk_order, cut_points, share_window
+from lsw_hf.data.windows.interleaver import ChunkInterleaver, interleave_chunks
 
 SEPARATOR = 7
 

@@ -6,8 +6,8 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsw_hf.data.chunk_interleave import ChunkInterleaver
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
+from lsw_hf.data.windows.config import ChunkInterleaveConfig
+from lsw_hf.data.windows.interleaver import ChunkInterleaver
 
 SEPARATOR = 7
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from .interleaved_window import Split
+from .cuts import Split
 
 
 class TooFewDocumentsError(ValueError):

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, IterableDataset
 
-from lsw_hf.data.chunk_interleave import ChunkInterleaver
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig, TooFewDocumentsError
+from lsw_hf.data.windows.config import ChunkInterleaveConfig, TooFewDocumentsError
+from lsw_hf.data.windows.interleaver import ChunkInterleaver
 
 _MOST_SHARDS = 8
 _WINDOWS_PER_SHARD = 64

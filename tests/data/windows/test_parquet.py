@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
-from lsw_hf.data.chunk_interleave import ChunkInterleaver
-from lsw_hf.data.chunk_interleave_config import ChunkInterleaveConfig
-from lsw_hf.data.window_files import write_windows
+from lsw_hf.data.windows.config import ChunkInterleaveConfig
+from lsw_hf.data.windows.interleaver import ChunkInterleaver
+from lsw_hf.data.windows.parquet import write_windows
 
 WORDS = "one two three four five six seven eight nine ten".split()
 

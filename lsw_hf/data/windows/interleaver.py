@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .chunk_interleave_config import ChunkInterleaveConfig, InterleaveCounts, TooFewDocumentsError
-from .document_pieces import Document, Piece, end_with_separator, to_arrays
-from .interleaved_window import Split, chunk_order, cut_documents, share_window
+from .config import ChunkInterleaveConfig, InterleaveCounts, TooFewDocumentsError
+from .cuts import Split, chunk_order, cut_documents, share_window
+from .pieces import Document, Piece, end_with_separator, to_arrays
 
 _END: Any = object()
 

@@ -1,0 +1,1 @@
+"""Chunk-interleaved windows (CIP): short documents in, long windows out."""
