@@ -22,7 +22,7 @@ MAX_FILE_LINES, MAX_EXAMPLE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 350, 60,
 # no more than floor 0 may be imported from there. The package's own __init__ is a table of names and has no floor.
 FLOORS = {
     "lsw_hf.models.rope_": 0,
-    "lsw_hf.data.positions": 0,
+    "lsw_hf.data.positions.sampler": 0,
     "lsw_hf.data.windows.interleaver": 0,
     "lsw_hf.data.tables": 0,
     "lsw_hf.models": 1,
@@ -44,7 +44,7 @@ ALLOWED = {0: FLOOR_0, 1: FLOOR_1, 2: FLOOR_2, 3: FLOOR_2 | {"filelock", "jinja2
 MODELS_ALLOWED = {"torch", "transformers"}
 # Optional packages: only these modules, and only inside a function.
 OPTIONAL = {
-    "matplotlib": ("lsw_hf.evaluation.plot", "lsw_hf.data.coverage_plot"),
+    "matplotlib": ("lsw_hf.evaluation.plot", "lsw_hf.data.positions.coverage_plot"),
     "bm25s": ("lsw_hf.data.corpus.similarity",),
     "datasketch": ("lsw_hf.data.corpus.deduplication",),
     "datatrove": ("lsw_hf.data.datatrove_steps",),
@@ -56,7 +56,7 @@ OPTIONAL = {
 STRANGERS = {
     "lsw_hf.training": ("lsw_hf.evaluation", ("lsw_hf.training.callbacks",)),
     "lsw_hf.hub": ("lsw_hf.training", ()),
-    "lsw_hf.evaluation": ("lsw_hf.data.collators", ()),
+    "lsw_hf.evaluation": ("lsw_hf.data.positions.collator", ()),
 }
 
 
@@ -254,9 +254,9 @@ def test_file_is_one_sitting(path):
 @pytest.mark.parametrize(
     ("importer", "statement", "reason"),
     [
-        ("lsw_hf.data.positions", "import transformers", "floor 0 has only"),
+        ("lsw_hf.data.positions.sampler", "import transformers", "floor 0 has only"),
         ("lsw_hf.data.tables.schema", "from lsw_hf.data.corpus.instructions import X", "up from floor 0 to 1"),
-        ("lsw_hf.data.collators", "from trl import SFTTrainer", "floor 1 has only"),
+        ("lsw_hf.data.positions.collator", "from trl import SFTTrainer", "floor 1 has only"),
         ("lsw_hf.evaluation.needle", "from lsw_hf.recipes.tiny import x", "up from floor 1 to 3"),
         ("lsw_hf.training.long_sft", "def f():\n    from ..evaluation.needle import x", "do not know each other"),
         ("lsw_hf.models.modeling_x", "import numpy", "travels with the weights"),
@@ -274,8 +274,8 @@ def test_import_rules_go_red(importer, statement, reason):
 @pytest.mark.parametrize(
     ("importer", "statement"),
     [
-        ("lsw_hf.data.positions", "import math, torch"),
-        ("lsw_hf.data.collators", "from .positions import skipped_position_ids"),
+        ("lsw_hf.data.positions.sampler", "import math, torch"),
+        ("lsw_hf.data.positions.collator", "from .positions import skipped_position_ids"),
         ("lsw_hf.training.callbacks", "from lsw_hf.evaluation.needle import evaluate_needle"),
         ("lsw_hf.evaluation.plot", "def f():\n    import matplotlib"),
         ("lsw_hf.recipes.tiny", "from lsw_hf.training.long_sft import LongSFTTrainer"),

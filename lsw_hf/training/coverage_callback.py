@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..data.coverage import CoverageBand, CoverageInterval, PositionCoverage
-from ..data.coverage_plot import plot_position_coverage
+from ..data.positions.coverage import CoverageBand, CoverageInterval, PositionCoverage
+from ..data.positions.coverage_plot import plot_position_coverage
 
 _FILE = "position_coverage.json"
 
@@ -107,7 +107,7 @@ class PositionCoverageCallback(TrainerCallback):
         return CoverageInterval(self.intervals[0].first_step, self._recorded_until, summed)
 
     def plot(self, path: str | os.PathLike[str], *, title: str | None = None) -> None:
-        """Draws the records, see [`~lsw_hf.data.coverage_plot.plot_position_coverage`]."""
+        """Draws the records, see [`~lsw_hf.data.positions.coverage_plot.plot_position_coverage`]."""
         plot_position_coverage(self.intervals, path, title=title)
 
     def _watch(self) -> None:

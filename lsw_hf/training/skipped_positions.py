@@ -12,9 +12,9 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from ..attention.proof import assert_cross_skip_attention, assert_document_isolation
-from ..data.collators import DataCollatorForSkipAlign
-from ..data.position_borders import IGNORE_INDEX, find_borders, sentence_starts_after
-from ..data.positions import ALLOWED_BORDERS
+from ..data.positions.borders import IGNORE_INDEX, find_borders, sentence_starts_after
+from ..data.positions.collator import DataCollatorForSkipAlign
+from ..data.positions.sampler import ALLOWED_BORDERS
 
 _COLUMNS = ("input_ids", "labels", "seq_lengths")
 _ROWS_LOOKED_AT = 64

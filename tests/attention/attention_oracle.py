@@ -17,7 +17,7 @@ from transformers import (
 )
 
 import lsw_hf.attention.proof  # noqa: F401 (registers "lsw_sdpa")
-from lsw_hf.data.collators import DataCollatorForSkipAlign
+from lsw_hf.data.positions.collator import DataCollatorForSkipAlign
 from lsw_hf.models import LongSkyworkConfig, LongSkyworkForCausalLM
 
 SIZES = {

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lsw_hf.context.extension import extend_context
-from lsw_hf.data.collators import DataCollatorForSkipAlign
-from lsw_hf.data.coverage import CoverageBand, CoverageInterval, position_coverage
-from lsw_hf.data.coverage_plot import plot_position_coverage
+from lsw_hf.data.positions.collator import DataCollatorForSkipAlign
+from lsw_hf.data.positions.coverage import CoverageBand, CoverageInterval, position_coverage
+from lsw_hf.data.positions.coverage_plot import plot_position_coverage
 from lsw_hf.training.coverage_callback import PositionCoverageCallback
 from lsw_hf.training.skip_align import SkipAlignConfig, SkipAlignTrainer
 

@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from lsw_hf.data.collators import DataCollatorForSkipAlign
+from lsw_hf.data.positions.collator import DataCollatorForSkipAlign
 from lsw_hf.training.long_sft import LongSFTConfig, LongSFTTrainer
 from lsw_hf.training.skip_align import SkipAlignConfig, SkipAlignTrainer
 from tests.attention.attention_oracle import MODELS, TOLERANCE, make_model, oracle, rows

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsw_hf.data.position_borders import find_borders
-from lsw_hf.data.position_draws import row_keys
-from lsw_hf.data.positions import PositionSampler, skipped_position_ids
+from lsw_hf.data.positions.borders import find_borders
+from lsw_hf.data.positions.draws import row_keys
+from lsw_hf.data.positions.sampler import PositionSampler, skipped_position_ids
 
 STRATEGIES = ("skip_all", "skip_inner", "skip_outer", "none")
 OTHERS = ("pose", "cream", "long_recipe", "random")

@@ -26,8 +26,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .position_baselines import BASELINES
-from .position_borders import (
+from .baselines import BASELINES
+from .borders import (
     INNER,
     NUM_KINDS,
     OUTER,
@@ -38,7 +38,7 @@ from .position_borders import (
     index_in_row,
     jumps_of,
 )
-from .position_draws import keyed_integers, keyed_subsets, keyed_uniform, row_keys
+from .draws import keyed_integers, keyed_subsets, keyed_uniform, row_keys
 
 Strategy = Literal["skip_all", "skip_inner", "skip_outer", "none", "pose", "cream", "long_recipe", "random"]
 Split = Literal["cuts", "equal", "independent"]
@@ -70,7 +70,7 @@ class PositionSampler:
             Where jumps may stand: `"skip_all"` at every border, `"skip_inner"` inside a turn (instruction to its own
             response, and sentences of the instruction), `"skip_outer"` only between turns, `"none"` nowhere. Schemes
             of other papers: `"pose"`, `"cream"`, `"long_recipe"`, `"random"`, see
-            `lsw_hf/data/position_baselines.py`.
+            `lsw_hf/data/positions/baselines.py`.
         skip_probability (`float`, *optional*, defaults to 1.0):
             Share of the rows that get skips, in [0, 1]; the others keep positions 0, 1, 2, ...
         max_skips (`int`, *optional*):

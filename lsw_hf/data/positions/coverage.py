@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .position_borders import IGNORE_INDEX
+from .borders import IGNORE_INDEX
 
 # Pairs of runs handled at once: bounds the memory of schemes in which every token is a run of its own.
 _PAIRS_AT_ONCE = 1_000_000
@@ -62,7 +62,7 @@ class PositionCoverage:
     Example:
 
     ```python
-    >>> from lsw_hf.data.coverage import PositionCoverage
+    >>> from lsw_hf.data.positions.coverage import PositionCoverage
     >>> coverage = PositionCoverage(context_length=8)
     >>> coverage.update({"position_ids": torch.tensor([[0, 1, 6, 7]]), "labels": torch.tensor([[-100, -100, 3, 4]])})
     >>> coverage.counts().tolist()

@@ -12,7 +12,7 @@ from torch.distributed.tensor.experimental import context_parallel
 from torch.utils.data import DataLoader, DistributedSampler
 from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
 
-from lsw_hf.data.collators import DataCollatorForSkipAlign
+from lsw_hf.data.positions.collator import DataCollatorForSkipAlign
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 

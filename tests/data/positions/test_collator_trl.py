@@ -7,8 +7,8 @@ from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from lsw_hf import EpochOfPositions
-from lsw_hf.data.collators import DataCollatorForSkipAlign
-from lsw_hf.data.preference import DataCollatorForSkipAlignPreference
+from lsw_hf.data.positions.collator import DataCollatorForSkipAlign
+from lsw_hf.data.positions.preference import DataCollatorForSkipAlignPreference
 from tests.attention.attention_oracle import TOLERANCE, make_model, oracle, rows
 
 # Old names that transformers 5.23 and TRL 1.16 still use themselves.

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..attention.proof import check_attention_backend
-from .position_borders import IGNORE_INDEX, Borders, find_borders, sentence_starts_after
-from .position_draws import content_hash, row_keys
-from .position_epoch import PositionEpoch
-from .positions import ALLOWED_BORDERS, PositionSampler, Split, Strategy
+from ...attention.proof import check_attention_backend
+from .borders import IGNORE_INDEX, Borders, find_borders, sentence_starts_after
+from .draws import content_hash, row_keys
+from .epoch import PositionEpoch
+from .sampler import ALLOWED_BORDERS, PositionSampler, Split, Strategy
 
 # A run whose first dialogues leave no border to jump at is taken for one without any.
 _DIALOGUES_LOOKED_AT = 16
@@ -43,7 +43,7 @@ class DataCollatorForSkipAlign:
         context_length (`int`):
             Target context length in tokens; all positions are below it. Rows must not be longer.
         strategy (`str`, *optional*, defaults to `"skip_all"`):
-            Where jumps may stand, see [`~lsw_hf.data.positions.PositionSampler`].
+            Where jumps may stand, see [`~lsw_hf.data.positions.sampler.PositionSampler`].
         skip_probability (`float`, *optional*, defaults to 1.0):
             Share of the dialogues that get skips, in [0, 1]; the others keep ordinary positions. The paper's value is
             not public; the default is our choice: on a tiny model half of the dialogues taught less on every seed,
@@ -62,7 +62,7 @@ class DataCollatorForSkipAlign:
         pad_to_multiple_of (`int`, *optional*):
             Pads the length of the batch to a multiple of this value.
         split (`str`, *optional*, defaults to `"cuts"`):
-            How the skipped positions are shared between jumps, see [`~lsw_hf.data.positions.PositionSampler`].
+            How the skipped positions are shared between jumps, see [`~lsw_hf.data.positions.sampler.PositionSampler`].
         model ([`~transformers.PreTrainedModel`], *optional*):
             The model to train, looked at once and not kept: a backend that cannot carry packed dialogues is refused.
             Needed for `packed=True` with skips.

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .collators import DataCollatorForSkipAlign, as_token_array
-from .position_borders import IGNORE_INDEX, find_borders
-from .position_draws import content_hash, row_keys
+from .borders import IGNORE_INDEX, find_borders
+from .collator import DataCollatorForSkipAlign, as_token_array
+from .draws import content_hash, row_keys
 
 _REFERENCE_NAMES = ("ref_chosen_logps", "ref_rejected_logps")
 

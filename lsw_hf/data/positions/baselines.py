@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .position_borders import Borders, index_in_row, jumps_of
-from .position_draws import keyed_integers, keyed_subsets, keyed_uniform
+from .borders import Borders, index_in_row, jumps_of
+from .draws import keyed_integers, keyed_subsets, keyed_uniform
 
 Jumps = tuple[np.ndarray, np.ndarray]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lsw_hf.data.collators import DataCollatorForSkipAlign
+from lsw_hf.data.positions.collator import DataCollatorForSkipAlign
 from tests.attention.attention_oracle import make_model
 
 ROWS = [

@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lsw_hf.data.collators import DataCollatorForSkipAlign
-from lsw_hf.data.coverage import PositionCoverage, position_coverage
+from lsw_hf.data.positions.collator import DataCollatorForSkipAlign
+from lsw_hf.data.positions.coverage import PositionCoverage, position_coverage
 from tests.attention.attention_oracle import make_model
 
 
@@ -41,7 +41,7 @@ def count_pairs(batch: dict, context_length: int) -> list[int]:
 @pytest.mark.parametrize("strategy", ["none", "skip_all", "skip_outer", "pose", "random"])
 def test_counts_are_those_of_every_pair(strategy, packed, monkeypatch):
     # Small blocks, so that several are needed.
-    monkeypatch.setattr("lsw_hf.data.coverage._PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("lsw_hf.data.positions.coverage._PAIRS_AT_ONCE", 7)
     arguments = {"skip_probability": 1.0, "strategy": strategy, "packed": packed, "pad_to_multiple_of": 8}
     collator = DataCollatorForSkipAlign(0, 90, **arguments, model=make_model("llama", "lsw_sdpa"))
     coverage, expected = PositionCoverage(90), [0] * 90

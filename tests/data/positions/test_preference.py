@@ -4,7 +4,7 @@ import pytest
 import torch
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from lsw_hf.data.preference import DataCollatorForSkipAlignPreference
+from lsw_hf.data.positions.preference import DataCollatorForSkipAlignPreference
 
 ROWS = [
     {"prompt_ids": [1, 2, 9, 3], "chosen_ids": [4, 5], "rejected_ids": [6, 9, 7]},

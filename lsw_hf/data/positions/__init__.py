@@ -1,0 +1,1 @@
+"""Skipped positions (SkipAlign): which position ids a short row trains."""
