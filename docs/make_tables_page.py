@@ -13,7 +13,7 @@ import numpy as np
 
 from lsw_hf.data.tables import FORMATS, Column, Table, TableSchema, render_table
 from lsw_hf.data.tables.drawing import draw_table
-from lsw_hf.data.tables.questions import QUESTION_TYPES, Question, ask
+from lsw_hf.data.tables.questions.asking import QUESTION_TYPES, Question, ask
 from lsw_hf.data.tables.vocabulary import CATEGORIES
 
 PAGE = Path(__file__).with_name("tables.md")

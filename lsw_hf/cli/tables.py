@@ -51,9 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     from tqdm import tqdm
     from transformers import AutoTokenizer
 
-    from lsw_hf.data.table_dataset import write_tables
-    from lsw_hf.data.table_schema_file import load_schema
     from lsw_hf.data.tables import FORMATS, TableConfig, TableGenerator
+    from lsw_hf.data.tables.dataset import write_tables
+    from lsw_hf.data.tables.schema_file import load_schema
 
     config = TableConfig(
         length=options.length,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lsw_hf.data.corpus.documents import load_documents
-from lsw_hf.data.table_dataset import write_table_part
 from lsw_hf.data.tables import TableGenerator
+from lsw_hf.data.tables.dataset import write_table_part
 from lsw_hf.data.windows.config import ChunkInterleaveConfig
 from lsw_hf.data.windows.parquet import write_windows
 

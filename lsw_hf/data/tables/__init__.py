@@ -1,8 +1,8 @@
 """Synthetic lengthy tables (SynL): schemas, eight formats, questions with exact answers, rows of an exact length."""
 
 from .config import TableConfig
+from .generator import TableGenerator
 from .rendering import FORMATS, render_table
-from .sampling import TableGenerator
 from .schema import Column, TableSchema
 from .table import Table
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .config import RowFormat
 from .filler import put_between, resize
-from .questions import Question
+from .questions.asking import Question
 from .rendering import Layout
 from .table import Table
 from .token_costs import TokenCosts

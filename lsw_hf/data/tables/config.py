@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from .drawing import RowFilter
-from .questions import QUESTION_TYPES
+from .questions.asking import QUESTION_TYPES
 from .rendering import FORMATS, TableFormat, check_writable
 from .schema import TableSchema
 from .vocabulary import Language

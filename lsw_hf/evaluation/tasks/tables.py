@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from ...data.tables import TableConfig, TableGenerator
-from ...data.tables.templates import TEMPLATES
+from ...data.tables.questions.templates import TEMPLATES
 from ...data.tables.token_costs import TokenCosts
 from ..prompting import PromptEncoder
 from .sample import TaskSample

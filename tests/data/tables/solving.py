@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from decimal import ROUND_HALF_UP, Decimal
 
-from lsw_hf.data.tables.templates import TEMPLATES
+from lsw_hf.data.tables.questions.templates import TEMPLATES
 
 CONDITIONS = {
     "en": (

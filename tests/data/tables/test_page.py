@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from lsw_hf.data.tables.questions import QUESTION_TYPES
+from lsw_hf.data.tables.questions.asking import QUESTION_TYPES
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lsw_hf.data.tables import FORMATS, TableConfig, TableGenerator
-from lsw_hf.data.tables.questions import QUESTION_TYPES
-from lsw_hf.data.tables.templates import TEMPLATES
+from lsw_hf.data.tables.questions.asking import QUESTION_TYPES
+from lsw_hf.data.tables.questions.templates import TEMPLATES
 
 
 def load(name):

@@ -1,7 +1,7 @@
 """Paraphrases of every question and its answer, English and Chinese. Slots are filled by the builders."""
 
+from ..vocabulary import Language
 from .templates_zh import CHINESE
-from .vocabulary import Language
 
 Templates = dict[str, tuple[tuple[str, str], ...]]
 

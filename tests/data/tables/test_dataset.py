@@ -6,9 +6,9 @@ import json
 import pytest
 from datasets import load_dataset
 
-from lsw_hf.data.table_dataset import stream_tables, write_tables
-from lsw_hf.data.table_schema_file import load_schema
 from lsw_hf.data.tables import TableConfig, TableGenerator
+from lsw_hf.data.tables.dataset import stream_tables, write_tables
+from lsw_hf.data.tables.schema_file import load_schema
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 SCHEMA = """

@@ -4,10 +4,10 @@ from fractions import Fraction
 
 import numpy as np
 
+from ..table import Table
 from .conditions import columns_of, draw_condition
 from .reasoning import number_text
 from .retrieval import Found, pick
-from .table import Table
 
 _MOST_LISTED = 10
 _MONOTONE = {

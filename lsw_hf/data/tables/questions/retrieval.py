@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .table import Table
+from ..table import Table
 
 
 class Found(NamedTuple):

@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from .schema import NUMBER_KINDS
-from .table import Table
-from .vocabulary import Language
+from ..schema import NUMBER_KINDS
+from ..table import Table
+from ..vocabulary import Language
 
 Relation = Literal["is", "above", "below", "after", "before"]
 PHRASES: dict[Language, dict[Relation, str]] = {

@@ -4,10 +4,10 @@ from fractions import Fraction
 
 import numpy as np
 
+from ..schema import Column
+from ..table import Table
 from .conditions import columns_of, draw_condition
 from .retrieval import Found, key_slots, pick, quoted, uniform_row
-from .schema import Column
-from .table import Table
 
 _ATTEMPTS = 16
 _LEAST_DISTANCE = 0.3

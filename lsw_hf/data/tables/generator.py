@@ -12,7 +12,7 @@ from .config import TableConfig
 from .drawing import draw_table
 from .filler import PREAMBLES, SENTENCES, TITLES, paragraph, words_of
 from .planning import Plan, draw_plan, link_tables, put_in_order
-from .questions import Question, ask
+from .questions.asking import Question, ask
 from .rendering import render_table
 from .table import Table
 from .token_costs import TokenCosts

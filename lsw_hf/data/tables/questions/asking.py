@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
+from ..table import Table
 from .aggregation import AGGREGATION
 from .reasoning import REASONING
 from .retrieval import RETRIEVAL, Found
-from .table import Table
 from .templates import TEMPLATES
 
 Family = Literal["retrieval", "reasoning", "global"]
