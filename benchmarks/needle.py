@@ -32,8 +32,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lsw_hf.evaluation.needle import NeedleGrid, evaluate_needle, iterate_haystacks
-from lsw_hf.evaluation.needle_task import NeedleTask, ProseNeedleTask
+from lsw_hf.evaluation.needle.grid import NeedleGrid, evaluate_needle, iterate_haystacks
+from lsw_hf.evaluation.needle.task import NeedleTask, ProseNeedleTask
 from lsw_hf.evaluation.prompting import NeedleEncoder
 from lsw_hf.evaluation.scoring import is_correct
 from lsw_hf.recipes.tiny_model import build_tiny_model

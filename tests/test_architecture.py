@@ -44,7 +44,7 @@ ALLOWED = {0: FLOOR_0, 1: FLOOR_1, 2: FLOOR_2, 3: FLOOR_2 | {"filelock", "jinja2
 MODELS_ALLOWED = {"torch", "transformers"}
 # Optional packages: only these modules, and only inside a function.
 OPTIONAL = {
-    "matplotlib": ("lsw_hf.evaluation.plot", "lsw_hf.data.positions.coverage_plot"),
+    "matplotlib": ("lsw_hf.evaluation.needle.heat_map", "lsw_hf.data.positions.coverage_plot"),
     "bm25s": ("lsw_hf.data.corpus.similarity",),
     "datasketch": ("lsw_hf.data.corpus.deduplication",),
     "datatrove": ("lsw_hf.data.datatrove_steps",),
@@ -257,11 +257,11 @@ def test_file_is_one_sitting(path):
         ("lsw_hf.data.positions.sampler", "import transformers", "floor 0 has only"),
         ("lsw_hf.data.tables.schema", "from lsw_hf.data.corpus.instructions import X", "up from floor 0 to 1"),
         ("lsw_hf.data.positions.collator", "from trl import SFTTrainer", "floor 1 has only"),
-        ("lsw_hf.evaluation.needle", "from lsw_hf.recipes.tiny import x", "up from floor 1 to 3"),
+        ("lsw_hf.evaluation.needle.grid", "from lsw_hf.recipes.tiny import x", "up from floor 1 to 3"),
         ("lsw_hf.training.long_sft", "def f():\n    from ..evaluation.needle import x", "do not know each other"),
         ("lsw_hf.models.modeling_x", "import numpy", "travels with the weights"),
-        ("lsw_hf.evaluation.plot", "import matplotlib.pyplot as plt", "optional"),
-        ("lsw_hf.evaluation.needle", "def f():\n    import matplotlib", "floor 1 has only"),
+        ("lsw_hf.evaluation.needle.heat_map", "import matplotlib.pyplot as plt", "optional"),
+        ("lsw_hf.evaluation.needle.grid", "def f():\n    import matplotlib", "floor 1 has only"),
         ("lsw_hf.hub.publish", "from lsw_hf.cli import main", "up from floor 3 to 4"),
     ],
 )
@@ -276,8 +276,8 @@ def test_import_rules_go_red(importer, statement, reason):
     [
         ("lsw_hf.data.positions.sampler", "import math, torch"),
         ("lsw_hf.data.positions.collator", "from .positions import skipped_position_ids"),
-        ("lsw_hf.training.callbacks", "from lsw_hf.evaluation.needle import evaluate_needle"),
-        ("lsw_hf.evaluation.plot", "def f():\n    import matplotlib"),
+        ("lsw_hf.training.callbacks", "from lsw_hf.evaluation.needle.grid import evaluate_needle"),
+        ("lsw_hf.evaluation.needle.heat_map", "def f():\n    import matplotlib"),
         ("lsw_hf.recipes.tiny", "from lsw_hf.training.long_sft import LongSFTTrainer"),
         ("lsw_hf.models.rope_x", "import torch"),
         ("lsw_hf.conversion.skywork_tokenizer", "if TYPE_CHECKING:\n    import sentencepiece"),

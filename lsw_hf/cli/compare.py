@@ -24,13 +24,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--page", default=None, help="HTML page with figures, tables and wrong answers")
     options = parser.parse(arguments)
 
-    from lsw_hf.evaluation.comparison import compare_needle
-    from lsw_hf.evaluation.report import NeedleReport
+    from lsw_hf.evaluation.needle.comparison import compare_needle
+    from lsw_hf.evaluation.needle.report import NeedleReport
 
     before, after = NeedleReport.load(options.before), NeedleReport.load(options.after)
     comparison = compare_needle(before, after)
     if options.plot:
-        from lsw_hf.evaluation.plot import plot_needle_pair
+        from lsw_hf.evaluation.needle.heat_map import plot_needle_pair
 
         plot_needle_pair(before, after, options.plot, labels=options.labels)
     if options.page:

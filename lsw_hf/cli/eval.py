@@ -33,8 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the evaluation with the given options and return the exit status."""
     options = _parser().parse(arguments)
 
+    from lsw_hf.evaluation.needle.heat_map import new_figure
     from lsw_hf.evaluation.page import write_page
-    from lsw_hf.evaluation.plot import new_figure
 
     # What can be refused is refused before hours of measuring: missing folders, texts, families, matplotlib.
     new_figure(1, 1)
@@ -122,7 +122,7 @@ def _measure(
     model: Any, tokenizer: Any, inputs: tuple, options: argparse.Namespace, window: int | None, folder: Path
 ) -> Any:
     """All reports about one model that the options ask for, each saved as soon as it is there."""
-    from lsw_hf.evaluation.needle import evaluate_needle
+    from lsw_hf.evaluation.needle.grid import evaluate_needle
     from lsw_hf.evaluation.position_loss import loss_by_position
     from lsw_hf.evaluation.results import EvaluationResults
     from lsw_hf.evaluation.short_context import measure_short_context

@@ -92,7 +92,7 @@ def model_window(options: argparse.Namespace, place: str) -> int | None:
 
 def grid_from(options: argparse.Namespace) -> Any:
     """Return the `NeedleGrid` of the options; refuses bad values before a model is loaded."""
-    from lsw_hf.evaluation.needle import NeedleGrid
+    from lsw_hf.evaluation.needle.grid import NeedleGrid
 
     return NeedleGrid(
         context_lengths=options.context_lengths,
@@ -120,7 +120,7 @@ def task_from(options: Any) -> Any:
     Raises:
         ValueError: for a task that is neither built in nor importable, or text options that it has no use for.
     """
-    from lsw_hf.evaluation.needle_task import NeedleTask, ProseNeedleTask
+    from lsw_hf.evaluation.needle.task import NeedleTask, ProseNeedleTask
 
     name: Any = "lsw_hf.recipes.tiny_needle:TinyNeedleTask" if options.task == "tiny" else options.task
     if ":" not in name:

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--plot", default=None, help="heat map to write (png, svg or pdf)")
     options = parser.parse(arguments)
 
-    from lsw_hf.evaluation.needle import evaluate_needle
+    from lsw_hf.evaluation.needle.grid import evaluate_needle
 
     grid, task = grid_from(options), task_from(options)
     model, tokenizer = load_model(options)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
-from .comparison import compare_needle
-from .plot import plot_needle, plot_needle_pair
+from .needle.comparison import compare_needle
+from .needle.heat_map import plot_needle, plot_needle_pair
+from .needle.report import NeedleReport
 from .plot_curves import plot_length_curves, plot_position_loss
-from .report import NeedleReport
 from .results import EvaluationResults
 from .short_context import ShortContextReport, compare_short_context
 

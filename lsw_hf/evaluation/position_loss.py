@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..files import write_text
-from .report import SCHEMA_VERSION
+from .needle.report import SCHEMA_VERSION
 from .token_losses import TokenLosses
 
 

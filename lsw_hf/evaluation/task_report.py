@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
-from .report import SCHEMA_VERSION
+from .needle.report import SCHEMA_VERSION
 from .statistics import mean, wilson_interval
 
 # RULER (2404.06654, section 4): the score of Llama2-7B at its own 4K, in percent.

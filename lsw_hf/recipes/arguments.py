@@ -12,7 +12,7 @@ from trl import TrlParser
 
 from ..data.corpus.documents import load_documents
 from ..data.corpus.instructions import load_instructions
-from ..evaluation.needle import NeedleGrid
+from ..evaluation.needle.grid import NeedleGrid
 from .config_file import take_config
 from .identity import describe_paths
 from .longskywork import LongSkyworkRecipe

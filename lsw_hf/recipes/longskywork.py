@@ -11,9 +11,9 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..context.extension import extend_config
-from ..evaluation.needle import NeedleGrid, evaluate_needle
-from ..evaluation.needle_task import NeedleTask
-from ..evaluation.report import NeedleReport
+from ..evaluation.needle.grid import NeedleGrid, evaluate_needle
+from ..evaluation.needle.report import NeedleReport
+from ..evaluation.needle.task import NeedleTask
 from .dialogues import check_dialogues
 from .identity import describe_model, describe_rows, describe_settings, describe_tokenizer
 from .plan import PlannedStage, RecipePlan

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..context.tokenizer_files import save_tokenizer
 from ..context.verification import verify_context
-from ..evaluation.plot import plot_needle_pair
-from ..evaluation.report import NeedleReport
+from ..evaluation.needle.heat_map import plot_needle_pair
+from ..evaluation.needle.report import NeedleReport
 from ..hub.model_card import build_model_card
 from .environment import describe_environment
 from .plan import PlannedStage, RecipePlan

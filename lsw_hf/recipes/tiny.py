@@ -12,7 +12,7 @@ import numpy as np
 from transformers import TrainingArguments
 
 from ..data.tables import Column, TableConfig, TableGenerator, TableSchema
-from ..evaluation.needle import NeedleGrid
+from ..evaluation.needle.grid import NeedleGrid
 from .console import quiet_libraries
 from .longskywork import LongSkyworkRecipe
 from .publication import RecipeResults

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..evaluation.needle_task import NeedleFact
+from ..evaluation.needle.task import NeedleFact
 from .tiny_world import DEEDS, FACT_WORD, NAMES, QUESTION_WORD, STOP_WORD, TinyWorld
 
 
@@ -14,7 +14,7 @@ class TinyNeedleTask:
     """Facts that no training text holds, hidden in the world's scenery: `Yesterday Marlow sang .`, `Recall Marlow`,
     `sang`.
 
-    A [`~lsw_hf.evaluation.needle_task.NeedleTask`]. All facts have the same form, so a distractor fact differs from
+    A [`~lsw_hf.evaluation.needle.task.NeedleTask`]. All facts have the same form, so a distractor fact differs from
     the needle by its name alone; guessing one of the 64 deeds is right in 1.6 % of the cases.
     """
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..evaluation.needle import NeedleGrid, evaluate_needle
-from ..evaluation.needle_task import NeedleTask
-from ..evaluation.report import NeedleReport
+from ..evaluation.needle.grid import NeedleGrid, evaluate_needle
+from ..evaluation.needle.report import NeedleReport
+from ..evaluation.needle.task import NeedleTask
 
 _FILE = "step-{step:07d}.json"
 

@@ -7,7 +7,7 @@ import torch
 
 from lsw_hf import cli
 from lsw_hf.evaluation import NeedleReport
-from lsw_hf.evaluation.asking import Examiner
+from lsw_hf.evaluation.needle.examiner import Examiner
 from lsw_hf.recipes.tiny_model import build_tiny_model
 from lsw_hf.recipes.tiny_world import build_tokenizer
 
@@ -103,7 +103,9 @@ def test_eval_keeps_the_prompt_style_at_short_lengths(folders, tmp_path):
     ],
 )
 def test_eval_refuses_before_it_measures(folders, extra, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lsw_hf.evaluation.needle.evaluate_needle", lambda *_, **__: pytest.fail("measured first"))
+    monkeypatch.setattr(
+        "lsw_hf.evaluation.needle.grid.evaluate_needle", lambda *_, **__: pytest.fail("measured first")
+    )
     words = ["--model", folders[1], "--baseline", folders[0], *GRID, "--output-dir", str(tmp_path / "out"), *extra]
     assert cli.main(["eval", *words]) == 1
     assert message in capsys.readouterr().err
@@ -111,7 +113,9 @@ def test_eval_refuses_before_it_measures(folders, extra, message, tmp_path, caps
 
 
 def test_eval_refuses_short_texts_before_it_measures(folders, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lsw_hf.evaluation.needle.evaluate_needle", lambda *_, **__: pytest.fail("measured first"))
+    monkeypatch.setattr(
+        "lsw_hf.evaluation.needle.grid.evaluate_needle", lambda *_, **__: pytest.fail("measured first")
+    )
     texts = tmp_path / "texts.txt"
     texts.write_text("Yesterday Marlow sang . " * 3, encoding="utf-8")
     assert cli.main(["eval", "--model", folders[1], *GRID, "--texts", str(texts)]) == 1

@@ -19,7 +19,7 @@ from lsw_hf.evaluation import (
     measure_short_context,
     write_page,
 )
-from lsw_hf.evaluation.plot import format_length, plot_needle, plot_needle_pair
+from lsw_hf.evaluation.needle.heat_map import format_length, plot_needle, plot_needle_pair
 from lsw_hf.evaluation.plot_curves import plot_length_curves, plot_position_loss
 from lsw_hf.evaluation.position_loss import PositionBucket
 from lsw_hf.evaluation.task_report import TaskOutcome
@@ -196,7 +196,7 @@ def test_figures_are_written_whole(tmp_path):
 
 
 def test_pair_shares_one_scale_and_prints_every_cell():
-    from lsw_hf.evaluation.plot import _draw_panel, new_figure
+    from lsw_hf.evaluation.needle.heat_map import _draw_panel, new_figure
 
     _, left, right = new_figure(6, 3, panels=2)
     images = [_draw_panel(panel, source, "") for panel, source in ((left, BEFORE), (right, AFTER))]
@@ -208,7 +208,7 @@ def test_pair_shares_one_scale_and_prints_every_cell():
 
 
 def test_percent_never_rounds_up_to_all():
-    from lsw_hf.evaluation.plot import _percent
+    from lsw_hf.evaluation.needle.heat_map import _percent
 
     assert [_percent(x) for x in (100.0, 99.96, 99.4, 87.4, 0.3, 0.0)] == ["100", "99.9", "99.4", "87", "0.3", "0"]
 

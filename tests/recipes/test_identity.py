@@ -6,7 +6,7 @@ import datasets
 import pytest
 import torch
 
-from lsw_hf.evaluation.needle import NeedleGrid
+from lsw_hf.evaluation.needle.grid import NeedleGrid
 from lsw_hf.recipes.identity import (
     describe_model,
     describe_paths,

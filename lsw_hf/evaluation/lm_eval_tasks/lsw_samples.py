@@ -7,8 +7,8 @@ from typing import Any
 import datasets
 from transformers import AutoTokenizer
 
-from lsw_hf.evaluation.needle import NeedleGrid, iterate_haystacks
-from lsw_hf.evaluation.needle_task import ProseNeedleTask
+from lsw_hf.evaluation.needle.grid import NeedleGrid, iterate_haystacks
+from lsw_hf.evaluation.needle.task import ProseNeedleTask
 from lsw_hf.evaluation.prompting import NeedleEncoder, PromptEncoder
 from lsw_hf.evaluation.scoring import match_all, match_any
 from lsw_hf.evaluation.tasks.suite import TaskSuite, default_tasks, iterate_samples

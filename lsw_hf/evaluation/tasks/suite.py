@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from ..decoding import GreedyReader
 from ..fillers import FillerSource
-from ..needle import as_lengths
+from ..needle.grid import as_lengths
 from ..prompting import PromptEncoder, PromptStyle
 from ..scoring import match_all, match_any
 from ..task_draft import TaskDraft

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..prompting import NeedleEncoder
 from .haystack import HaystackBuilder, HaystackPlan, NeedleQuestion
 from .layout import interleave
-from .needle_task import NeedleFact
-from .prompting import NeedleEncoder
+from .task import NeedleFact
 
 
 def build_moving(encoder: NeedleEncoder, plan: HaystackPlan, generator: np.random.Generator) -> list[NeedleQuestion]:

@@ -13,16 +13,16 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 
-from .asking import Examiner, Verdict
-from .decoding import GreedyReader, ReadingOptions
+from ..decoding import GreedyReader, ReadingOptions
+from ..prompting import NeedleEncoder, PromptStyle
+from ..scoring import SCORING_MODES, ScoringMode
+from ..weights import describe_weights
 from .draft import NeedleDraft
+from .examiner import Examiner, Verdict
 from .haystack import CrowdedHaystackError, HaystackPlan, NeedleQuestion, build_questions, check_plan
 from .moving_needle import build_moving
-from .needle_task import NeedleTask, ProseNeedleTask
-from .prompting import NeedleEncoder, PromptStyle
 from .report import NeedleReport, NeedleSample
-from .scoring import SCORING_MODES, ScoringMode
-from .weights import describe_weights
+from .task import NeedleTask, ProseNeedleTask
 
 logger = logging.getLogger(__name__)
 

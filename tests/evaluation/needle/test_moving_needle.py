@@ -21,7 +21,7 @@ from transformers import (
 from lsw_hf.evaluation import NeedleGrid, ProseNeedleTask, evaluate_needle
 from lsw_hf.evaluation.caches import cache_argument
 from lsw_hf.evaluation.decoding import GreedyReader, ReadingOptions
-from lsw_hf.evaluation.needle import iterate_haystacks
+from lsw_hf.evaluation.needle.grid import iterate_haystacks
 from lsw_hf.evaluation.prompting import NeedleEncoder
 
 DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)

@@ -11,8 +11,8 @@ from tokenizers import (
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
+from lsw_hf.evaluation.needle.shared_head import SharedHead
 from lsw_hf.evaluation.prompting import PromptEncoder
-from lsw_hf.evaluation.shared_head import SharedHead
 
 TEXT = (
     "The harbour master wrote down every ship that came in, and its cargo of salt or wool. On some evenings nothing "

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..statistics import wilson_interval
 from .report import NeedleReport
-from .statistics import wilson_interval
 
 
 @dataclass(frozen=True)

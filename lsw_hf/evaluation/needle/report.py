@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..files import write_text
-from .statistics import mean, wilson_interval
+from ...files import write_text
+from ..statistics import mean, wilson_interval
 
 SCHEMA_VERSION = 1
 
@@ -163,7 +163,7 @@ class NeedleReport:
 
     def plot(self, path: str | os.PathLike[str], *, title: str | None = None) -> None:
         """Draw the grid as a heat map; see [`plot_needle`]. Needs matplotlib."""
-        from .plot import plot_needle
+        from .heat_map import plot_needle
 
         plot_needle(self, path, title=title)
 

@@ -10,8 +10,8 @@ import torch
 
 from lsw_hf.evaluation import NeedleGrid, NeedleReport, ProseNeedleTask, TaskSuite, TextFiller, evaluate_needle
 from lsw_hf.evaluation.decoding import ReadingOptions
-from lsw_hf.evaluation.filler_stock import FillerStock
-from lsw_hf.evaluation.needle import iterate_haystacks
+from lsw_hf.evaluation.needle.exact_length import FillerStock
+from lsw_hf.evaluation.needle.grid import iterate_haystacks
 from lsw_hf.evaluation.prompting import NeedleEncoder
 
 SHARED = NeedleGrid((131, 257), num_samples=2, questions_per_haystack=5, distractors_per_64_tokens=2.0, seed=3)
@@ -259,7 +259,7 @@ def test_number_task_runs_out_of_people():
 
 def test_a_killed_evaluation_goes_on(lookup_model, words, word_task, tmp_path, monkeypatch):
     whole = evaluate_needle(lookup_model, words, SHARED, word_task, progress=False)
-    monkeypatch.setattr("lsw_hf.evaluation.draft._SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("lsw_hf.evaluation.needle.draft._SECONDS_BETWEEN_SAVES", 0.0)
     file, calls = tmp_path / "needle.json", []
 
     def count(length, depth):

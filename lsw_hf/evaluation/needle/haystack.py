@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .filler_stock import FillerStock
+from ..prompting import NeedleEncoder
+from .exact_length import FillerStock
 from .layout import interleave
-from .needle_task import NeedleFact
-from .prompting import NeedleEncoder
 from .shared_head import SharedHead
+from .task import NeedleFact
 
 _LAYOUT_ATTEMPTS = 50
 _FITTING_ROUNDS = 40
