@@ -122,8 +122,8 @@ def _measure(
     model: Any, tokenizer: Any, inputs: tuple, options: argparse.Namespace, window: int | None, folder: Path
 ) -> Any:
     """All reports about one model that the options ask for, each saved as soon as it is there."""
+    from lsw_hf.evaluation.losses.by_position import loss_by_position
     from lsw_hf.evaluation.needle.grid import evaluate_needle
-    from lsw_hf.evaluation.position_loss import loss_by_position
     from lsw_hf.evaluation.results import EvaluationResults
     from lsw_hf.evaluation.short_context import measure_short_context
     from lsw_hf.evaluation.tasks.suite import TaskSuite, evaluate_tasks

@@ -34,8 +34,8 @@ def main(arguments: Sequence[str]) -> int:
 
     from dataclasses import replace
 
-    from lsw_hf.evaluation.leakage import find_overlap, leakage_test
-    from lsw_hf.evaluation.leakage_files import SPLITS, read_samples
+    from lsw_hf.evaluation.losses.leakage import find_overlap, leakage_test
+    from lsw_hf.evaluation.losses.leakage_files import SPLITS, read_samples
     from lsw_hf.files import write_text
 
     sets = {name: read_samples(getattr(options, name), options.column, split) for name, split in SPLITS.items()}

@@ -5,9 +5,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from .losses.by_position import PositionLossReport
 from .needle.heat_map import format_length, new_figure, save_figure
 from .needle.report import NeedleReport
-from .position_loss import PositionLossReport
 from .statistics import wilson_interval
 
 # Two colours that differ in brightness as well as in hue, and two signs, for readers and printers without colour.

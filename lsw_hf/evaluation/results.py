@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .losses.by_position import PositionLossReport
 from .needle.report import NeedleReport
-from .position_loss import PositionLossReport
 from .short_context import ShortContextMeasure
 from .task_report import TaskReport
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
+from .losses.by_position import PositionLossReport, loss_by_position
 from .needle.grid import NeedleGrid, evaluate_needle
 from .needle.report import SCHEMA_VERSION, NeedleReport
 from .needle.task import NeedleTask
-from .position_loss import PositionLossReport, loss_by_position
 from .prompting import PromptStyle
 from .statistics import mean, wilson_interval
 from .task_report import TaskReport

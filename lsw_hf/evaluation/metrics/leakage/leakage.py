@@ -6,7 +6,7 @@ import datasets
 import evaluate
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lsw_hf.evaluation.leakage import leakage_test
+from lsw_hf.evaluation.losses.leakage import leakage_test
 
 _SETS = ("train", "test", "reference")
 _DESCRIPTION = (

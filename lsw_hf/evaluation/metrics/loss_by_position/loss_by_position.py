@@ -6,7 +6,7 @@ import datasets
 import evaluate
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lsw_hf.evaluation.position_loss import loss_by_position
+from lsw_hf.evaluation.losses.by_position import loss_by_position
 
 _DESCRIPTION = (
     "Mean next-token loss of a causal language model by position in a window of the given length: it falls as long as "

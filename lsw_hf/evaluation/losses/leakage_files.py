@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..data.corpus.files import file_kind, read_lines
-from ..data.corpus.sources import Source, iterate_rows, resolve_sources
+from ...data.corpus.files import file_kind, read_lines
+from ...data.corpus.sources import Source, iterate_rows, resolve_sources
 from .leakage import LeakageReport, find_overlap, leakage_test
 
 _KINDS = (".jsonl", ".parquet", ".txt")

@@ -8,7 +8,7 @@ import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from lsw_hf.evaluation import DomainLoss, PositionLossReport, domain_losses, loss_by_position
-from lsw_hf.evaluation.token_losses import TokenLosses
+from lsw_hf.evaluation.losses.token_losses import TokenLosses
 
 
 def plain_losses(model, ids):

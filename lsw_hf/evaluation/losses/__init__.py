@@ -1,0 +1,1 @@
+"""Losses on real text: by position, by domain, and the leakage test."""
