@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
-from lsw_hf.evaluation.caches import cache_argument
+from lsw_hf.evaluation.reading.caches import cache_argument
 from lsw_hf.models import LongSkyworkConfig, LongSkyworkForCausalLM
 
 ROOT = Path(__file__).parents[1]

@@ -24,7 +24,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lsw_hf import NeedleGrid, evaluate_needle
-from lsw_hf.evaluation.decoding import ReadingOptions
+from lsw_hf.evaluation.reading.reader import ReadingOptions
 from lsw_hf.recipes.tiny_needle import TinyNeedleTask
 
 DEPTHS = (0.1, 0.5, 0.9)

@@ -25,7 +25,7 @@ import torch
 import transformers
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
-from lsw_hf.evaluation.caches import cache_argument
+from lsw_hf.evaluation.reading.caches import cache_argument
 from lsw_hf.models import LongSkyworkForCausalLM
 from lsw_hf.models.presets import preset_config
 

@@ -34,7 +34,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from lsw_hf.evaluation.needle.grid import NeedleGrid, evaluate_needle, iterate_haystacks
 from lsw_hf.evaluation.needle.task import NeedleTask, ProseNeedleTask
-from lsw_hf.evaluation.prompting import NeedleEncoder
+from lsw_hf.evaluation.reading.prompts import NeedleEncoder
 from lsw_hf.evaluation.scoring import is_correct
 from lsw_hf.recipes.tiny_model import build_tiny_model
 from lsw_hf.recipes.tiny_needle import TinyNeedleTask

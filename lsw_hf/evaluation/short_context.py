@@ -13,7 +13,7 @@ from .losses.by_position import PositionLossReport, loss_by_position
 from .needle.grid import NeedleGrid, evaluate_needle
 from .needle.report import SCHEMA_VERSION, NeedleReport
 from .needle.task import NeedleTask
-from .prompting import PromptStyle
+from .reading.prompts import PromptStyle
 from .statistics import mean, wilson_interval
 from .task_report import TaskReport
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lsw_hf.evaluation import TaskReport, TaskSuite, evaluate_tasks
-from lsw_hf.evaluation.decoding import GreedyReader
+from lsw_hf.evaluation.reading.reader import GreedyReader
 from lsw_hf.evaluation.tasks import NeedleRetrievalTask, ParaphraseTask
 
 SUITE = TaskSuite((400, 500), num_samples=3)

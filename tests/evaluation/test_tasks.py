@@ -11,7 +11,7 @@ import torch
 from tokenizers import models
 
 from lsw_hf.evaluation import TaskReport, TaskSuite, TextFiller, default_tasks, evaluate_tasks
-from lsw_hf.evaluation.prompting import PromptEncoder
+from lsw_hf.evaluation.reading.prompts import PromptEncoder
 from lsw_hf.evaluation.task_report import TaskOutcome
 from lsw_hf.evaluation.tasks import (
     CommonWordsTask,

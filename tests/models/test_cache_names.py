@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaForCausalLM, LlamaModel
 
-from lsw_hf.evaluation.caches import cache_argument, returned_cache
+from lsw_hf.evaluation.reading.caches import cache_argument, returned_cache
 from lsw_hf.models import LongSkyworkForCausalLM, LongSkyworkForSequenceClassification, LongSkyworkModel
 from lsw_hf.models.modeling_longskywork import CACHE_NAMES, CacheArgument, LongSkyworkAttention
 

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.cache_utils import QuantizedLayer
 
-from lsw_hf.evaluation.caches import cache_argument
+from lsw_hf.evaluation.reading.caches import cache_argument
 from lsw_hf.models import LongSkyworkForCausalLM
 
 TEMPERATURE = {"attention_temperature_slope": 0.7, "attention_temperature_length": 9}

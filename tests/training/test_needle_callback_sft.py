@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 from lsw_hf.evaluation import NeedleFact, NeedleGrid, NeedleReport
-from lsw_hf.evaluation.decoding import GreedyReader
+from lsw_hf.evaluation.reading.reader import GreedyReader
 from lsw_hf.training import callbacks
 from lsw_hf.training.callbacks import NeedleCallback
 

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from lsw_hf.evaluation.needle.grid import NeedleGrid, iterate_haystacks
 from lsw_hf.evaluation.needle.task import ProseNeedleTask
-from lsw_hf.evaluation.prompting import NeedleEncoder, PromptEncoder
+from lsw_hf.evaluation.reading.prompts import NeedleEncoder, PromptEncoder
 from lsw_hf.evaluation.scoring import match_all, match_any
 from lsw_hf.evaluation.tasks.suite import TaskSuite, default_tasks, iterate_samples
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..decoding import LONGEST_BRANCH, GreedyReader
-from ..prompting import NeedleEncoder
+from ..reading.prompts import NeedleEncoder
+from ..reading.reader import LONGEST_BRANCH, GreedyReader
 from ..scoring import ScoringMode, is_correct
 from .haystack import NeedleQuestion
 

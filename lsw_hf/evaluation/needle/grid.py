@@ -13,8 +13,8 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 
-from ..decoding import GreedyReader, ReadingOptions
-from ..prompting import NeedleEncoder, PromptStyle
+from ..reading.prompts import NeedleEncoder, PromptStyle
+from ..reading.reader import GreedyReader, ReadingOptions
 from ..scoring import SCORING_MODES, ScoringMode
 from ..weights import describe_weights
 from .draft import NeedleDraft

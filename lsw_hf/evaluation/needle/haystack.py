@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..prompting import NeedleEncoder
+from ..reading.prompts import NeedleEncoder
 from .exact_length import FillerStock
 from .layout import interleave
 from .shared_head import SharedHead

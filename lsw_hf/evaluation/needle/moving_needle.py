@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..prompting import NeedleEncoder
+from ..reading.prompts import NeedleEncoder
 from .haystack import HaystackBuilder, HaystackPlan, NeedleQuestion
 from .layout import interleave
 from .task import NeedleFact

@@ -1,6 +1,6 @@
 """Token ids of many prompts that begin with the same long text, without reading that text again for each."""
 
-from ..prompting import PromptEncoder
+from ..reading.prompts import PromptEncoder
 
 # Characters of the shared text that are read again with each ending: many words, so that no tokenizer looks further.
 _REREAD = 400

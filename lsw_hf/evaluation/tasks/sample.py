@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..prompting import PromptEncoder
+from ..reading.prompts import PromptEncoder
 
 Match = Literal["all", "any"]
 

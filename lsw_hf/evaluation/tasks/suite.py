@@ -10,10 +10,10 @@ from zlib import crc32
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..decoding import GreedyReader
 from ..fillers import FillerSource
 from ..needle.grid import as_lengths
-from ..prompting import PromptEncoder, PromptStyle
+from ..reading.prompts import PromptEncoder, PromptStyle
+from ..reading.reader import GreedyReader
 from ..scoring import match_all, match_any
 from ..task_draft import TaskDraft
 from ..task_report import TaskOutcome, TaskReport

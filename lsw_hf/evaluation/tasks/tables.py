@@ -7,7 +7,7 @@ import numpy as np
 from ...data.tables import TableConfig, TableGenerator
 from ...data.tables.questions.templates import TEMPLATES
 from ...data.tables.token_costs import TokenCosts
-from ..prompting import PromptEncoder
+from ..reading.prompts import PromptEncoder
 from .sample import TaskSample
 
 TableSkill = Literal["lookup", "join", "aggregate"]

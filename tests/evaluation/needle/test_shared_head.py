@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from lsw_hf.evaluation.needle.shared_head import SharedHead
-from lsw_hf.evaluation.prompting import PromptEncoder
+from lsw_hf.evaluation.reading.prompts import PromptEncoder
 
 TEXT = (
     "The harbour master wrote down every ship that came in, and its cargo of salt or wool. On some evenings nothing "

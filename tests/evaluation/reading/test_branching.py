@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from lsw_hf.evaluation.branching import can_branch
-from lsw_hf.evaluation.decoding import GreedyReader
+from lsw_hf.evaluation.reading.branching import can_branch
+from lsw_hf.evaluation.reading.reader import GreedyReader
 
 
 def small(config_class=LlamaConfig, model_class=LlamaForCausalLM, **options):

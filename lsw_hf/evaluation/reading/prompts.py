@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from typing import Any, Literal
 
-from .needle.task import NeedleFact, NeedleTask
+from ..needle.task import NeedleFact, NeedleTask
 
 PromptStyle = Literal["auto", "plain", "chat"]
 

@@ -14,9 +14,9 @@ from transformers import (
 )
 
 from lsw_hf.evaluation import NeedleGrid, evaluate_needle
-from lsw_hf.evaluation.decoding import GreedyReader
 from lsw_hf.evaluation.needle.grid import iterate_haystacks
-from lsw_hf.evaluation.prompting import NeedleEncoder
+from lsw_hf.evaluation.reading.prompts import NeedleEncoder
+from lsw_hf.evaluation.reading.reader import GreedyReader
 
 GRID = NeedleGrid((120,), depths=(0.3, 0.8), num_samples=2, questions_per_haystack=4, max_new_tokens=4)
 SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "initializer_range": 0.4}

@@ -1,0 +1,1 @@
+"""How a model reads long prompts: templates, shared prefixes, caches, greedy answers."""
