@@ -40,7 +40,7 @@ from transformers import (
 )
 
 from lsw_hf import load_documents
-from lsw_hf.evaluation.fillers import ProseFiller
+from lsw_hf.evaluation.texts.fillers import ProseFiller
 
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 KERNEL = "usr/share/doc/linux-doc-6.1/Documentation"

@@ -109,7 +109,7 @@ def grid_from(options: argparse.Namespace) -> Any:
 
 def filler_from(options: argparse.Namespace) -> Any:
     """Return the text of the user's files that needles are hidden in, `None` for built-in prose."""
-    from lsw_hf.evaluation.fillers import TextFiller
+    from lsw_hf.evaluation.texts.fillers import TextFiller
 
     return None if options.haystack is None else TextFiller.from_files(*options.haystack)
 

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer, PreTrain
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from lsw_hf.evaluation import NeedleFact
-from lsw_hf.evaluation.prose import neutral_sentences
+from lsw_hf.evaluation.texts.prose import neutral_sentences
 
 NAMES = [f"name{i}" for i in range(512)]
 VALUES = [f"value{i}" for i in range(64)]

@@ -7,9 +7,9 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..fillers import FillerSource, Language, ProseFiller
-from ..prose import FAMILY_NAMES, GIVEN_NAMES, WISHES, WORDS
-from ..prose_zh import FAMILY_NAMES_ZH, GIVEN_NAMES_ZH, WISHES_ZH, WORDS_ZH
+from ..texts.fillers import FillerSource, Language, ProseFiller
+from ..texts.prose import FAMILY_NAMES, GIVEN_NAMES, WISHES, WORDS
+from ..texts.prose_zh import FAMILY_NAMES_ZH, GIVEN_NAMES_ZH, WISHES_ZH, WORDS_ZH
 
 NeedleKind = Literal["number", "word", "uuid", "sentence"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..prose import WORDS
 from ..reading.prompts import PromptEncoder
+from ..texts.prose import WORDS
 from .sample import Draft, TaskSample, UnitTask
 
 _SHORT_CONTEXT = 4096

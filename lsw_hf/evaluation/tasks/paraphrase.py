@@ -4,8 +4,8 @@ from itertools import islice
 
 import numpy as np
 
-from ..fillers import FillerSource, ProseFiller
-from ..prose import GIVEN_NAMES
+from ..texts.fillers import FillerSource, ProseFiller
+from ..texts.prose import GIVEN_NAMES
 from .sample import Draft, UnitTask
 
 # What is said of a person, and what it means in other words; no content word occurs on both sides.

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..fillers import FillerSource, NoiseFiller, ProseFiller
-from ..prose import FAMILY_NAMES, GIVEN_NAMES, WORDS
+from ..texts.fillers import FillerSource, NoiseFiller, ProseFiller
+from ..texts.prose import FAMILY_NAMES, GIVEN_NAMES, WORDS
 from .sample import Draft, UnitTask
 
 _INSTRUCTION = (

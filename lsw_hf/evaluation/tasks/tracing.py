@@ -4,7 +4,7 @@ from itertools import islice, pairwise
 
 import numpy as np
 
-from ..fillers import FillerSource, NoiseFiller
+from ..texts.fillers import FillerSource, NoiseFiller
 from .sample import Draft, UnitTask
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lsw_hf.evaluation import FillerSource, NoiseFiller, ProseFiller, TextFiller
-from lsw_hf.evaluation.fillers import split_sentences
+from lsw_hf.evaluation.texts.fillers import split_sentences
 
 
 def take(source, count, seed=0):

@@ -1,0 +1,1 @@
+"""The text around the needles: prose, the user's own files, noise."""
