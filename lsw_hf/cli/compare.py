@@ -34,8 +34,8 @@ def main(arguments: Sequence[str]) -> int:
 
         plot_needle_pair(before, after, options.plot, labels=options.labels)
     if options.page:
-        from lsw_hf.evaluation.page import write_page
-        from lsw_hf.evaluation.results import EvaluationResults
+        from lsw_hf.evaluation.summary.page import write_page
+        from lsw_hf.evaluation.summary.results import EvaluationResults
 
         write_page(options.page, EvaluationResults(after), EvaluationResults(before), labels=tuple(options.labels))
     print(comparison.to_markdown())

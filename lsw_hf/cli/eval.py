@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse(arguments)
 
     from lsw_hf.evaluation.needle.heat_map import new_figure
-    from lsw_hf.evaluation.page import write_page
+    from lsw_hf.evaluation.summary.page import write_page
 
     # What can be refused is refused before hours of measuring: missing folders, texts, families, matplotlib.
     new_figure(1, 1)
@@ -124,8 +124,8 @@ def _measure(
     """All reports about one model that the options ask for, each saved as soon as it is there."""
     from lsw_hf.evaluation.losses.by_position import loss_by_position
     from lsw_hf.evaluation.needle.grid import evaluate_needle
-    from lsw_hf.evaluation.results import EvaluationResults
-    from lsw_hf.evaluation.short_context import measure_short_context
+    from lsw_hf.evaluation.summary.results import EvaluationResults
+    from lsw_hf.evaluation.summary.short_context import measure_short_context
     from lsw_hf.evaluation.tasks.suite import TaskSuite, evaluate_tasks
 
     grid, task, families, texts = inputs

@@ -6,7 +6,7 @@ from importlib import import_module
 # neither tables nor pages.
 _HOMES = {
     "DomainLoss": "losses.by_domain",
-    "EvaluationResults": "results",
+    "EvaluationResults": "summary.results",
     "FillerSource": "texts.fillers",
     "LeakageReport": "losses.leakage",
     "NeedleCell": "needle.report",
@@ -20,13 +20,13 @@ _HOMES = {
     "PositionLossReport": "losses.by_position",
     "ProseFiller": "texts.fillers",
     "ProseNeedleTask": "needle.task",
-    "ShortContextMeasure": "short_context",
-    "ShortContextReport": "short_context",
+    "ShortContextMeasure": "summary.short_context",
+    "ShortContextReport": "summary.short_context",
     "TaskReport": "task_report",
     "TaskSuite": "tasks.suite",
     "TextFiller": "texts.fillers",
     "compare_needle": "needle.comparison",
-    "compare_short_context": "short_context",
+    "compare_short_context": "summary.short_context",
     "default_tasks": "tasks.suite",
     "domain_losses": "losses.by_domain",
     "evaluate_needle": "needle.grid",
@@ -35,8 +35,8 @@ _HOMES = {
     "leakage_test": "losses.leakage",
     "leakage_test_files": "losses.leakage_files",
     "loss_by_position": "losses.by_position",
-    "measure_short_context": "short_context",
-    "write_page": "page",
+    "measure_short_context": "summary.short_context",
+    "write_page": "summary.page",
 }
 
 __all__ = sorted(_HOMES)

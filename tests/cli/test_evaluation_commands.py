@@ -71,7 +71,7 @@ def test_eval_goes_on_where_it_was_stopped(folders, tmp_path, monkeypatch, capsy
     words = ["eval", "--model", folders[1], "--baseline", folders[0], *GRID, "--output-dir", str(tmp_path)]
     monkeypatch.setattr(Examiner, "examine", count)
     with monkeypatch.context() as patch:
-        patch.setattr("lsw_hf.evaluation.short_context.measure_short_context", stop)
+        patch.setattr("lsw_hf.evaluation.summary.short_context.measure_short_context", stop)
         assert cli.main(words) == 130
     assert len(asked) == 8
     assert cli.main([*words, "--seed", "5"]) == 1

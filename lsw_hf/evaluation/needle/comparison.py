@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..statistics import wilson_interval
+from ..intervals import wilson_interval
 from .report import NeedleReport
 
 

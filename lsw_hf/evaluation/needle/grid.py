@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from ..reading.prompts import NeedleEncoder, PromptStyle
 from ..reading.reader import GreedyReader, ReadingOptions
 from ..scoring import SCORING_MODES, ScoringMode
-from ..weights import describe_weights
+from ..setting import describe_weights
 from .draft import NeedleDraft
 from .examiner import Examiner, Verdict
 from .haystack import CrowdedHaystackError, HaystackPlan, NeedleQuestion, build_questions, check_plan

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import write_text
-from ..statistics import mean, wilson_interval
+from ..intervals import mean, wilson_interval
 
 SCHEMA_VERSION = 1
 

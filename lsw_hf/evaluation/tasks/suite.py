@@ -10,14 +10,13 @@ from zlib import crc32
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..needle.grid import as_lengths
 from ..reading.prompts import PromptEncoder, PromptStyle
 from ..reading.reader import GreedyReader
 from ..scoring import match_all, match_any
+from ..setting import as_lengths, describe_weights
 from ..task_draft import TaskDraft
 from ..task_report import TaskOutcome, TaskReport
 from ..texts.fillers import FillerSource
-from ..weights import describe_weights
 from .aggregation import CommonWordsTask, FrequentWordsTask
 from .paraphrase import ParaphraseTask
 from .retrieval import NeedleRetrievalTask

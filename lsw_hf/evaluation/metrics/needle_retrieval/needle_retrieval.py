@@ -5,8 +5,8 @@ from typing import Any
 import datasets
 import evaluate
 
+from lsw_hf.evaluation.intervals import wilson_interval
 from lsw_hf.evaluation.scoring import ScoringMode, is_correct
-from lsw_hf.evaluation.statistics import wilson_interval
 
 _DESCRIPTION = (
     "Share of needle questions that were answered right, with a 95 % Wilson interval, and by length and depth."

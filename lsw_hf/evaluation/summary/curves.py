@@ -5,10 +5,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .losses.by_position import PositionLossReport
-from .needle.heat_map import format_length, new_figure, save_figure
-from .needle.report import NeedleReport
-from .statistics import wilson_interval
+from ..intervals import wilson_interval
+from ..losses.by_position import PositionLossReport
+from ..needle.heat_map import format_length, new_figure, save_figure
+from ..needle.report import NeedleReport
 
 # Two colours that differ in brightness as well as in hue, and two signs, for readers and printers without colour.
 _STYLES = (("#00204d", "o", "-"), ("#c67700", "s", "--"), ("#00796b", "^", "-."), ("#7a7a7a", "D", ":"))

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..files import write_text
-from .losses.by_position import PositionLossReport, loss_by_position
-from .needle.grid import NeedleGrid, evaluate_needle
-from .needle.report import SCHEMA_VERSION, NeedleReport
-from .needle.task import NeedleTask
-from .reading.prompts import PromptStyle
-from .statistics import mean, wilson_interval
-from .task_report import TaskReport
+from ...files import write_text
+from ..intervals import mean, wilson_interval
+from ..losses.by_position import PositionLossReport, loss_by_position
+from ..needle.grid import NeedleGrid, evaluate_needle
+from ..needle.report import SCHEMA_VERSION, NeedleReport
+from ..needle.task import NeedleTask
+from ..reading.prompts import PromptStyle
+from ..task_report import TaskReport
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .losses.by_position import PositionLossReport
-from .needle.report import NeedleReport
+from ..losses.by_position import PositionLossReport
+from ..needle.report import NeedleReport
+from ..task_report import TaskReport
 from .short_context import ShortContextMeasure
-from .task_report import TaskReport
 
 NEEDLE_FILE, TASKS_FILE, LOSS_FILE, SHORT_FILE = "needle.json", "tasks.json", "loss.json", "short_context.json"
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lsw_hf.evaluation.statistics import mean, wilson_interval
+from lsw_hf.evaluation.intervals import mean, wilson_interval
 
 
 @pytest.mark.parametrize(("correct", "samples"), [(0, 7), (7, 7), (3, 10), (81, 100), (1, 1)])

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import write_text
-from .needle.comparison import compare_needle
-from .needle.heat_map import plot_needle, plot_needle_pair
-from .needle.report import NeedleReport
-from .plot_curves import plot_length_curves, plot_position_loss
+from ...files import write_text
+from ..needle.comparison import compare_needle
+from ..needle.heat_map import plot_needle, plot_needle_pair
+from ..needle.report import NeedleReport
+from .curves import plot_length_curves, plot_position_loss
 from .results import EvaluationResults
 from .short_context import ShortContextReport, compare_short_context
 

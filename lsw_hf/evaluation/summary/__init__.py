@@ -1,0 +1,1 @@
+"""All results of one model together: curves, one page, short-context regressions."""
