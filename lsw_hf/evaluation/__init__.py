@@ -22,7 +22,7 @@ _HOMES = {
     "ProseNeedleTask": "needle.task",
     "ShortContextMeasure": "summary.short_context",
     "ShortContextReport": "summary.short_context",
-    "TaskReport": "task_report",
+    "TaskReport": "tasks.report",
     "TaskSuite": "tasks.suite",
     "TextFiller": "texts.fillers",
     "compare_needle": "needle.comparison",

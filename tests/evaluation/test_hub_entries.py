@@ -5,7 +5,7 @@ from huggingface_hub import ModelCard, ModelCardData, eval_result_entries_to_yam
 
 from lsw_hf.evaluation import EvaluationResults, NeedleReport, NeedleSample, TaskReport
 from lsw_hf.evaluation.hub_entries import eval_result_entries, model_index_results
-from lsw_hf.evaluation.task_report import TaskOutcome
+from lsw_hf.evaluation.tasks.report import TaskOutcome
 
 SAMPLES = tuple(NeedleSample(length, 0.5, 0.5, i, "q", "a", "a", i < right)
                 for length, right in ((512, 3), (1024, 1)) for i in range(3))  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..losses.by_position import PositionLossReport
 from ..needle.report import NeedleReport
-from ..task_report import TaskReport
+from ..tasks.report import TaskReport
 from .short_context import ShortContextMeasure
 
 NEEDLE_FILE, TASKS_FILE, LOSS_FILE, SHORT_FILE = "needle.json", "tasks.json", "loss.json", "short_context.json"

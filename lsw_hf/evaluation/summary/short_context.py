@@ -15,7 +15,7 @@ from ..needle.grid import NeedleGrid, evaluate_needle
 from ..needle.report import SCHEMA_VERSION, NeedleReport
 from ..needle.task import NeedleTask
 from ..reading.prompts import PromptStyle
-from ..task_report import TaskReport
+from ..tasks.report import TaskReport
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from ..reading.prompts import PromptEncoder, PromptStyle
 from ..reading.reader import GreedyReader
 from ..scoring import match_all, match_any
 from ..setting import as_lengths, describe_weights
-from ..task_draft import TaskDraft
-from ..task_report import TaskOutcome, TaskReport
 from ..texts.fillers import FillerSource
 from .aggregation import CommonWordsTask, FrequentWordsTask
+from .draft import TaskDraft
 from .paraphrase import ParaphraseTask
+from .report import TaskOutcome, TaskReport
 from .retrieval import NeedleRetrievalTask
 from .sample import LongContextTask, TaskSample
 from .tables import TableTask

@@ -22,7 +22,7 @@ from lsw_hf.evaluation import (
 from lsw_hf.evaluation.losses.by_position import PositionBucket
 from lsw_hf.evaluation.needle.heat_map import format_length, plot_needle, plot_needle_pair
 from lsw_hf.evaluation.summary.curves import plot_length_curves, plot_position_loss
-from lsw_hf.evaluation.task_report import TaskOutcome
+from lsw_hf.evaluation.tasks.report import TaskOutcome
 
 
 def report(verdicts, window=512, **grid):

@@ -5,7 +5,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from lsw_hf.evaluation.task_report import RULER_THRESHOLD
+from lsw_hf.evaluation.tasks.report import RULER_THRESHOLD
 
 _DESCRIPTION = (
     "Longest context whose mean score reaches a threshold: RULER's (arXiv 2404.06654), 85.6 percent, or a share "

@@ -12,7 +12,6 @@ from tokenizers import models
 
 from lsw_hf.evaluation import TaskReport, TaskSuite, TextFiller, default_tasks, evaluate_tasks
 from lsw_hf.evaluation.reading.prompts import PromptEncoder
-from lsw_hf.evaluation.task_report import TaskOutcome
 from lsw_hf.evaluation.tasks import (
     CommonWordsTask,
     FrequentWordsTask,
@@ -23,6 +22,7 @@ from lsw_hf.evaluation.tasks import (
     VariableTrackingTask,
 )
 from lsw_hf.evaluation.tasks.paraphrase import _PAIRS
+from lsw_hf.evaluation.tasks.report import TaskOutcome
 from lsw_hf.evaluation.tasks.suite import iterate_samples
 
 PASSAGES = [

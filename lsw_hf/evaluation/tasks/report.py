@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..files import write_text
-from .intervals import mean, wilson_interval
-from .needle.report import SCHEMA_VERSION
+from ...files import write_text
+from ..intervals import mean, wilson_interval
+from ..needle.report import SCHEMA_VERSION
 
 # RULER (2404.06654, section 4): the score of Llama2-7B at its own 4K, in percent.
 RULER_THRESHOLD = 85.6

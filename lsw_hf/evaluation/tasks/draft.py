@@ -5,8 +5,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from .needle.draft import refuse_differences
-from .task_report import TaskOutcome, TaskReport
+from ..needle.draft import refuse_differences
+from .report import TaskOutcome, TaskReport
 
 # What must be the same for old answers to count. Run time may differ.
 _IDENTITY = ("prompt_style", "max_position_embeddings", "model", "weights")
