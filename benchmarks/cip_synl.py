@@ -31,9 +31,9 @@ from transformers import AutoModelForCausalLM
 from lsw_hf import LongSkyworkRecipe, evaluate_needle, extend_context
 from lsw_hf.data.windows.config import ChunkInterleaveConfig
 from lsw_hf.data.windows.interleaver import ChunkInterleaver
+from lsw_hf.demo.recipe import ORIGINAL_LENGTH, TinySettings, table_generator, tiny_data, tiny_recipe
+from lsw_hf.demo.world import DEEDS, FACT_WORD, NAMES, QUESTION_WORD, SENTENCE_LENGTH, STOP_WORD, TinyWorld
 from lsw_hf.evaluation.losses.by_position import loss_by_position
-from lsw_hf.recipes.tiny import ORIGINAL_LENGTH, TinySettings, table_generator, tiny_data, tiny_recipe
-from lsw_hf.recipes.tiny_world import DEEDS, FACT_WORD, NAMES, QUESTION_WORD, SENTENCE_LENGTH, STOP_WORD, TinyWorld
 
 LENGTH = 8_192
 DOCUMENTS = LENGTH // ORIGINAL_LENGTH

@@ -24,8 +24,8 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lsw_hf import NeedleGrid, evaluate_needle
+from lsw_hf.demo.needle_task import TinyNeedleTask
 from lsw_hf.evaluation.reading.reader import ReadingOptions
-from lsw_hf.recipes.tiny_needle import TinyNeedleTask
 
 DEPTHS = (0.1, 0.5, 0.9)
 

@@ -32,13 +32,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from lsw_hf.demo.model import build_tiny_model
+from lsw_hf.demo.needle_task import TinyNeedleTask
+from lsw_hf.demo.world import build_tokenizer
 from lsw_hf.evaluation.needle.grid import NeedleGrid, evaluate_needle, iterate_haystacks
 from lsw_hf.evaluation.needle.task import NeedleTask, ProseNeedleTask
 from lsw_hf.evaluation.reading.prompts import NeedleEncoder
 from lsw_hf.evaluation.scoring import is_correct
-from lsw_hf.recipes.tiny_model import build_tiny_model
-from lsw_hf.recipes.tiny_needle import TinyNeedleTask
-from lsw_hf.recipes.tiny_world import build_tokenizer
 
 # The larger model's lengths: below 1,024 tokens ten facts crowd a text; the loop shall not take an hour on one core.
 LENGTHS = {"demo": (512, 1024, 2048, 4096, 8192), "30m": (1024, 1152, 1280, 1408, 1536)}

@@ -20,7 +20,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM
 
 from lsw_hf import LongSkyworkRecipe, NeedleReport, evaluate_needle, extend_context
-from lsw_hf.recipes.tiny import TinySettings, tiny_data, tiny_recipe
+from lsw_hf.demo.recipe import TinySettings, tiny_data, tiny_recipe
 
 # What differs from the demo's stage of dialogues: skip_all with all probability, also at the ends of sentences.
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lsw_hf.cli import COMMANDS
-from lsw_hf.recipes.tiny_model import build_tiny_model
-from lsw_hf.recipes.tiny_world import WORDS, build_tokenizer
+from lsw_hf.demo.model import build_tiny_model
+from lsw_hf.demo.world import WORDS, build_tokenizer
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse(arguments)
 
-    from lsw_hf.recipes.tiny import run_demo
+    from lsw_hf.demo.recipe import run_demo
 
     run_demo(seed=options.seed, output_dir=options.output_dir, context_length=options.context_length)
     return 0

@@ -122,7 +122,7 @@ def task_from(options: Any) -> Any:
     """
     from lsw_hf.evaluation.needle.task import NeedleTask, ProseNeedleTask
 
-    name: Any = "lsw_hf.recipes.tiny_needle:TinyNeedleTask" if options.task == "tiny" else options.task
+    name: Any = "lsw_hf.demo.needle_task:TinyNeedleTask" if options.task == "tiny" else options.task
     if ":" not in name:
         if name not in PROSE_KINDS:
             raise ValueError(f"--task must be one of {', '.join(PROSE_KINDS)}, tiny or MODULE:CLASS; got {name!r}")

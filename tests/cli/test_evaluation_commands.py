@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from lsw_hf import cli
+from lsw_hf.demo.model import build_tiny_model
+from lsw_hf.demo.world import build_tokenizer
 from lsw_hf.evaluation import NeedleReport
 from lsw_hf.evaluation.needle.examiner import Examiner
-from lsw_hf.recipes.tiny_model import build_tiny_model
-from lsw_hf.recipes.tiny_world import build_tokenizer
 
 GRID = ["--context-lengths", "64,96", "--depths", "0.2,0.8", "--num-samples", "2", "--task", "tiny"]
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from lsw_hf import cli
+from lsw_hf.demo.model import build_tiny_model
+from lsw_hf.demo.world import build_tokenizer
 from lsw_hf.evaluation import LeakageReport, leakage_test, leakage_test_files
 from lsw_hf.evaluation.losses import leakage_files
 from lsw_hf.evaluation.losses.leakage_files import read_samples
-from lsw_hf.recipes.tiny_model import build_tiny_model
-from lsw_hf.recipes.tiny_world import build_tokenizer
 
 SETS = {
     "train": [("Recall Marlow", "sang"), ("Recall Vera", "left"), ("Recall Ada", "slept")],

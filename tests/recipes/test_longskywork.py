@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from lsw_hf.context.verification import verify_context
+from lsw_hf.demo.recipe import TinySettings, tiny_data, tiny_recipe
 from lsw_hf.recipes.longskywork import LongSkyworkRecipe
 from lsw_hf.recipes.stage_runner import StageRunner
-from lsw_hf.recipes.tiny import TinySettings, tiny_data, tiny_recipe
 from lsw_hf.training.checkpoints import last_complete_checkpoint
 from lsw_hf.training.long_context_trainer import NonFiniteLossError
 

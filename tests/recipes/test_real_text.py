@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from lsw_hf.cli import main
 from lsw_hf.data.corpus.documents import load_documents
-from lsw_hf.recipes.tiny_model import initialize_for_induction
+from lsw_hf.demo.model import initialize_for_induction
 from lsw_hf.training.continual_pretraining import ContinualPretrainingConfig, ContinualPretrainingTrainer
 
 WINDOW, TARGET = 256, 2_048

@@ -13,13 +13,13 @@ from transformers import TrainingArguments
 
 from ..data.tables import Column, TableConfig, TableGenerator, TableSchema
 from ..evaluation.needle.grid import NeedleGrid
-from .console import quiet_libraries
-from .longskywork import LongSkyworkRecipe
-from .publication import RecipeResults
-from .stages import STAGES
-from .tiny_model import build_tiny_model
-from .tiny_needle import TinyNeedleTask
-from .tiny_world import NEWLINE, SENTENCE_LENGTH, STOP_WORD, TABLE_COLUMNS, WORDS, TinyWorld, build_tokenizer
+from ..recipes.console import quiet_libraries
+from ..recipes.longskywork import LongSkyworkRecipe
+from ..recipes.publication import RecipeResults
+from ..recipes.stages import STAGES
+from .model import build_tiny_model
+from .needle_task import TinyNeedleTask
+from .world import NEWLINE, SENTENCE_LENGTH, STOP_WORD, TABLE_COLUMNS, WORDS, TinyWorld, build_tokenizer
 
 ORIGINAL_LENGTH = 512
 CONTEXT_LENGTH = 32_768

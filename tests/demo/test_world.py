@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from lsw_hf.recipes.tiny import tiny_data, tiny_recipe
-from lsw_hf.recipes.tiny_needle import TinyNeedleTask
-from lsw_hf.recipes.tiny_world import DEEDS, NAMES, WORDS, TinyWorld, build_tokenizer, held_out_pairs
+from lsw_hf.demo.needle_task import TinyNeedleTask
+from lsw_hf.demo.recipe import tiny_data, tiny_recipe
+from lsw_hf.demo.world import DEEDS, NAMES, WORDS, TinyWorld, build_tokenizer, held_out_pairs
 from lsw_hf.training.continual_pretraining import ContinualPretrainingConfig, interleaved_windows
 
 

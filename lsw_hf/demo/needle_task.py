@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..evaluation.needle.task import NeedleFact
-from .tiny_world import DEEDS, FACT_WORD, NAMES, QUESTION_WORD, STOP_WORD, TinyWorld
+from .world import DEEDS, FACT_WORD, NAMES, QUESTION_WORD, STOP_WORD, TinyWorld
 
 
 class TinyNeedleTask:

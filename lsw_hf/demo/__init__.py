@@ -1,0 +1,1 @@
+"""The embedded default: the whole recipe on a tiny model in a synthetic world."""
