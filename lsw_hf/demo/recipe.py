@@ -15,7 +15,7 @@ from ..data.tables import Column, TableConfig, TableGenerator, TableSchema
 from ..evaluation.needle.grid import NeedleGrid
 from ..recipes.console import quiet_libraries
 from ..recipes.longskywork import LongSkyworkRecipe
-from ..recipes.publication import RecipeResults
+from ..recipes.outcome import RecipeResults
 from ..recipes.stages import STAGES
 from .model import build_tiny_model
 from .needle_task import TinyNeedleTask

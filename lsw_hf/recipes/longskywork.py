@@ -14,11 +14,11 @@ from ..context.extension import extend_config
 from ..evaluation.needle.grid import NeedleGrid, evaluate_needle
 from ..evaluation.needle.report import NeedleReport
 from ..evaluation.needle.task import NeedleTask
-from .dialogues import check_dialogues
-from .identity import describe_model, describe_rows, describe_settings, describe_tokenizer
+from .outcome import RecipeResults, publish, published
 from .plan import PlannedStage, RecipePlan
-from .publication import RecipeResults, publish, published
+from .provenance import describe_model, describe_rows, describe_settings, describe_tokenizer
 from .run_directory import START, RunDirectory
+from .stage_data import check_dialogues
 from .stage_runner import StageRunner, check_stage
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
 from .starting_point import load_config, load_tokenizer, window_of, without_weights

@@ -25,9 +25,9 @@ from ..training.checkpoints import last_complete_checkpoint
 from ..training.long_context_trainer import NonFiniteLossError
 from ..training.progress import StageProgress
 from ..training.skipped_positions import skip_collator
-from .dialogues import answers_only, check_dialogues
 from .environment import describe_environment
 from .run_directory import RunDirectory
+from .stage_data import answers_only, check_dialogues
 from .stages import PEFT_OPTIONS, Stage
 
 

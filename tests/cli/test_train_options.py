@@ -2,7 +2,7 @@
 
 import pytest
 
-from lsw_hf.recipes.arguments import parse_recipe_arguments
+from lsw_hf.cli.train_options import parse_recipe_arguments
 from lsw_hf.recipes.stages import default_options, stage_options
 
 NEEDED = ["--model", "m", "--context-length", "2048", "--output-dir", "out"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lsw_hf.evaluation.needle.grid import NeedleGrid
-from lsw_hf.recipes.identity import (
+from lsw_hf.recipes.provenance import (
     describe_model,
     describe_paths,
     describe_rows,

@@ -3,8 +3,8 @@
 import datasets
 import pytest
 
-from lsw_hf.recipes.dialogues import answers_only, check_dialogues
 from lsw_hf.recipes.longskywork import LongSkyworkRecipe
+from lsw_hf.recipes.stage_data import answers_only, check_dialogues
 
 ROW = {"messages": [{"role": "user", "content": "where is the key ?"}, {"role": "assistant", "content": "in the box"}]}
 PLAIN = "{% for m in messages %}{{ m['content'] }} {% endfor %}"

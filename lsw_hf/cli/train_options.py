@@ -13,10 +13,10 @@ from trl import TrlParser
 from ..data.corpus.documents import load_documents
 from ..data.corpus.instructions import load_instructions
 from ..evaluation.needle.grid import NeedleGrid
+from ..recipes.longskywork import LongSkyworkRecipe
+from ..recipes.provenance import describe_paths
+from ..recipes.stages import DEFAULT_STAGES, STAGES, check_stage_names
 from .config_file import take_config
-from .identity import describe_paths
-from .longskywork import LongSkyworkRecipe
-from .stages import DEFAULT_STAGES, STAGES, check_stage_names
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
 
