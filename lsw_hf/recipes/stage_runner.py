@@ -24,7 +24,7 @@ from ..context.tokenizer_files import save_tokenizer
 from ..training.checkpoints import last_complete_checkpoint
 from ..training.long_context_trainer import NonFiniteLossError
 from ..training.progress import StageProgress
-from ..training.skipped_positions import skip_collator
+from ..training.skip_collator import skip_collator
 from .environment import describe_environment
 from .run_directory import RunDirectory
 from .stage_data import answers_only, check_dialogues

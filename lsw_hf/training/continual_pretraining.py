@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from ..data.windows.interleaver import interleave_chunks
-from .batch_arguments import LossWeightingArguments
+from .arguments import LossWeightingArguments
 from .long_context_trainer import LongContextTrainerMixin
 
 _TOKENIZED_AT_ONCE = 64

@@ -16,7 +16,7 @@ from ..context.verification import verify_context
 from .checkpoints import last_complete_checkpoint, make_resumable
 from .length_sorted_sampler import EpochOfBatches, LengthSortedSampler, row_lengths
 from .losses import labelled_columns, labelled_cross_entropy, sequence_weights
-from .skipped_positions import SkippedPositionsArguments, probe_first_batch
+from .skip_collator import SkippedPositionsArguments, probe_first_batch
 
 if TYPE_CHECKING:
     from trl import SFTTrainer as _Trainer

@@ -9,9 +9,9 @@ import datasets
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
-from .batch_arguments import LossWeightingArguments, SortedBatchesArguments
+from .arguments import LossWeightingArguments, SortedBatchesArguments
 from .long_context_trainer import LongContextTrainerMixin
-from .skipped_positions import (
+from .skip_collator import (
     STRATEGY_HELP,
     SkippedPositionsArguments,
     install_skip_collator,

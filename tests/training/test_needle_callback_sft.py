@@ -13,8 +13,8 @@ from trl import SFTConfig, SFTTrainer
 
 from lsw_hf.evaluation import NeedleFact, NeedleGrid, NeedleReport
 from lsw_hf.evaluation.reading.reader import GreedyReader
-from lsw_hf.training import callbacks
-from lsw_hf.training.callbacks import NeedleCallback
+from lsw_hf.training import needle_callback as callbacks
+from lsw_hf.training.needle_callback import NeedleCallback
 
 GRID = NeedleGrid((24, 40), depths=(0.2, 0.8), num_samples=2)
 WORDS = ["<pad>", "<eos>", ".", *(f"f{i}" for i in range(8)), *(f"k{i}" for i in range(20)), "v0", "v1", "v2", "v3"]

@@ -8,8 +8,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from lsw_hf.evaluation import NeedleFact, NeedleGrid, NeedleReport
-from lsw_hf.training import callbacks
-from lsw_hf.training.callbacks import NeedleCallback
+from lsw_hf.training import needle_callback as callbacks
+from lsw_hf.training.needle_callback import NeedleCallback
 
 GRID = NeedleGrid((24, 40), depths=(0.2, 0.8), num_samples=2)
 
