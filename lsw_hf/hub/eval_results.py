@@ -2,7 +2,7 @@
 
 from huggingface_hub import EvalResult, EvalResultEntry
 
-from .summary.results import EvaluationResults
+from ..evaluation.summary.results import EvaluationResults
 
 
 def model_index_results(results: EvaluationResults) -> list[EvalResult]:

@@ -4,8 +4,8 @@ import pytest
 from huggingface_hub import ModelCard, ModelCardData, eval_result_entries_to_yaml, parse_eval_result_entries
 
 from lsw_hf.evaluation import EvaluationResults, NeedleReport, NeedleSample, TaskReport
-from lsw_hf.evaluation.hub_entries import eval_result_entries, model_index_results
 from lsw_hf.evaluation.tasks.report import TaskOutcome
+from lsw_hf.hub.eval_results import eval_result_entries, model_index_results
 
 SAMPLES = tuple(NeedleSample(length, 0.5, 0.5, i, "q", "a", "a", i < right)
                 for length, right in ((512, 3), (1024, 1)) for i in range(3))  # fmt: skip
