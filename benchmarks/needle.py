@@ -36,8 +36,7 @@ from lsw_hf.demo.model import build_tiny_model
 from lsw_hf.demo.needle_task import TinyNeedleTask
 from lsw_hf.demo.world import build_tokenizer
 from lsw_hf.evaluation.needle.grid import NeedleGrid, evaluate_needle, iterate_haystacks
-from lsw_hf.evaluation.needle.task import NeedleTask, ProseNeedleTask
-from lsw_hf.evaluation.reading.prompts import NeedleEncoder
+from lsw_hf.evaluation.needle.task import NeedleEncoder, NeedleTask, ProseNeedleTask
 from lsw_hf.evaluation.scoring import is_correct
 
 # The larger model's lengths: below 1,024 tokens ten facts crowd a text; the loop shall not take an hour on one core.

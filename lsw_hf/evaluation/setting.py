@@ -1,10 +1,12 @@
-"""Which weights a report is about: a folder's name stays when a model is trained on."""
+"""What the evaluations share: lengths, the version of saved reports, which weights they are about."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
+SCHEMA_VERSION = 1
 _NUMBERS_A_TENSOR = 64
 
 
@@ -29,3 +31,23 @@ def describe_weights(model: Any) -> str:
             step = max(1, len(flat) // _NUMBERS_A_TENSOR)
             digest.update(flat[::step][:_NUMBERS_A_TENSOR].to("cpu", torch.float32).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def as_lengths(values: Iterable[Any]) -> tuple[int, ...]:
+    """
+    Token counts as they stand in a grid.
+
+    Raises:
+        `TypeError`: for a number or a string instead of a sequence, or values that are no whole numbers.
+    """
+    found = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else None
+    if found is None or any(isinstance(value, str) or value != int(value) for value in found):
+        raise TypeError(f"context_lengths is a sequence of whole numbers, as in (4096, 32768); got {values!r}")
+    return tuple(int(value) for value in found)
+
+
+def refuse_differences(pairs: list[tuple[str, Any, Any]], what: str) -> None:
+    """Raises `ValueError`, saying `what` is wrong, for (name, value there, value now) that differ."""
+    differing = [f"{name} was {before!r} and is {now!r}" for name, before, now in pairs if before != now]
+    if differing:
+        raise ValueError(f"{what}: {'; '.join(differing)}. Give another file, or delete this one to start over")

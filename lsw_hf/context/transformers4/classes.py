@@ -1,6 +1,7 @@
 """How each configuration class of transformers 4.57 spells its rotary numbers, and which of them its model reads.
 
-Read from the classes of 4.57.3; `tests/context/transformers4/test_oracle.py` checks it against the tables that they compute.
+Read from the classes of 4.57.3; `tests/context/transformers4/test_oracle.py` checks it against the tables that they
+compute.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import datasets
 from transformers import AutoTokenizer
 
 from lsw_hf.evaluation.needle.grid import NeedleGrid, iterate_haystacks
-from lsw_hf.evaluation.needle.task import ProseNeedleTask
-from lsw_hf.evaluation.reading.prompts import NeedleEncoder, PromptEncoder
+from lsw_hf.evaluation.needle.task import NeedleEncoder, ProseNeedleTask
+from lsw_hf.evaluation.reading.prompts import PromptEncoder
 from lsw_hf.evaluation.scoring import match_all, match_any
 from lsw_hf.evaluation.tasks.suite import TaskSuite, default_tasks, iterate_samples
 

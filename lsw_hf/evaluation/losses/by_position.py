@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...files import write_text
-from ..needle.report import SCHEMA_VERSION
+from ..setting import SCHEMA_VERSION
 from .token_losses import TokenLosses
 
 

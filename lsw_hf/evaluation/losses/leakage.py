@@ -10,7 +10,7 @@ import numpy as np
 
 from ...data.corpus.contamination import units_of
 from ...files import write_text
-from ..needle.report import SCHEMA_VERSION
+from ..setting import SCHEMA_VERSION
 from .token_losses import TokenLosses
 
 # The paper's table on GSM8K: model, Delta1, Delta2. It sets no threshold; clean models stay within 0.06, and those it

@@ -4,8 +4,8 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from ..setting import refuse_differences
 from .report import NeedleReport, NeedleSample
 
 _SECONDS_BETWEEN_SAVES = 60.0
@@ -68,10 +68,3 @@ class NeedleDraft:
         pairs = [(name, old.grid.get(name), value) for name, value in self.report.grid.items()]
         pairs += [(name, old.settings.get(name), self.report.settings.get(name)) for name in _IDENTITY]
         refuse_differences(pairs, f"{self.path} holds a report of another evaluation")
-
-
-def refuse_differences(pairs: list[tuple[str, Any, Any]], what: str) -> None:
-    """Raises `ValueError`, saying `what` is wrong, for (name, value there, value now) that differ."""
-    differing = [f"{name} was {before!r} and is {now!r}" for name, before, now in pairs if before != now]
-    if differing:
-        raise ValueError(f"{what}: {'; '.join(differing)}. Give another file, or delete this one to start over")

@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 
-from ..reading.prompts import NeedleEncoder
+from .task import NeedleEncoder
 
 _VARIANTS = 6
 _NEIGHBOURS = 3

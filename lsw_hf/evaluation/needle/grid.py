@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
@@ -13,16 +13,16 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 
-from ..reading.prompts import NeedleEncoder, PromptStyle
+from ..reading.prompts import PromptStyle
 from ..reading.reader import GreedyReader, ReadingOptions
 from ..scoring import SCORING_MODES, ScoringMode
-from ..setting import describe_weights
+from ..setting import as_lengths, describe_weights
 from .draft import NeedleDraft
 from .examiner import Examiner, Verdict
 from .haystack import CrowdedHaystackError, HaystackPlan, NeedleQuestion, build_questions, check_plan
 from .moving_needle import build_moving
 from .report import NeedleReport, NeedleSample
-from .task import NeedleTask, ProseNeedleTask
+from .task import NeedleEncoder, NeedleTask, ProseNeedleTask
 
 logger = logging.getLogger(__name__)
 
@@ -137,19 +137,6 @@ class NeedleGrid:
             )
             for start in range(0, len(needles), shared)
         ]
-
-
-def as_lengths(values: Iterable[Any]) -> tuple[int, ...]:
-    """
-    Token counts as they stand in a grid.
-
-    Raises:
-        `TypeError`: for a number or a string instead of a sequence, or values that are no whole numbers.
-    """
-    found = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else None
-    if found is None or any(isinstance(value, str) or value != int(value) for value in found):
-        raise TypeError(f"context_lengths is a sequence of whole numbers, as in (4096, 32768); got {values!r}")
-    return tuple(int(value) for value in found)
 
 
 def iterate_haystacks(encoder: NeedleEncoder, grid: NeedleGrid, context_length: int) -> Iterator[list[NeedleQuestion]]:

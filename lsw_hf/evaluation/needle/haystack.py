@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..reading.prompts import NeedleEncoder
 from .exact_length import FillerStock
 from .layout import interleave
 from .shared_head import SharedHead
-from .task import NeedleFact
+from .task import NeedleEncoder, NeedleFact
 
 _LAYOUT_ATTEMPTS = 50
 _FITTING_ROUNDS = 40

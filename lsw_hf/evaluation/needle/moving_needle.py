@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..reading.prompts import NeedleEncoder
 from .haystack import HaystackBuilder, HaystackPlan, NeedleQuestion
 from .layout import interleave
-from .task import NeedleFact
+from .task import NeedleEncoder, NeedleFact
 
 
 def build_moving(encoder: NeedleEncoder, plan: HaystackPlan, generator: np.random.Generator) -> list[NeedleQuestion]:

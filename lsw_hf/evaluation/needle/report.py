@@ -9,8 +9,7 @@ from typing import Any
 
 from ...files import write_text
 from ..intervals import mean, wilson_interval
-
-SCHEMA_VERSION = 1
+from ..setting import SCHEMA_VERSION
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from ..reading.prompts import PromptEncoder, PromptStyle
 from ..texts.fillers import FillerSource, Language, ProseFiller
 from ..texts.prose import FAMILY_NAMES, GIVEN_NAMES, WISHES, WORDS
 from ..texts.prose_zh import FAMILY_NAMES_ZH, GIVEN_NAMES_ZH, WISHES_ZH, WORDS_ZH
@@ -155,3 +156,34 @@ class ProseNeedleTask:
         if self.language == "en":
             return [f"{deeds[deed]} {places[place]}" for deed, place in pairs]
         return [f"{places[place]}{deeds[deed]}" for deed, place in pairs]
+
+
+class NeedleEncoder(PromptEncoder):
+    """
+    Turns haystacks and facts of one task into prompts, and counts their parts.
+
+    Args:
+        tokenizer ([`PreTrainedTokenizerBase`]): The model's tokenizer.
+        task ([`NeedleTask`]): Gives the words around the haystack.
+        style (`str`, *optional*, defaults to `"auto"`): As in [`PromptEncoder`].
+    """
+
+    def __init__(self, tokenizer: Any, task: NeedleTask, style: PromptStyle = "auto") -> None:
+        super().__init__(tokenizer, style)
+        self.task = task
+        self._sizes: dict[str, int] = {}
+
+    def text(self, haystack: str, fact: NeedleFact) -> str:
+        """The whole prompt as text, up to where the model continues."""
+        return self.wrap(self.task.prompt(haystack, fact.question), fact.answer_prefix, self.task.separator)
+
+    def sizes(self, pieces: list[str]) -> list[int]:
+        """Tokens that each piece adds when it follows another sentence of the haystack."""
+        unknown = list({piece: None for piece in pieces if piece not in self._sizes})
+        if unknown:
+            anchor = unknown[0]
+            alone = len(self.tokenizer(anchor, add_special_tokens=False)["input_ids"])
+            joined = [anchor + self.task.separator + piece for piece in unknown]
+            encoded = self.tokenizer(joined, add_special_tokens=False)["input_ids"]
+            self._sizes.update({piece: len(ids) - alone for piece, ids in zip(unknown, encoded, strict=True)})
+        return [self._sizes[piece] for piece in pieces]

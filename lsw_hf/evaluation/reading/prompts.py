@@ -3,8 +3,6 @@
 from bisect import bisect_left
 from typing import Any, Literal
 
-from ..needle.task import NeedleFact, NeedleTask
-
 PromptStyle = Literal["auto", "plain", "chat"]
 
 
@@ -70,34 +68,3 @@ class PromptEncoder:
         for index in range(1, len(ends)):
             ends[index] = max(ends[index], ends[index - 1])
         return [bisect_left(ends, position + 1) for position in positions]
-
-
-class NeedleEncoder(PromptEncoder):
-    """
-    Turns haystacks and facts of one task into prompts, and counts their parts.
-
-    Args:
-        tokenizer ([`PreTrainedTokenizerBase`]): The model's tokenizer.
-        task ([`NeedleTask`]): Gives the words around the haystack.
-        style (`str`, *optional*, defaults to `"auto"`): As in [`PromptEncoder`].
-    """
-
-    def __init__(self, tokenizer: Any, task: NeedleTask, style: PromptStyle = "auto") -> None:
-        super().__init__(tokenizer, style)
-        self.task = task
-        self._sizes: dict[str, int] = {}
-
-    def text(self, haystack: str, fact: NeedleFact) -> str:
-        """The whole prompt as text, up to where the model continues."""
-        return self.wrap(self.task.prompt(haystack, fact.question), fact.answer_prefix, self.task.separator)
-
-    def sizes(self, pieces: list[str]) -> list[int]:
-        """Tokens that each piece adds when it follows another sentence of the haystack."""
-        unknown = list({piece: None for piece in pieces if piece not in self._sizes})
-        if unknown:
-            anchor = unknown[0]
-            alone = len(self.tokenizer(anchor, add_special_tokens=False)["input_ids"])
-            joined = [anchor + self.task.separator + piece for piece in unknown]
-            encoded = self.tokenizer(joined, add_special_tokens=False)["input_ids"]
-            self._sizes.update({piece: len(ids) - alone for piece, ids in zip(unknown, encoded, strict=True)})
-        return [self._sizes[piece] for piece in pieces]

@@ -12,9 +12,10 @@ from ...files import write_text
 from ..intervals import mean, wilson_interval
 from ..losses.by_position import PositionLossReport, loss_by_position
 from ..needle.grid import NeedleGrid, evaluate_needle
-from ..needle.report import SCHEMA_VERSION, NeedleReport
+from ..needle.report import NeedleReport
 from ..needle.task import NeedleTask
 from ..reading.prompts import PromptStyle
+from ..setting import SCHEMA_VERSION
 from ..tasks.report import TaskReport
 
 

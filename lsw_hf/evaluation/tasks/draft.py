@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ..needle.draft import refuse_differences
+from ..setting import refuse_differences
 from .report import TaskOutcome, TaskReport
 
 # What must be the same for old answers to count. Run time may differ.

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...files import write_text
 from ..intervals import mean, wilson_interval
-from ..needle.report import SCHEMA_VERSION
+from ..setting import SCHEMA_VERSION
 
 # RULER (2404.06654, section 4): the score of Llama2-7B at its own 4K, in percent.
 RULER_THRESHOLD = 85.6

@@ -11,7 +11,7 @@ import torch
 from lsw_hf.evaluation import NeedleGrid, NeedleReport, ProseNeedleTask, TaskSuite, TextFiller, evaluate_needle
 from lsw_hf.evaluation.needle.exact_length import FillerStock
 from lsw_hf.evaluation.needle.grid import iterate_haystacks
-from lsw_hf.evaluation.reading.prompts import NeedleEncoder
+from lsw_hf.evaluation.needle.task import NeedleEncoder
 from lsw_hf.evaluation.reading.reader import ReadingOptions
 
 SHARED = NeedleGrid((131, 257), num_samples=2, questions_per_haystack=5, distractors_per_64_tokens=2.0, seed=3)

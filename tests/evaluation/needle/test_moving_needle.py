@@ -20,8 +20,8 @@ from transformers import (
 
 from lsw_hf.evaluation import NeedleGrid, ProseNeedleTask, evaluate_needle
 from lsw_hf.evaluation.needle.grid import iterate_haystacks
+from lsw_hf.evaluation.needle.task import NeedleEncoder
 from lsw_hf.evaluation.reading.caches import cache_argument
-from lsw_hf.evaluation.reading.prompts import NeedleEncoder
 from lsw_hf.evaluation.reading.reader import GreedyReader, ReadingOptions
 
 DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)

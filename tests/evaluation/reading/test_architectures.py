@@ -15,7 +15,7 @@ from transformers import (
 
 from lsw_hf.evaluation import NeedleGrid, evaluate_needle
 from lsw_hf.evaluation.needle.grid import iterate_haystacks
-from lsw_hf.evaluation.reading.prompts import NeedleEncoder
+from lsw_hf.evaluation.needle.task import NeedleEncoder
 from lsw_hf.evaluation.reading.reader import GreedyReader
 
 GRID = NeedleGrid((120,), depths=(0.3, 0.8), num_samples=2, questions_per_haystack=4, max_new_tokens=4)

@@ -7,7 +7,7 @@ import torch
 
 from lsw_hf.evaluation import NeedleGrid, ProseNeedleTask, evaluate_needle
 from lsw_hf.evaluation.needle.grid import iterate_haystacks
-from lsw_hf.evaluation.reading.prompts import NeedleEncoder
+from lsw_hf.evaluation.needle.task import NeedleEncoder
 from lsw_hf.evaluation.reading.reader import GreedyReader
 
 GRID = NeedleGrid((131,), depths=(0.2, 0.8), num_samples=3, questions_per_haystack=3, scoring="likelihood")
