@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from importlib import import_module, metadata
 from types import ModuleType
 
-from lsw_hf import __version__
-from lsw_hf.cli.parser import nearest
+from .. import __version__
+from .parser import nearest
 
 # In the order of a user's way: see it work, then run, measure and publish one's own.
 COMMANDS: tuple[str, ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lsw_hf.cli.parser import CommandParser
+from .parser import CommandParser
 
 HELP = "set two needle reports of one grid against each other"
 EXAMPLE = "lsw-hf compare needle_before.json needle_after.json --plot needle.png --page needle.html"
@@ -24,18 +24,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--page", default=None, help="HTML page with figures, tables and wrong answers")
     options = parser.parse(arguments)
 
-    from lsw_hf.evaluation.needle.comparison import compare_needle
-    from lsw_hf.evaluation.needle.report import NeedleReport
+    from ..evaluation.needle.comparison import compare_needle
+    from ..evaluation.needle.report import NeedleReport
 
     before, after = NeedleReport.load(options.before), NeedleReport.load(options.after)
     comparison = compare_needle(before, after)
     if options.plot:
-        from lsw_hf.evaluation.needle.heat_map import plot_needle_pair
+        from ..evaluation.needle.heat_map import plot_needle_pair
 
         plot_needle_pair(before, after, options.plot, labels=options.labels)
     if options.page:
-        from lsw_hf.evaluation.summary.page import write_page
-        from lsw_hf.evaluation.summary.results import EvaluationResults
+        from ..evaluation.summary.page import write_page
+        from ..evaluation.summary.results import EvaluationResults
 
         write_page(options.page, EvaluationResults(after), EvaluationResults(before), labels=tuple(options.labels))
     print(comparison.to_markdown())

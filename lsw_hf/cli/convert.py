@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from lsw_hf.cli.parser import CommandParser, count
+from .parser import CommandParser, count
 
 HELP = "convert a legacy Skywork-13B folder to a stock Llama checkpoint, or to LongSkywork"
 EXAMPLE = "lsw-hf convert Skywork-13B-Base skywork-13b-llama --allow-pickle"
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 
     import torch
 
-    from lsw_hf.conversion.skywork import convert_checkpoint
+    from ..conversion.skywork import convert_checkpoint
 
     report = convert_checkpoint(
         options.src,

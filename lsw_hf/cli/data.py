@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lsw_hf.cli.parser import CommandParser, nearest
-from lsw_hf.cli.window_options import add_window_options, ordered_texts, window_config
+from .parser import CommandParser, nearest
+from .window_options import add_window_options, ordered_texts, window_config
 
 HELP = "report on documents, remove duplicates, check for test data, write interleaved windows"
 EXAMPLE = "lsw-hf data inspect --documents books/ --tokenizer PATH_OR_ID"
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from transformers import AutoTokenizer
 
-    from lsw_hf.data.corpus.report import inspect_documents
+    from ..data.corpus.report import inspect_documents
 
     report = inspect_documents(_documents(options), AutoTokenizer.from_pretrained(options.tokenizer))
     print(report.to_markdown())
@@ -65,8 +65,8 @@ def _inspect(options: argparse.Namespace) -> int:
 def _interleave(options: argparse.Namespace) -> int:
     from transformers import AutoTokenizer
 
-    from lsw_hf.data.corpus.similarity import order_by_similarity
-    from lsw_hf.data.windows.parquet import write_windows
+    from ..data.corpus.similarity import order_by_similarity
+    from ..data.windows.parquet import write_windows
 
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
     config = window_config(options, tokenizer)
@@ -82,7 +82,7 @@ def _interleave(options: argparse.Namespace) -> int:
 
 
 def _dedup(options: argparse.Namespace) -> int:
-    from lsw_hf.data.corpus.deduplication import Deduplicator
+    from ..data.corpus.deduplication import Deduplicator
 
     seen = Deduplicator(options.threshold)
     kept = seen.filter(_documents(options))
@@ -99,8 +99,8 @@ def _dedup(options: argparse.Namespace) -> int:
 
 
 def _contamination(options: argparse.Namespace) -> int:
-    from lsw_hf.data.corpus.contamination import check_contamination
-    from lsw_hf.data.corpus.files import read_lines
+    from ..data.corpus.contamination import check_contamination
+    from ..data.corpus.files import read_lines
 
     path = Path(options.evaluation)
     if not path.is_file():
@@ -126,7 +126,7 @@ def _contamination(options: argparse.Namespace) -> int:
 
 
 def _documents(options: argparse.Namespace) -> Any:
-    from lsw_hf.data.corpus.documents import load_documents
+    from ..data.corpus.documents import load_documents
 
     return load_documents(
         options.documents,

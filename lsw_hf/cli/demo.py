@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lsw_hf.cli.parser import CommandParser, count
+from .parser import CommandParser, count
 
 HELP = "run the whole recipe on a tiny model, on a CPU, and show the needle grid before and after"
 EXAMPLE = "lsw-hf demo --output-dir demo"
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse(arguments)
 
-    from lsw_hf.demo.recipe import run_demo
+    from ..demo.recipe import run_demo
 
     run_demo(seed=options.seed, output_dir=options.output_dir, context_length=options.context_length)
     return 0

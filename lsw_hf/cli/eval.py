@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lsw_hf.cli.evaluation_options import (
+from .evaluation_options import (
     add_grid_options,
     add_model_options,
     filler_from,
@@ -18,7 +18,7 @@ from lsw_hf.cli.evaluation_options import (
     model_window,
     task_from,
 )
-from lsw_hf.cli.parser import CommandParser, count
+from .parser import CommandParser, count
 
 HELP = "evaluate a model, or a model before and after, and write one page about it"
 EXAMPLE = "lsw-hf eval --model after/ --baseline before/ --context-lengths 4096,32768 --output-dir evaluation"
@@ -33,8 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the evaluation with the given options and return the exit status."""
     options = _parser().parse(arguments)
 
-    from lsw_hf.evaluation.needle.heat_map import new_figure
-    from lsw_hf.evaluation.summary.page import write_page
+    from ..evaluation.needle.heat_map import new_figure
+    from ..evaluation.summary.page import write_page
 
     # What can be refused is refused before hours of measuring: missing folders, texts, families, matplotlib.
     new_figure(1, 1)
@@ -83,8 +83,8 @@ def _parser() -> CommandParser:
 
 def _families(options: argparse.Namespace) -> list[Any]:
     """The task families of the options, with the user's text around their needles; empty if none is asked for."""
-    from lsw_hf.evaluation.tasks.passages import PassageQuestionTask
-    from lsw_hf.evaluation.tasks.suite import default_tasks
+    from ..evaluation.tasks.passages import PassageQuestionTask
+    from ..evaluation.tasks.suite import default_tasks
 
     found = default_tasks(filler_from(options)) if options.tasks is not None else []
     names = [task.name for task in found]
@@ -96,7 +96,7 @@ def _families(options: argparse.Namespace) -> list[Any]:
 
 
 def _texts(options: argparse.Namespace) -> list[str] | None:
-    from lsw_hf.data.corpus.documents import load_documents
+    from ..data.corpus.documents import load_documents
 
     return None if options.texts is None else [row["text"] for row in load_documents(options.texts)]
 
@@ -105,7 +105,7 @@ def _check_inputs(
     tokenizer: Any, families: list[Any], texts: list[str] | None, window: int | None, options: argparse.Namespace
 ) -> None:
     """Refuse texts that fill no window, and lengths that a family does not fit into."""
-    from lsw_hf.evaluation.tasks.suite import TaskSuite, check_tasks
+    from ..evaluation.tasks.suite import TaskSuite, check_tasks
 
     longest = max(options.context_lengths)
     if texts is not None and all(len(tokenizer(text, verbose=False)["input_ids"]) < longest for text in texts):
@@ -122,11 +122,11 @@ def _measure(
     model: Any, tokenizer: Any, inputs: tuple, options: argparse.Namespace, window: int | None, folder: Path
 ) -> Any:
     """All reports about one model that the options ask for, each saved as soon as it is there."""
-    from lsw_hf.evaluation.losses.by_position import loss_by_position
-    from lsw_hf.evaluation.needle.grid import evaluate_needle
-    from lsw_hf.evaluation.summary.results import EvaluationResults
-    from lsw_hf.evaluation.summary.short_context import measure_short_context
-    from lsw_hf.evaluation.tasks.suite import TaskSuite, evaluate_tasks
+    from ..evaluation.losses.by_position import loss_by_position
+    from ..evaluation.needle.grid import evaluate_needle
+    from ..evaluation.summary.results import EvaluationResults
+    from ..evaluation.summary.short_context import measure_short_context
+    from ..evaluation.tasks.suite import TaskSuite, evaluate_tasks
 
     grid, task, families, texts = inputs
     style, samples = options.prompt_style, options.task_samples

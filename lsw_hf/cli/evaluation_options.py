@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from lsw_hf.cli.parser import CommandParser, count
+from .parser import CommandParser, count
 
 PROSE_KINDS = ("number", "word", "uuid", "sentence")
 
@@ -92,7 +92,7 @@ def model_window(options: argparse.Namespace, place: str) -> int | None:
 
 def grid_from(options: argparse.Namespace) -> Any:
     """Return the `NeedleGrid` of the options; refuses bad values before a model is loaded."""
-    from lsw_hf.evaluation.needle.grid import NeedleGrid
+    from ..evaluation.needle.grid import NeedleGrid
 
     return NeedleGrid(
         context_lengths=options.context_lengths,
@@ -109,7 +109,7 @@ def grid_from(options: argparse.Namespace) -> Any:
 
 def filler_from(options: argparse.Namespace) -> Any:
     """Return the text of the user's files that needles are hidden in, `None` for built-in prose."""
-    from lsw_hf.evaluation.texts.fillers import TextFiller
+    from ..evaluation.texts.fillers import TextFiller
 
     return None if options.haystack is None else TextFiller.from_files(*options.haystack)
 
@@ -120,7 +120,7 @@ def task_from(options: Any) -> Any:
     Raises:
         ValueError: for a task that is neither built in nor importable, or text options that it has no use for.
     """
-    from lsw_hf.evaluation.needle.task import NeedleTask, ProseNeedleTask
+    from ..evaluation.needle.task import NeedleTask, ProseNeedleTask
 
     name: Any = "lsw_hf.demo.needle_task:TinyNeedleTask" if options.task == "tiny" else options.task
     if ":" not in name:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lsw_hf.cli.parser import CommandParser, count
+from .parser import CommandParser, count
 
 HELP = "write a copy of a checkpoint with a longer context window, without loading its weights"
 EXAMPLE = "lsw-hf extend --model PATH_OR_ID --context-length 131072 --output-dir DIR"
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     import json
     from pathlib import Path
 
-    from lsw_hf.context.checkpoint import extend_checkpoint
+    from ..context.checkpoint import extend_checkpoint
 
     given = {name: getattr(options, name) for _, name, _ in OPTIONS}
     given["original_context_length"] = options.original_context_length

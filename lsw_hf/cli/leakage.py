@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lsw_hf.cli.evaluation_options import add_model_options, load_model, model_window
-from lsw_hf.cli.parser import CommandParser, count
+from .evaluation_options import add_model_options, load_model, model_window
+from .parser import CommandParser, count
 
 HELP = "test whether a model saw a test set, by its losses on train, test and fresh text"
 EXAMPLE = "lsw-hf leakage --model PATH_OR_ID --train train.jsonl --test test.jsonl --reference fresh.jsonl"
@@ -34,9 +34,9 @@ def main(arguments: Sequence[str]) -> int:
 
     from dataclasses import replace
 
-    from lsw_hf.evaluation.losses.leakage import find_overlap, leakage_test
-    from lsw_hf.evaluation.losses.leakage_files import SPLITS, read_samples
-    from lsw_hf.files import write_text
+    from ..evaluation.losses.leakage import find_overlap, leakage_test
+    from ..evaluation.losses.leakage_files import SPLITS, read_samples
+    from ..files import write_text
 
     sets = {name: read_samples(getattr(options, name), options.column, split) for name, split in SPLITS.items()}
     overlap = find_overlap(sets["reference"], [*sets["train"], *sets["test"]], options.ngram)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lsw_hf.cli.evaluation_options import add_grid_options, add_model_options, grid_from, load_model, task_from
-from lsw_hf.cli.parser import CommandParser
+from .evaluation_options import add_grid_options, add_model_options, grid_from, load_model, task_from
+from .parser import CommandParser
 
 HELP = "measure what a model finds in long texts, by length and depth"
 EXAMPLE = "lsw-hf needle --model PATH_OR_ID --context-lengths 4096,32768 --output needle.json --plot needle.png"
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--plot", default=None, help="heat map to write (png, svg or pdf)")
     options = parser.parse(arguments)
 
-    from lsw_hf.evaluation.needle.grid import evaluate_needle
+    from ..evaluation.needle.grid import evaluate_needle
 
     grid, task = grid_from(options), task_from(options)
     model, tokenizer = load_model(options)

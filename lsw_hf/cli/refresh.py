@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lsw_hf.cli.parser import CommandParser
+from .parser import CommandParser
 
 HELP = "replace the code in a LongSkywork folder that was saved by an earlier version"
 EXAMPLE = "lsw-hf refresh runs/my-model"
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", metavar="PATH", help="folder of a saved LongSkywork model")
     options = parser.parse(arguments)
 
-    from lsw_hf.context.refresh import refresh_code
+    from ..context.refresh import refresh_code
 
     replaced = refresh_code(options.folder)
     if replaced:

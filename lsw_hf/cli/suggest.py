@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lsw_hf.cli.parser import CommandParser, count
+from .parser import CommandParser, count
 
 HELP = "compare the extension methods for a model and a target length, and recommend one"
 EXAMPLE = "lsw-hf suggest --model PATH_OR_ID --context-length 131072"
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--trust-remote-code", action="store_true", help="run configuration code from the model")
     options = parser.parse(arguments)
 
-    from lsw_hf.context.saved_model import load_config
-    from lsw_hf.context.suggestion import suggest_context
+    from ..context.saved_model import load_config
+    from ..context.suggestion import suggest_context
 
     suggestion = suggest_context(
         load_config(options.model, trust_remote_code=options.trust_remote_code),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from lsw_hf.cli.parser import CommandParser, count
+from .parser import CommandParser, count
 
 HELP = "write long synthetic tables with questions, at an exact length in tokens"
 EXAMPLE = "lsw-hf tables --tokenizer PATH_OR_ID --num-samples 2000 --length 2048-102400 --output tables/"
@@ -51,9 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     from tqdm import tqdm
     from transformers import AutoTokenizer
 
-    from lsw_hf.data.tables import FORMATS, TableConfig, TableGenerator
-    from lsw_hf.data.tables.dataset import write_tables
-    from lsw_hf.data.tables.schema_file import load_schema
+    from ..data.tables import FORMATS, TableConfig, TableGenerator
+    from ..data.tables.dataset import write_tables
+    from ..data.tables.schema_file import load_schema
 
     config = TableConfig(
         length=options.length,

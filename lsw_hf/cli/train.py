@@ -16,8 +16,8 @@ def main(arguments: Sequence[str]) -> int:
 
     The options are parsed by TRL's own parser (flags, or `--config run.yaml`), so they are not repeated here.
     """
-    from lsw_hf.cli.train_options import data_from_arguments, parse_recipe_arguments, recipe_from_arguments
-    from lsw_hf.recipes.console import quiet_libraries
+    from ..recipes.console import quiet_libraries
+    from .train_options import data_from_arguments, parse_recipe_arguments, recipe_from_arguments
 
     options = parse_recipe_arguments(list(arguments))
     with quiet_libraries():

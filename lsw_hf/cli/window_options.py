@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from lsw_hf.cli.parser import CommandParser, count
+from .parser import CommandParser, count
 
 
 def chunk_numbers(text: str) -> int | dict[int, float]:
@@ -95,7 +95,7 @@ def window_config(options: argparse.Namespace, tokenizer: Any) -> Any:
         ValueError: options that exclude each other, a separator the tokenizer does not have, and whatever the config
             itself refuses.
     """
-    from lsw_hf.data.windows.config import ChunkInterleaveConfig
+    from ..data.windows.config import ChunkInterleaveConfig
 
     separator = {"eos": tokenizer.eos_token_id, "none": None}.get(options.separator_id, options.separator_id)
     if separator is None and options.separator_id == "eos":
@@ -130,7 +130,7 @@ def ordered_texts(options: argparse.Namespace, rows: Iterable[dict[str, str]]) -
     texts = (row["text"] for row in rows)
     if not options.similar_documents:
         return texts
-    from lsw_hf.data.corpus.similarity import order_by_similarity
+    from ..data.corpus.similarity import order_by_similarity
 
     held = list(texts)
     return [held[place] for place in order_by_similarity(held, options.documents_per_window, seed=options.seed)]

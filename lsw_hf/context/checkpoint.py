@@ -14,10 +14,10 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from transformers import PreTrainedConfig
 
+from ..files import read_json_object
 from .architecture.layout import WRITTEN_FIELDS, inner_base
 from .architecture.text_part import complete_text, set_field, text_chain
 from .extension import extend_config
-from .json_files import read_json_object
 from .request import AUTO
 from .saved_model import load_config
 from .tokenizer_files import TOKENIZER_CONFIG, write_legacy_tokenizer

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from ..files import read_json_object
 from .architecture.origin import RECORD_KEY
-from .json_files import read_json_object
 from .rotary import RotaryState, compare_states, rebuild, rotary_modules, rotary_states
 from .transformers4.writing import keep_legacy_rope
 

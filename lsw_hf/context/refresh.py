@@ -19,7 +19,7 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
-from .json_files import read_json_object
+from ..files import read_json_object
 
 CODE_FILES = ("rope_longskywork.py", "configuration_longskywork.py", "modeling_longskywork.py")
 RELEASED = Path(__file__).with_name("released_code.json")

@@ -9,9 +9,9 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
+from ..files import read_json_object
 from .architecture.layout import OLDER_NAME
 from .architecture.origin import RECORD_KEY
-from .json_files import read_json_object
 
 NEEDED = {
     "linear": ("factor",),

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from .json_files import read_json_object
+from ..files import read_json_object
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 NEWER_CLASS, OLDER_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"

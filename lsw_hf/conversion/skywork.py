@@ -23,9 +23,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
-from ..context.json_files import read_json_object
 from ..context.tokenizer_files import save_tokenizer
 from ..context.transformers4.writing import write_legacy_rope
+from ..files import read_json_object
 from ..models import LongSkyworkConfig, modeling_longskywork
 from ..models.configuration_longskywork import is_number
 from ..models.presets import estimate_memory

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import LlamaConfig
 
-from ..context.json_files import read_json_object
+from ..files import read_json_object
 from ..models import LongSkyworkConfig
 from ..models.configuration_longskywork import is_number
 from ..models.rope_longskywork import ntk_theta

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..context.json_files import read_json_object
+from ..files import read_json_object
 
 _SINGLE = {"safetensors": "model.safetensors", "pickle": "pytorch_model.bin"}
 _PARTS_OF_A_FILE = 2**24

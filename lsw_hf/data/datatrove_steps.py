@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lsw_hf.data.corpus.documents import load_documents
-from lsw_hf.data.tables import TableGenerator
-from lsw_hf.data.tables.dataset import write_table_part
-from lsw_hf.data.windows.config import ChunkInterleaveConfig
-from lsw_hf.data.windows.parquet import write_windows
+from .corpus.documents import load_documents
+from .tables import TableGenerator
+from .tables.dataset import write_table_part
+from .windows.config import ChunkInterleaveConfig
+from .windows.parquet import write_windows
 
 Step = Callable[..., Iterator[Any]]
 """What datatrove calls with the documents of the step before, `rank` and `world_size`."""

@@ -1,5 +1,5 @@
 """Model cards, publishing, and checks of checkpoints."""
 
-from .model_card import build_model_card
+from ..public_names import face
 
-__all__ = ["build_model_card"]
+__all__, __getattr__, __dir__ = face(__name__)

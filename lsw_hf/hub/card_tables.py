@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lsw_hf.hub.rope_facts import RopeFacts
+from .rope_facts import RopeFacts
 
 NOT_REPORTED = "not reported"
 

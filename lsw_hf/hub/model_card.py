@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from lsw_hf.hub.card_tables import (
+from .card_tables import (
     NOT_REPORTED,
     accuracy_by_length,
     cell,
@@ -20,8 +20,8 @@ from lsw_hf.hub.card_tables import (
     rope_table,
     stages_table,
 )
-from lsw_hf.hub.rope_facts import RopeFacts, reader_notes, rope_facts
-from lsw_hf.hub.serving import serving_lines
+from .rope_facts import RopeFacts, reader_notes, rope_facts
+from .serving import serving_lines
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
 METADATA_FIELDS = (

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lsw_hf.context.architecture.facts import extension_notes
-from lsw_hf.context.architecture.text_part import complete_text
-from lsw_hf.context.transformers4.spelling import legacy_losses
-from lsw_hf.models.rope_longskywork import longrope_attention_factor, yarn_attention_factor
+from ..context.architecture.facts import extension_notes
+from ..context.architecture.text_part import complete_text
+from ..context.transformers4.spelling import legacy_losses
+from ..models.rope_longskywork import longrope_attention_factor, yarn_attention_factor
 
 ROPE_DICTIONARY_KEYS = ("rope_type", "rope_theta")
 

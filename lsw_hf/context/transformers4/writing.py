@@ -12,9 +12,9 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
+from ...files import read_json_object
 from ...models.rope_longskywork import yarn_attention_factor
 from ..architecture.text_part import complete_text, config_of, newer_spelling, text_fields
-from ..json_files import read_json_object
 from .classes import LEGACY_CLASSES, PLAIN
 from .spelling import LEGACY_KEYS, legacy_losses, legacy_rope_fields
 

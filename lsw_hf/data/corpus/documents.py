@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from datasets import Dataset, Features, IterableDataset, Value
 
-from lsw_hf.data.corpus.files import file_kind, read_lines
-from lsw_hf.data.corpus.sources import Rows, Source, iterate_rows, resolve_sources
+from .files import file_kind, read_lines
+from .sources import Rows, Source, iterate_rows, resolve_sources
 
 DOCUMENT_KINDS = (".txt", ".jsonl", ".parquet")
 Unreadable = Literal["raise", "skip"]

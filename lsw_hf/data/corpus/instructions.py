@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Dataset, IterableDataset
 
-from lsw_hf.data.corpus.sources import Rows, Source, iterate_rows, resolve_sources
+from .sources import Rows, Source, iterate_rows, resolve_sources
 
 INSTRUCTION_KINDS = (".jsonl", ".parquet")
 ROLES = ("system", "developer", "user", "assistant", "tool")

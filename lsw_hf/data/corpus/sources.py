@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from datasets import Dataset, IterableDataset, load_dataset, load_from_disk
 
-from lsw_hf.data.corpus.files import find_files, read_rows
+from .files import find_files, read_rows
 
 Source: TypeAlias = "str | os.PathLike[str] | Dataset | IterableDataset"
 Rows: TypeAlias = "Path | Dataset | IterableDataset"

@@ -1,9 +1,5 @@
 """Synthetic lengthy tables (SynL): schemas, eight formats, questions with exact answers, rows of an exact length."""
 
-from .config import TableConfig
-from .generator import TableGenerator
-from .rendering import FORMATS, render_table
-from .schema import Column, TableSchema
-from .table import Table
+from ...public_names import face
 
-__all__ = ["FORMATS", "Column", "Table", "TableConfig", "TableGenerator", "TableSchema", "render_table"]
+__all__, __getattr__, __dir__ = face(__name__)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, IterableDataset
 
-from lsw_hf.data.tables import TableConfig, TableGenerator
+from . import TableConfig, TableGenerator
 
 SETTINGS_FILE = "settings.json"
 CARD_FILE = "README.md"

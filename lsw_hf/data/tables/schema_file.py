@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from lsw_hf.data.tables import Column, TableSchema
+from . import Column, TableSchema
 
 
 def load_schema(path: str | os.PathLike[str]) -> TableSchema:

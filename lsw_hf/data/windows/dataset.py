@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, IterableDataset
 
-from lsw_hf.data.windows.config import ChunkInterleaveConfig, TooFewDocumentsError
-from lsw_hf.data.windows.interleaver import ChunkInterleaver
+from .config import ChunkInterleaveConfig, TooFewDocumentsError
+from .interleaver import ChunkInterleaver
 
 _MOST_SHARDS = 8
 _WINDOWS_PER_SHARD = 64

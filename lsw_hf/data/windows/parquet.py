@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lsw_hf.data.windows.config import ChunkInterleaveConfig, InterleaveCounts
-from lsw_hf.data.windows.dataset import tokenise_texts
-from lsw_hf.data.windows.interleaver import ChunkInterleaver
+from .config import ChunkInterleaveConfig, InterleaveCounts
+from .dataset import tokenise_texts
+from .interleaver import ChunkInterleaver
 
 _ROWS_PER_GROUP = 64
 

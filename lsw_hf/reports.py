@@ -1,0 +1,87 @@
+"""What all reports share: a saved form with a kind and a version, and Markdown tables."""
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from .files import write_json
+
+SCHEMA_VERSION = 1
+"""Version of the saved form of every report."""
+
+
+class SavedReport(ABC):
+    """
+    A result that is saved as one JSON object, read back, and shown as Markdown.
+
+    A subclass names its `kind` and its data: `_fields` gives them, `_from_fields` takes them back.
+    """
+
+    kind: ClassVar[str]
+    """Stored beside the data, so that a file of another kind is refused by name."""
+
+    @abstractmethod
+    def _fields(self) -> dict[str, Any]:
+        """The report as plain data that JSON can hold, without kind and version."""
+
+    @classmethod
+    @abstractmethod
+    def _from_fields(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `_fields`."""
+
+    @abstractmethod
+    def to_markdown(self) -> str:
+        """The report as a reader sees it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data, with its `kind` and `schema_version`."""
+        return {"kind": self.kind, "schema_version": SCHEMA_VERSION, **self._fields()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """
+        The inverse of `to_dict`.
+
+        Raises:
+            ValueError: `data` is a report of another kind, or of another schema version.
+        """
+        if data.get("kind") != cls.kind or data.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"this is not a {cls.kind} report of schema version {SCHEMA_VERSION}: kind {data.get('kind')!r}, "
+                f"schema_version {data.get('schema_version')!r}"
+            )
+        return cls._from_fields(data)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON; an existing file is replaced in one step."""
+        write_json(path, self.to_dict(), indent=1)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a report that `save` wrote."""
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], align: str = "") -> str:
+    """
+    A Markdown table, without a final line break.
+
+    Args:
+        header (`Sequence[str]`): Names of the columns.
+        rows (`Iterable[Sequence]`): Cells, made text with `str`; each row has as many as the header.
+        align (`str`, *optional*, defaults to `""`):
+            One letter a column: `l`, `r` or `c`. Columns without a letter are not aligned.
+
+    Raises:
+        ValueError: a row has more or fewer cells than the header.
+    """
+    marks = {"l": ":---", "r": "---:", "c": ":---:"}
+    rule = [marks.get(letter, "---") for letter in align.ljust(len(header))]
+    lines = [list(header), rule, *([str(cell) for cell in row] for row in rows)]
+    wrong = [line for line in lines if len(line) != len(header)]
+    if wrong:
+        raise ValueError(f"a table of {len(header)} columns cannot take the row {wrong[0]}")
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
