@@ -227,8 +227,8 @@ def all_imports() -> list[Import]:
 
 
 def importers() -> dict[str, set[str]]:
-    """Module -> the modules that import it; a module that defines a public name is imported by the table of names."""
-    found: dict[str, set[str]] = {f"lsw_hf.{home}": {"lsw_hf.public_names"} for home in HOMES.values()}
+    """Module -> what imports it; a module that defines a public name is imported by the table of names and by users."""
+    found: dict[str, set[str]] = {f"lsw_hf.{home}": {"lsw_hf.public_names", "users"} for home in HOMES.values()}
     for one in all_imports():
         found.setdefault(one.target, set()).add(one.importer)
     return found
