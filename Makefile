@@ -1,6 +1,6 @@
 # make demo    run the whole recipe on a tiny model and show what it did
 # make test    run the tests; SLOW=1 runs the slow ones as well
-# make check   format, lint, types, floors
+# make check   format, lint, spelling, types, floors
 # make canary  run the default tests against the newest release of everything, in .venv-canary, and say what it met
 # make clean   remove the environment and everything that the tools left
 #
@@ -69,6 +69,8 @@ check: $(VENV)/.dev
 	@$(BIN)/python -m ruff format --check .
 	@echo "==> lint"
 	@$(BIN)/python -m ruff check .
+	@echo "==> spelling"
+	@$(BIN)/codespell .
 	@echo "==> types"
 	@$(BIN)/python -m mypy
 	@echo "==> floors"

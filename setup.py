@@ -56,6 +56,7 @@ EXTRAS["dev"] = [
     *EXTRAS["plot"],
     *EXTRAS["convert"],
     *EXTRAS["data"],
+    "codespell>=2.4,<3",
     "hypothesis>=6.100,<7",
     "mistral-common>=1.12,<2",  # a real sentencepiece vocabulary for the tests: its data only
     "mypy>=1.15,<3",

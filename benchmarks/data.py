@@ -1,4 +1,4 @@
-"""What long-context data costs to make: interleaved windows against a plain packer, tables against one tokenisation.
+"""What long-context data costs to make: interleaved windows against a plain packer, tables against one tokenization.
 
     python benchmarks/data.py
 
@@ -12,8 +12,8 @@ last line, one JSON object:
   20);
 - `cip_peak_megabytes`: peak memory of the whole process, libraries included, after 1 GB of tokens has streamed by;
   `cip_grown_megabytes`: by how much the stream raised it (goal: below 500);
-- `tables_tokenised`: characters given to the tokenizer for a row of exact length / characters of the row;
-- `tables_tokenise_seconds`: seconds in the tokenizer for such rows / seconds to tokenise the finished rows once (goal:
+- `tables_tokenized`: characters given to the tokenizer for a row of exact length / characters of the row;
+- `tables_tokenize_seconds`: seconds in the tokenizer for such rows / seconds to tokenize the finished rows once (goal:
   at most 1.3), and `tables_all_seconds`: the same with everything else that makes a row.
 """
 
@@ -177,7 +177,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tables_figures(samples: int, length: int) -> dict[str, float]:
-    """Rows of exact length against one tokenisation of them; the first half only warms the remembered costs."""
+    """Rows of exact length against one tokenization of them; the first half only warms the remembered costs."""
     tokenizer = make_tokenizer()
     generator = TableGenerator(tokenizer, TableConfig(length=(length // 4, length)), seed=1)
     generator.generate(samples)
@@ -198,8 +198,8 @@ def tables_figures(samples: int, length: int) -> dict[str, float]:
     once = min(seconds(lambda: [encode(generator.costs, [text]) for text in texts]) for _ in range(3))
     counts = [len(ids) for ids in encode(generator.costs, texts)]
     return {
-        "tables_tokenised": spent["characters"] / sum(map(len, texts)),
-        "tables_tokenise_seconds": spent["seconds"] / once,
+        "tables_tokenized": spent["characters"] / sum(map(len, texts)),
+        "tables_tokenize_seconds": spent["seconds"] / once,
         "tables_all_seconds": everything / once,
         "tables_worst_share_of_budget": min(n / row["length"] for n, row in zip(counts, rows, strict=True)),
         "tables_over_budget": float(sum(n > row["length"] for n, row in zip(counts, rows, strict=True))),

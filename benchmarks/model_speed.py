@@ -42,7 +42,7 @@ def build(slope: float) -> tuple[LongSkyworkForCausalLM, LlamaForCausalLM]:
     known = {key: value for key, value in config.to_dict().items() if hasattr(LlamaConfig(), key)}
     known = {key: value for key, value in known.items() if key not in ("model_type", "rope_scaling")}
     stock = LlamaForCausalLM(LlamaConfig(**known)).eval()
-    stock.load_state_dict(ours.state_dict(), assign=True)  # the same memory, so that where it lies favours neither
+    stock.load_state_dict(ours.state_dict(), assign=True)  # the same memory, so that where it lies favors neither
     return ours, stock
 
 

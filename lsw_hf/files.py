@@ -11,8 +11,8 @@ from typing import Any
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """
-    A place to write a file or folder, which takes the name `path` when the block ends, and is deleted when it raises.
+    """Yield a place to write a file or folder, which takes the name `path` when the block ends, and is deleted when it
+    raises.
 
     Args:
         path (`str` or `os.PathLike`):
@@ -45,8 +45,7 @@ def write_json(path: str | os.PathLike[str], data: Any, indent: int = 2) -> None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """
-    The JSON object in a file.
+    """Return the JSON object in a file.
 
     Raises:
         ValueError: the file is not JSON, or contains something other than an object; the message names the file.

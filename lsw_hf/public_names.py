@@ -116,11 +116,13 @@ HOMES = {
 
 
 def face(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
-    """
-    The public face of one folder: `__all__, __getattr__, __dir__ = face(__name__)`.
+    """Return what makes the public face of one folder.
+
+    An `__init__` of this package is a docstring and `__all__, __getattr__, __dir__ = face(__name__)`.
 
     Args:
-        package (`str`): Full name of the folder's package.
+        package (`str`):
+            Full name of the folder's package.
 
     Returns:
         `tuple`: the sorted public names whose modules are in this folder or below, the function that imports one of

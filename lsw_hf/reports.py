@@ -14,8 +14,7 @@ SCHEMA_VERSION = 1
 
 
 class SavedReport(ABC):
-    """
-    A result that is saved as one JSON object, read back, and shown as Markdown.
+    """A result that is saved as one JSON object, read back, and shown as Markdown.
 
     A subclass names its `kind` and its data: `_fields` gives them, `_from_fields` takes them back.
     """
@@ -25,25 +24,24 @@ class SavedReport(ABC):
 
     @abstractmethod
     def _fields(self) -> dict[str, Any]:
-        """The report as plain data that JSON can hold, without kind and version."""
+        """Return the report as plain data that JSON can hold, without kind and version."""
 
     @classmethod
     @abstractmethod
     def _from_fields(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `_fields`."""
+        """Return the inverse of `_fields`."""
 
     @abstractmethod
     def to_markdown(self) -> str:
-        """The report as a reader sees it."""
+        """Return the report as a reader sees it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data, with its `kind` and `schema_version`."""
+        """Return the report as plain data, with its `kind` and `schema_version`."""
         return {"kind": self.kind, "schema_version": SCHEMA_VERSION, **self._fields()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """
-        The inverse of `to_dict`.
+        """Return the inverse of `to_dict`.
 
         Raises:
             ValueError: `data` is a report of another kind, or of another schema version.
@@ -66,12 +64,13 @@ class SavedReport(ABC):
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], align: str = "") -> str:
-    """
-    A Markdown table, without a final line break.
+    """Return a Markdown table, without a final line break.
 
     Args:
-        header (`Sequence[str]`): Names of the columns.
-        rows (`Iterable[Sequence]`): Cells, made text with `str`; each row has as many as the header.
+        header (`Sequence[str]`):
+            Names of the columns.
+        rows (`Iterable[Sequence]`):
+            Cells, made text with `str`; each row has as many as the header.
         align (`str`, *optional*, defaults to `""`):
             One letter a column: `l`, `r` or `c`. Columns without a letter are not aligned.
 

@@ -72,7 +72,7 @@ OPTIONAL = {
     "sentencepiece": ("lsw_hf.conversion.skywork_tokenizer",),
     "google": ("lsw_hf.conversion.skywork_tokenizer",),
 }
-# Neighbours that do not know each other: module prefix -> what it may not import, and who is excepted.
+# Neighbors that do not know each other: module prefix -> what it may not import, and who is excepted.
 STRANGERS = {
     "lsw_hf.training": ("lsw_hf.evaluation", ("lsw_hf.training.needle_callback",)),
     "lsw_hf.hub": ("lsw_hf.training", ()),
@@ -227,7 +227,9 @@ def all_imports() -> list[Import]:
 
 
 def importers() -> dict[str, set[str]]:
-    """Module -> what imports it; a module that defines a public name is imported by the table of names and by users."""
+    """Module -> what imports it; a module that defines a public name is imported by the table of names and by
+    users.
+    """
     found: dict[str, set[str]] = {f"lsw_hf.{home}": {"lsw_hf.public_names", "users"} for home in HOMES.values()}
     for one in all_imports():
         found.setdefault(one.target, set()).add(one.importer)

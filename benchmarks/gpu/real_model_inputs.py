@@ -12,7 +12,7 @@ Text, from Debian 12 packages unpacked into one folder; nothing is installed:
     for package in *.deb; do dpkg -x "$package" unpacked; done
     python benchmarks/gpu/real_model_inputs.py texts --packages unpacked --output texts          # ten seconds
 
-The kernel's documentation (GPL-2 and others), joined by subsystem, PostgreSQL's manual (PostgreSQL licence), joined by
+The kernel's documentation (GPL-2 and others), joined by subsystem, PostgreSQL's manual (PostgreSQL license), joined by
 chapter, and the Debian handbook (GPL-2+) are for training; the Debian reference (GPL-2+) and the jargon file (public
 domain) are held out. All of it may be in the model's pretraining: what is measured is the use of the context, not
 knowledge.
@@ -72,12 +72,12 @@ class Inputs:
     documents: list[list[int]]
 
     def tokenize(self, text: str, **_: Any) -> dict[str, list[int]]:
-        """In the tokenizer's place: windows are named, and tokenised once."""
+        """In the tokenizer's place: windows are named, and tokenized once."""
         return {"input_ids": self.held_out[text]}
 
 
 def load_inputs(arguments: argparse.Namespace) -> Inputs:
-    """Tokenises all texts once. Windows are taken from the held-out documents in turn, side by side in each."""
+    """Tokenizes all texts once. Windows are taken from the held-out documents in turn, side by side in each."""
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     window = AutoConfig.from_pretrained(arguments.model).max_position_embeddings
     length = window * max(arguments.factors)

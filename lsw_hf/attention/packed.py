@@ -30,11 +30,16 @@ def lsw_sdpa_attention(
     """Causal attention within each document of a packed batch, on any device `scaled_dot_product_attention` runs on.
 
     Args:
-        module (`nn.Module`): The attention layer; its `is_causal` counts unless given as an argument.
-        query (`torch.Tensor` of shape `(batch, num_heads, query_length, head_dim)`): Queries.
-        key (`torch.Tensor` of shape `(batch, num_key_value_heads, key_length, head_dim)`): Keys; `value` alike.
-        value (`torch.Tensor`): Values.
-        attention_mask (`torch.Tensor`, *optional*): 4-D mask of an unpacked batch; then this is plain `sdpa`.
+        module (`nn.Module`):
+            The attention layer; its `is_causal` counts unless given as an argument.
+        query (`torch.Tensor` of shape `(batch, num_heads, query_length, head_dim)`):
+            Queries.
+        key (`torch.Tensor` of shape `(batch, num_key_value_heads, key_length, head_dim)`):
+            Keys; `value` alike.
+        value (`torch.Tensor`):
+            Values.
+        attention_mask (`torch.Tensor`, *optional*):
+            4-D mask of an unpacked batch; then this is plain `sdpa`.
         **kwargs: What transformers hands to every attention function. Read here: `cu_seq_lens_q`, int32 boundaries
             of the documents in the flattened batch; `sliding_window` in tokens; `dropout`; `scaling`; `is_causal`.
 
@@ -42,7 +47,7 @@ def lsw_sdpa_attention(
         `tuple`: The output of shape `(batch, query_length, num_heads, head_dim)`, and `None` for the weights.
 
     Raises:
-        `ValueError`: Both boundaries and a mask, boundaries with a key-value cache, or an argument that changes
+        ValueError: Both boundaries and a mask, boundaries with a key-value cache, or an argument that changes
         scores and is not supported (logit soft-capping, attention sinks, position bias).
     """
     boundaries, window = kwargs.get("cu_seq_lens_q"), kwargs.get("sliding_window")
@@ -119,14 +124,14 @@ def lsw_sdpa_mask(
     attention_mask: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> torch.Tensor | None:
-    """The mask that belongs to [`lsw_sdpa_attention`]: as for `sdpa`, but positions never imply documents.
+    """Return the mask that belongs to [`lsw_sdpa_attention`]: as for `sdpa`, but positions never imply documents.
 
     Returns:
         `torch.Tensor` or `None`: `None` where no padding mask is given and all tokens are new, which leaves
         causality, window and documents to the attention function; the mask of `sdpa` otherwise.
 
     Raises:
-        `ValueError`: The model's masks are not causal or sliding alone, which only a given mask can express here.
+        ValueError: The model's masks are not causal or sliding alone, which only a given mask can express here.
     """
     config = kwargs.get("config")
     unusual = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}

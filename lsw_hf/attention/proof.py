@@ -22,7 +22,7 @@ from .packed import PACKED_ATTENTION
 
 
 def attention_backend(model: PreTrainedModel) -> str:
-    """Returns the name of the attention implementation that the text layers of `model` run."""
+    """Return the name of the attention implementation that the text layers of `model` run."""
     config = model.config
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     return text._attn_implementation or "eager"
@@ -32,11 +32,13 @@ def check_attention_backend(model: PreTrainedModel, *, packed: bool) -> None:
     """Refuses what is known to switch skipped positions off: an attention backend, or an adapter.
 
     Args:
-        model (`PreTrainedModel` or `PeftModel`): The model to train.
-        packed (`bool`): Whether batches hold several dialogues in a row. Rows with an all-ones mask work everywhere.
+        model (`PreTrainedModel` or `PeftModel`):
+            The model to train.
+        packed (`bool`):
+            Whether batches hold several dialogues in a row. Rows with an all-ones mask work everywhere.
 
     Raises:
-        `ValueError`: `packed`, and the backend takes document boundaries from positions; or an adapter of virtual
+        ValueError: `packed`, and the backend takes document boundaries from positions; or an adapter of virtual
         tokens (prompt tuning, prefix tuning), with which PEFT drops or moves the positions.
     """
     _refuse_virtual_tokens(model)
@@ -78,7 +80,7 @@ def assert_cross_skip_attention(model: PreTrainedModel, batch: Mapping[str, Any]
         [`CrossSkipAttention`].
 
     Raises:
-        `ValueError`: Attention is cut at the skip, leaks between documents, or does not depend on positions; the
+        ValueError: Attention is cut at the skip, leaks between documents, or does not depend on positions; the
         message names the remedy. Also when the batch has no `position_ids` or no document of at least two tokens.
     """
     _refuse_virtual_tokens(model)
@@ -121,15 +123,17 @@ def assert_document_isolation(model: PreTrainedModel, batch: Mapping[str, Any]) 
     where positions have no skips.
 
     Args:
-        model (`PreTrainedModel` or `PeftModel`): Any causal language model.
-        batch (`Mapping[str, Any]`): A batch of [`DataCollatorForSkipAlign`], in rows or packed, on any device.
+        model (`PreTrainedModel` or `PeftModel`):
+            Any causal language model.
+        batch (`Mapping[str, Any]`):
+            A batch of [`DataCollatorForSkipAlign`], in rows or packed, on any device.
 
     Returns:
         `float` or `None`: Largest absolute change of final hidden states in other documents; `None` when the batch
         holds one document.
 
     Raises:
-        `ValueError`: Attention leaks between documents; the message names the remedy.
+        ValueError: Attention leaks between documents; the message names the remedy.
     """
     inputs = _probe_inputs(model, batch)
     row, start, end = next(_documents(inputs))
@@ -148,7 +152,7 @@ def _leak(
     change: torch.Tensor,
     document: tuple[int, int, int],
 ) -> float | None:
-    """What a change inside `document` did outside of it, and what a change in front of it did inside."""
+    """Return what a change inside `document` did outside of it, and what a change in front of it did inside."""
     row, start, end = document
     outside = torch.ones_like(inputs["input_ids"], dtype=torch.bool)
     outside[row, start:end] = False
@@ -182,7 +186,7 @@ def _probe_inputs(model: PreTrainedModel, batch: Mapping[str, Any]) -> dict[str,
 
 
 def _documents(inputs: Mapping[str, Any]) -> Iterator[tuple[int, int, int]]:
-    """Yields row, start and end (exclusive) of each document, in tokens."""
+    """Yield row, start and end (exclusive) of each document, in tokens."""
     rows, length = inputs["input_ids"].shape
     ends = inputs.get("cu_seq_lens_q")
     flat = range(0, rows * length + 1, length) if ends is None else ends.tolist()
@@ -191,7 +195,7 @@ def _documents(inputs: Mapping[str, Any]) -> Iterator[tuple[int, int, int]]:
 
 
 def _choose_skip(position_ids: torch.Tensor, documents: list[tuple[int, int, int]]) -> tuple[int, int, int, int]:
-    """Returns row, start and end of the first document with a skip, and the token behind that skip."""
+    """Return row, start and end of the first document with a skip, and the token behind that skip."""
     for row, start, end in documents:
         jumps = (position_ids[row, start:end].diff() > 1).nonzero()
         if len(jumps):
@@ -205,14 +209,14 @@ def _choose_skip(position_ids: torch.Tensor, documents: list[tuple[int, int, int
 
 
 def _perturbed(model: PreTrainedModel, inputs: dict[str, Any], row: int, start: int, end: int) -> dict[str, Any]:
-    """Returns the inputs with other tokens in [start, end) of `row`."""
+    """Return the inputs with other tokens in [start, end) of `row`."""
     ids = inputs["input_ids"].clone()
     ids[row, start:end] = (ids[row, start:end] + 1) % model.get_input_embeddings().weight.shape[0]
     return {**inputs, "input_ids": ids}
 
 
 def _without_skips(inputs: dict[str, Any], row: int, start: int, end: int) -> dict[str, Any]:
-    """Returns the inputs with positions in [start, end) of `row` that run on by one."""
+    """Return the inputs with positions in [start, end) of `row` that run on by one."""
     positions = inputs["position_ids"].clone()
     positions[row, start:end] = positions[row, start] + torch.arange(end - start, device=positions.device)
     return {**inputs, "position_ids": positions}
@@ -226,7 +230,7 @@ def _hidden_states(model: PreTrainedModel, inputs: dict[str, Any]) -> torch.Tens
 
 @contextmanager
 def _quiet(model: PreTrainedModel) -> Iterator[None]:
-    """Evaluation mode inside; the modes of all modules and the random state come back afterwards."""
+    """Yield evaluation mode inside; the modes of all modules and the random state come back afterwards."""
     modes = {module: module.training for module in model.modules()}
     device = model.get_input_embeddings().weight.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

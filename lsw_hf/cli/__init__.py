@@ -78,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status.
 
     Args:
-        arguments (`Sequence[str]`, *optional*): the words after `lsw-hf`; defaults to those of this process.
+        arguments (`Sequence[str]`, *optional*):
+            the words after `lsw-hf`; defaults to those of this process.
 
     Returns:
         `int`: 0 when the command did its work, 2 for a wrong command line, 1 when the input was refused (the reason is

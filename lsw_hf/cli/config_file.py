@@ -13,7 +13,7 @@ _SHORT = {"model": "model_name_or_path"}
 
 
 def take_config(words: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Takes `--config FILE` out of a command line and reads the file.
+    """Take `--config FILE` out of a command line and read the file.
 
     Args:
         words (`list[str]`):
@@ -24,7 +24,7 @@ def take_config(words: list[str]) -> tuple[list[str], dict[str, Any]]:
         have dashes, and `model` stands for `model_name_or_path`.
 
     Raises:
-        `ValueError`: if no file is named, or it does not exist, is no UTF-8, no YAML, no mapping, or names a setting
+        ValueError: if no file is named, or it does not exist, is no UTF-8, no YAML, no mapping, or names a setting
             twice in two spellings.
     """
     words = [part for word in words for part in (word.split("=", 1) if word.startswith(f"{_FLAG}=") else [word])]
@@ -38,7 +38,7 @@ def take_config(words: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """Reads a YAML file of settings, see [`take_config`]."""
+    """Read a YAML file of settings, see [`take_config`]."""
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

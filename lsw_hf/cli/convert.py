@@ -17,7 +17,7 @@ ours."""
 
 
 def rope_parameters(text: str) -> dict:
-    """The argparse type of `--rope-parameters`."""
+    """Return the argparse type of `--rope-parameters`."""
     try:
         given = json.loads(text)
     except json.JSONDecodeError as error:

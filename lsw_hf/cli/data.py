@@ -145,7 +145,7 @@ def _check_file(path: Path, action: str) -> None:
 
 
 def _check_folder(path: Path, action: str) -> None:
-    """The same for what writes a folder."""
+    """Do the same for what writes a folder."""
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"--output {path} is a file, but {action} writes a folder: give another name.")
 

@@ -82,7 +82,9 @@ def _parser() -> CommandParser:
 
 
 def _families(options: argparse.Namespace) -> list[Any]:
-    """The task families of the options, with the user's text around their needles; empty if none is asked for."""
+    """Return the task families of the options, with the user's text around their needles; empty if none is asked
+    for.
+    """
     from ..evaluation.tasks.passages import PassageQuestionTask
     from ..evaluation.tasks.suite import default_tasks
 

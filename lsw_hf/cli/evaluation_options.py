@@ -51,7 +51,7 @@ def add_grid_options(parser: CommandParser) -> None:
     parser.add_argument("--distractors", type=float, default=0.0, help="similar facts in 64 tokens (default: 0)")
     parser.add_argument("--max-distractors", type=count(0), default=None, help="most similar facts in one haystack")
     parser.add_argument(
-        "--scoring", default="contains", help="contains, exact, normalised or likelihood (default: contains)"
+        "--scoring", default="contains", help="contains, exact, normalized or likelihood (default: contains)"
     )
     parser.add_argument(
         "--task", default="number",

@@ -1,4 +1,4 @@
-"""An argument parser that names the option a misspelt one was meant to be."""
+"""An argument parser that names the option a misspelled one was meant to be."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ class CommandParser(argparse.ArgumentParser):
     """The parser of one command: details on top, the example below, options never abbreviated.
 
     Args:
-        command (`str`): the word after `lsw-hf`.
-        details (`str`): what the command does, printed above its options.
-        example (`str`): a complete command line, printed below its options.
+        command (`str`):
+            the word after `lsw-hf`.
+        details (`str`):
+            what the command does, printed above its options.
+        example (`str`):
+            a complete command line, printed below its options.
     """
 
     def __init__(self, command: str, *, details: str, example: str) -> None:

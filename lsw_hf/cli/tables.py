@@ -14,7 +14,7 @@ when it is started again with the same options. Nothing is downloaded but the to
 
 
 def length_range(text: str) -> int | tuple[int, int]:
-    """Parses `4096` or `2048-102400`."""
+    """Parse `4096` or `2048-102400`."""
     try:
         values = [int(part) for part in text.split("-")]
     except ValueError:
@@ -25,7 +25,7 @@ def length_range(text: str) -> int | tuple[int, int]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Parses names with commas between."""
+    """Parse names with commas between."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 

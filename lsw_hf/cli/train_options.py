@@ -79,7 +79,7 @@ class RecipeArguments:
 
 
 def parse_recipe_arguments(words: list[str]) -> RecipeArguments:
-    """Reads flags and, with `--config FILE`, a YAML file whose values the flags override.
+    """Read flags and, with `--config FILE`, a YAML file whose values the flags override.
 
     Args:
         words (`list[str]`):
@@ -90,7 +90,7 @@ def parse_recipe_arguments(words: list[str]) -> RecipeArguments:
         [`RecipeArguments`]
 
     Raises:
-        `ValueError`: for an unknown option or stage (naming the nearest), or a stage that is not a mapping in YAML.
+        ValueError: for an unknown option or stage (naming the nearest), or a stage that is not a mapping in YAML.
     """
     plain, by_stage = _split_stage_options(words)
     parser = TrlParser(RecipeArguments, prog="lsw-hf train", allow_abbrev=False)
@@ -121,7 +121,7 @@ def parse_recipe_arguments(words: list[str]) -> RecipeArguments:
 
 
 def recipe_from_arguments(arguments: RecipeArguments) -> LongSkyworkRecipe:
-    """The recipe that the options describe."""
+    """Return the recipe that the options describe."""
     if arguments.dtype not in _DTYPES:
         raise ValueError(f"dtype is {arguments.dtype!r}; choose from {', '.join(_DTYPES)}.")
     if arguments.needle_samples < 1:
@@ -168,7 +168,7 @@ def user_needle_grid(recipe: LongSkyworkRecipe, num_samples: int) -> NeedleGrid:
 
 
 def data_from_arguments(arguments: RecipeArguments) -> dict[str, Any]:
-    """The user's data as arguments of [`LongSkyworkRecipe.run`]; files are opened and checked here."""
+    """Return the user's data as arguments of [`LongSkyworkRecipe.run`]; files are opened and checked here."""
     data: dict[str, Any] = {}
     documents = None
     if arguments.documents:
@@ -180,8 +180,9 @@ def data_from_arguments(arguments: RecipeArguments) -> dict[str, Any]:
 
 
 def _split_stage_options(words: list[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Takes `--STAGE.OPTION VALUE ...` and `--STAGE.OPTION=VALUE` out of a command line; several values make a
-    tuple."""
+    """Take `--STAGE.OPTION VALUE ...` and `--STAGE.OPTION=VALUE` out of a command line; several values make a
+    tuple.
+    """
     plain: list[str] = []
     by_stage: dict[str, dict[str, Any]] = {}
     rest = list(words)

@@ -10,7 +10,7 @@ from .parser import CommandParser, count
 
 
 def chunk_numbers(text: str) -> int | dict[int, float]:
-    """Parses `2`, or numbers of chunks with their probabilities like `1:0.2,2:0.8`."""
+    """Parse `2`, or numbers of chunks with their probabilities like `1:0.2,2:0.8`."""
     try:
         if ":" not in text:
             return int(text)
@@ -24,7 +24,7 @@ def chunk_numbers(text: str) -> int | dict[int, float]:
 
 
 def token_id(text: str) -> int | str:
-    """Parses a token id, or one of the words `eos` and `none`."""
+    """Parse a token id, or one of the words `eos` and `none`."""
     if text in ("eos", "none"):
         return text
     try:
@@ -88,8 +88,7 @@ def add_window_options(parser: CommandParser) -> None:
 
 
 def window_config(options: argparse.Namespace, tokenizer: Any) -> Any:
-    """
-    The `ChunkInterleaveConfig` of the options.
+    """Return the `ChunkInterleaveConfig` of the options.
 
     Raises:
         ValueError: options that exclude each other, a separator the tokenizer does not have, and whatever the config

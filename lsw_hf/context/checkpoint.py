@@ -45,8 +45,7 @@ def extend_checkpoint(
     trust_remote_code: bool = False,
     revision: str | None = None,
 ) -> ContextReport:
-    """
-    Writes a copy of a saved model with a longer context window; no weight is loaded.
+    """Write a copy of a saved model with a longer context window; no weight is loaded.
 
     Safetensors are hard-linked where the file system allows; everything else is copied in blocks, so a checkpoint of
     any size needs memory for its configuration only. Checkpoints of a training run inside the folder (`checkpoint-5`)
@@ -121,8 +120,7 @@ def extend_checkpoint(
 
 
 def download_model(name: str, revision: str | None = None) -> Path:
-    """
-    The local snapshot of a Hub id.
+    """Return the local snapshot of a Hub id.
 
     Raises:
         ValueError: the Hub did not give it; the message says why, and what to look at.
@@ -147,7 +145,7 @@ def _refuse_nesting(source: Path, target: Path) -> None:
 
 
 def _refuse_unwritable(target: Path) -> None:
-    """What would stop the write at the end stops it at the beginning."""
+    """Refuse at the beginning what would stop the write at the end."""
     if target.is_symlink():
         raise ValueError(f"output_dir {target} is a link, which cannot be replaced whole. Name the folder itself.")
     parent = target.absolute().parent
@@ -187,7 +185,8 @@ def _check_weights(source: Path) -> None:
 
 def _files(source: Path) -> Iterator[Path]:
     """Paths below `source` that belong to the model: no hidden ones (a Hub cache's bookkeeping), no checkpoints of a
-    training run, and none of a linked folder twice."""
+    training run, and none of a linked folder twice.
+    """
     seen = set()
     for folder, names, files in os.walk(source, followlinks=True):
         real = os.path.realpath(folder)
@@ -230,7 +229,7 @@ def _link_tree(source: Path, target: Path) -> None:
 
 
 def _with_extension(raw: dict[str, Any], extended: PreTrainedConfig, length: int) -> dict[str, Any]:
-    """The file with what the extension writes; `length` is the window before it."""
+    """Return the file with what the extension writes; `length` is the window before it."""
     *around, text = text_chain(raw, extended)
     before, described = copy.deepcopy(text), extended.get_text_config(decoder=True)
     for key in LEGACY_KEYS:

@@ -1,5 +1,4 @@
-"""
-How a method goes on from the scaling that is in force: numbers in, numbers out.
+"""How a method goes on from the scaling that is in force: numbers in, numbers out.
 
 A model whose makers already scaled its RoPE was *trained* with that table, so an extension starts from the table and
 not from the plain base. With `T_i` the inverse frequency of pair `i` in force, `W` the window in tokens, `r` the ratio
@@ -36,8 +35,8 @@ LLAMA3_TURNS = (1.0, 4.0)
 
 
 def entry_table(entry: Mapping[str, Any], rotary_dim: int, window: int) -> tuple[torch.Tensor, float]:
-    """
-    The table and attention factor that one rotary dictionary means, `longrope` at inputs beyond its original length.
+    """Return the table and attention factor that one rotary dictionary means, `longrope` at inputs beyond its original
+    length.
 
     Args:
         entry (`Mapping`):
@@ -66,9 +65,8 @@ def _proportional_table(entry: Mapping[str, Any], rotary_dim: int) -> torch.Tens
 
 
 def ntk_rope_theta(rope_theta: float, factor: float, rotary_dim: int) -> float:
-    """
-    Base that stretches the slowest pair by exactly `factor` and leaves the fastest alone (NTK-aware interpolation,
-    bloc97 2023; equation 16 of YaRN, 2309.00071).
+    """Return base that stretches the slowest pair by exactly `factor` and leaves the fastest alone (NTK-aware
+    interpolation, bloc97 2023; equation 16 of YaRN, 2309.00071).
     """
     if rotary_dim == 2:
         return rope_theta  # one pair at frequency 1: no base can change it
@@ -76,8 +74,7 @@ def ntk_rope_theta(rope_theta: float, factor: float, rotary_dim: int) -> float:
 
 
 def abf_rope_theta(rope_theta: float, factor: float, rotary_dim: int) -> float:
-    """
-    Base for adjusted-base-frequency training: twice the NTK-aware base.
+    """Return base for adjusted-base-frequency training: twice the NTK-aware base.
 
     Training at the new length tolerates and profits from a base above the NTK value (2309.16039);
     ProLong (2410.02660) compared bases for an 8-fold extension from 5e5 and took 8e6, about twice the NTK value. At
@@ -87,15 +84,14 @@ def abf_rope_theta(rope_theta: float, factor: float, rotary_dim: int) -> float:
 
 
 def raised_base(method: str, rope_theta: float, ratio: float, rotary_dim: int, given: float | None) -> float:
-    """The base that `"ntk"` or `"abf"` puts in the place of `rope_theta`; `given` is the caller's own."""
+    """Return the base that `"ntk"` or `"abf"` puts in the place of `rope_theta`; `given` is the caller's own."""
     if given is not None:
         return float(given)
     return (ntk_rope_theta if method == "ntk" else abf_rope_theta)(rope_theta, ratio, rotary_dim)
 
 
 def stretched(table: torch.Tensor, method: str, ratio: float, window: int, base_ratio: float = 1.0) -> torch.Tensor:
-    """
-    The table of `method` on top of `table`, by the formulas at the head of this file.
+    """Return the table of `method` on top of `table`, by the formulas at the head of this file.
 
     Args:
         table (`torch.Tensor` of shape `(pairs,)`):
@@ -134,7 +130,7 @@ def factors_of(table: torch.Tensor, rope_theta: float) -> list[float]:
 
 
 def faster_pairs(before: torch.Tensor, after: torch.Tensor) -> list[int]:
-    """Indices of the pairs that turn faster in `after` than in `before`; a NaN counts."""
+    """Return indices of the pairs that turn faster in `after` than in `before`; a NaN counts."""
     return [index for index, same in enumerate((after <= before * (1 + TOLERANCE)).tolist()) if not same]
 
 
@@ -145,8 +141,7 @@ def reaches_further(before: torch.Tensor, after: torch.Tensor) -> bool:
 
 
 def checked_factors(given: Any, num_pairs: int) -> list[float]:
-    """
-    The caller's `rope_factors` as plain numbers.
+    """Return the caller's `rope_factors` as plain numbers.
 
     Raises:
         TypeError: not a list of numbers.

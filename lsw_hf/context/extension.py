@@ -37,8 +37,7 @@ def extend_config(
     rope_factors: Sequence[float] | None = None,
     original_context_length: int | None = None,
 ) -> PreTrainedConfig:
-    """
-    Copies a configuration and writes a longer context window into the copy.
+    """Copy a configuration and write a longer context window into the copy.
 
     `rope_parameters` becomes complete (type, base, factor, original length, attention factor),
     `max_position_embeddings` becomes `context_length`, and whatever is saved from the copy carries the identical
@@ -115,8 +114,7 @@ def extend_context(
     rope_factors: Sequence[float] | None = None,
     original_context_length: int | None = None,
 ) -> Model:
-    """
-    Gives a live model a longer context window, in place: its configuration, rotary tables and generation defaults.
+    """Give a live model a longer context window, in place: its configuration, rotary tables and generation defaults.
 
     The tables are rebuilt in float32 where the old ones were (device, device map, `meta`), so a model in bfloat16 is
     safe, and one damaged by `model.to(torch.bfloat16)` is repaired. PEFT-wrapped models are extended inside.
@@ -175,8 +173,7 @@ def extend_context(
 
 
 def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, context_length: int) -> PreTrainedTokenizerBase:
-    """
-    Sets the tokenizer's `model_max_length` to the extended window, in place, so that it does not warn or truncate.
+    """Set the tokenizer's `model_max_length` to the extended window, in place, so that it does not warn or truncate.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`):
@@ -198,7 +195,7 @@ def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, context_length: int) ->
 
 
 def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
-    """Writes `request` into the configuration of `layout`, in place; live tables do not change."""
+    """Write `request` into the configuration of `layout`, in place; live tables do not change."""
     config, origin = layout.config, layout.origin
     request = resolved(layout, request)
     parameters = extended_parameters(layout, request)
@@ -239,7 +236,7 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
 
 
 def _refuse_forced_window(config: PreTrainedConfig) -> None:
-    """Some classes set the window themselves when they are read (Zamba2's `use_long_context`)."""
+    """Check that no class sets the window itself when it is read (Zamba2's `use_long_context`)."""
     try:
         again = type(config).from_dict(config.to_dict()).max_position_embeddings
     except (ValueError, TypeError):
@@ -253,7 +250,7 @@ def _refuse_forced_window(config: PreTrainedConfig) -> None:
 
 
 def _follow_around(config: PreTrainedConfig, before: int) -> None:
-    """Configurations around the text part that repeat its window: some readers look there."""
+    """Return the configurations around the text part that repeat its window: some readers look there."""
     *around, text = config_chain(config)
     for outer in around:
         if vars(outer).get("max_position_embeddings") == before:
@@ -261,7 +258,7 @@ def _follow_around(config: PreTrainedConfig, before: int) -> None:
 
 
 def _check_live(rotary: dict[str, nn.Module], layout: RopeLayout, trial: RopeLayout) -> None:
-    """The invariant once more, on the tables that the model's own classes compute: they have the last word."""
+    """Check the invariant again on the tables that the model's own classes compute: they have the last word."""
     reached = trial.parameters.get("rope_type") == "dynamic"  # as it was
     if not reached:
         before = entry_in_force(layout) if layout.origin.recorded else effective_entry(layout)

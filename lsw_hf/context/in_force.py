@@ -19,8 +19,7 @@ REPEATED_METHODS = ("linear", "yarn", "llama3", *BASE_METHODS)
 
 
 def effective_entry(layout: RopeLayout) -> dict[str, Any]:
-    """
-    What the makers' rotary dictionary computes within the window, written out.
+    """Return what the makers' rotary dictionary computes within the window, written out.
 
     `dynamic` is plain RoPE there; Hunyuan's `alpha` is a larger base. Factors and lengths that a class would derive
     are there. Whatever no rule knows is kept.
@@ -48,19 +47,23 @@ def effective_entry(layout: RopeLayout) -> dict[str, Any]:
 
 
 def entry_in_force(layout: RopeLayout) -> dict[str, Any]:
-    """The rotary dictionary in force now, extensions of ours included, as transformers reads it within the window."""
+    """Return the rotary dictionary in force now, extensions of ours included, as transformers reads it within the
+    window.
+    """
     if layout.parameters.get("rope_type") == "dynamic":  # which no extension writes: it is the makers'
         return effective_entry(layout)
     return _as_read(layout, {key: value for key, value in layout.parameters.items() if value is not None})
 
 
 def factor_in_force(entry: dict[str, Any]) -> float:
-    """The factor of a rotary dictionary; 1 where it has none, or a type that reads none (`default` with a factor)."""
+    """Return the factor of a rotary dictionary; 1 where it has none, or a type that reads none (`default` with a
+    factor).
+    """
     return 1.0 if entry.get("rope_type", "default") == "default" else float(entry.get("factor") or 1.0)
 
 
 def in_words(entry: dict[str, Any]) -> str:
-    """A rotary dictionary as messages call it."""
+    """Return a rotary dictionary as messages call it."""
     rope_type = entry.get("rope_type", "default")
     if rope_type == "default":
         return f"plain RoPE, base {entry['rope_theta']:.6g}"
@@ -79,8 +82,7 @@ def stretch(layout: RopeLayout, context_length: int) -> float:
 
 
 def resolved(layout: RopeLayout, request: ExtensionRequest) -> ExtensionRequest:
-    """
-    `request` with the method that is meant.
+    """`request` with the method that is meant.
 
     `"auto"` becomes [`preferred_method`]. Within the window that a scaling in force was made for, a method of another
     type has nothing to do, and becomes `"none"`.
@@ -95,10 +97,9 @@ def resolved(layout: RopeLayout, request: ExtensionRequest) -> ExtensionRequest:
 
 
 def preferred_method(layout: RopeLayout) -> str:
-    """
-    What `"auto"` stands for: the method of an earlier extension of ours, the type in force where the makers scaled the
-    model, `"none"` where only local layers rotate, else `"yarn"`, or `"ntk"` where YaRN cannot be written or would
-    change no pair.
+    """Return what `"auto"` stands for: the method of an earlier extension of ours, the type in force where the makers
+    scaled the model, `"none"` where only local layers rotate, else `"yarn"`, or `"ntk"` where YaRN cannot be written
+    or would change no pair.
     """
     if layout.local_reason is not None:
         return "none"

@@ -24,8 +24,7 @@ COUPLED_KEYS = ("mscale_all_dim", "llama_4_scaling_beta")
 
 
 def check_window(layout: RopeLayout, context_length: int) -> None:
-    """
-    Refuses a target below the window.
+    """Refuses a target below the window.
 
     Args:
         layout ([`RopeLayout`]):
@@ -45,8 +44,7 @@ def check_window(layout: RopeLayout, context_length: int) -> None:
 
 
 def misfit(layout: RopeLayout, method: str) -> str | None:
-    """
-    Why the layers or the attention of the model cannot follow `method`.
+    """Why the layers or the attention of the model cannot follow `method`.
 
     Args:
         layout ([`RopeLayout`]):
@@ -107,8 +105,7 @@ def _faster_beyond_window(layout: RopeLayout) -> int:
 
 
 def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: dict[str, Any]) -> None:
-    """
-    Refuses what the model was not trained for.
+    """Refuses what the model was not trained for.
 
     Args:
         layout ([`RopeLayout`]):
@@ -162,8 +159,7 @@ def _remedy(layout: RopeLayout, request: ExtensionRequest) -> str:
 
 
 def check_range(layout: RopeLayout, parameters: dict[str, Any]) -> None:
-    """
-    Refuses numbers that float32, in which transformers computes the table, cannot hold.
+    """Refuses numbers that float32, in which transformers computes the table, cannot hold.
 
     Raises:
         ValueError: a pair would stand still or turn infinitely fast.
@@ -179,8 +175,7 @@ def check_range(layout: RopeLayout, parameters: dict[str, Any]) -> None:
 
 
 def check_nested_longrope() -> None:
-    """
-    Refuses `longrope` on one of several layer types where the installed transformers fails on it.
+    """Refuses `longrope` on one of several layer types where the installed transformers fails on it.
 
     Raises:
         ValueError: transformers is older than 5.21.

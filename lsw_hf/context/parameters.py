@@ -18,8 +18,7 @@ NEEDS_FACTORS = (
 
 
 def extended_parameters(layout: RopeLayout, request: ExtensionRequest) -> dict[str, Any]:
-    """
-    The complete rotary dictionary for `request`, on top of what was in force before any extension of ours.
+    """Return the complete rotary dictionary for `request`, on top of what was in force before any extension of ours.
 
     Returns:
         `dict`: rope type, base, and everything the type needs, nothing left for a loader to fill in.
@@ -79,7 +78,7 @@ def _composed(layout: RopeLayout, request: ExtensionRequest) -> dict[str, Any]:
 
 
 def _from_plain(layout: RopeLayout, start: dict[str, Any], request: ExtensionRequest) -> dict[str, Any]:
-    """The methods as their papers have them, from an unscaled table."""
+    """Return the methods as their papers have them, from an unscaled table."""
     method, length = request.method, layout.origin.original_length
     ratio = stretch(layout, request.context_length)
     factor = float(request.factor if request.factor is not None else ratio)
@@ -139,7 +138,9 @@ def _from_proportional(layout: RopeLayout, start: dict[str, Any], request: Exten
 
 
 def _same_type(start: dict[str, Any], request: ExtensionRequest, ratio: float) -> dict[str, Any]:
-    """The makers' own type with a larger factor; every option they set stays, an explicit attention factor too."""
+    """Return the makers' own type with a larger factor; every option they set stays, an explicit attention factor
+    too.
+    """
     factor = float(request.factor if request.factor is not None else start["factor"] * ratio)
     written = {**start, "factor": factor}
     if request.rope_theta is not None:
@@ -194,7 +195,9 @@ def _longrope(
 
 
 def _unchanged(layout: RopeLayout) -> dict[str, Any]:
-    """The parameters in force, with what `longrope` would derive from the length written out before that changes."""
+    """Return the parameters in force, with what `longrope` would derive from the length written out before that
+    changes.
+    """
     entry = dict(layout.parameters)
     if entry.get("rope_type") == "longrope":
         length = entry["original_max_position_embeddings"]

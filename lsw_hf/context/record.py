@@ -1,4 +1,4 @@
-"""The rotary change of a model as a small file, for artefacts whose own files cannot hold it."""
+"""The rotary change of a model as a small file, for artifacts whose own files cannot hold it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ VOCABULARY = "vocab_size"
 
 
 def context_record(model: PreTrainedModel) -> dict[str, Any]:
-    """
-    Everything that is needed to give an unextended copy of `model` the same context window, and to prove it.
+    """Everything that is needed to give an unextended copy of `model` the same context window, and to prove it.
 
     Args:
         model (`PreTrainedModel`):
@@ -63,8 +62,7 @@ def context_record(model: PreTrainedModel) -> dict[str, Any]:
 def write_record(
     model: PreTrainedModel, folder: str | os.PathLike[str], answers: dict[str, Any] | None = None
 ) -> None:
-    """
-    Writes [`context_record`] of `model` into `folder`, which is made if need be, whole or not at all.
+    """Write [`context_record`] of `model` into `folder`, which is made if need be, whole or not at all.
 
     Args:
         model (`PreTrainedModel`):
@@ -83,7 +81,7 @@ def write_record(
 
 
 def read_record(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The record in `folder`, or `None` if there is none."""
+    """Return the record in `folder`, or `None` if there is none."""
     path = Path(folder) / RECORD_FILE
     if not path.is_file():
         return None
@@ -97,7 +95,7 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def record_problems(record: dict[str, Any], model: PreTrainedModel) -> list[str]:
-    """What differs between a record and a live model, in words; empty if nothing does."""
+    """Return what differs between a record and a live model, in words; empty if nothing does."""
     config = model.config.get_text_config(decoder=True)
     problems = []
     if record["model_type"] != config.model_type:
@@ -125,13 +123,12 @@ def record_problems(record: dict[str, Any], model: PreTrainedModel) -> list[str]
 
 
 def _key(state: RotaryState) -> tuple[str, str | None]:
-    """What stays the same when a model is wrapped: the last part of the module's name, and the layer type."""
+    """Return what stays the same when a model is wrapped: the last part of the module's name, and the layer type."""
     return state.module.rpartition(".")[2], state.layer_type
 
 
 def apply_record(record: dict[str, Any], model: PreTrainedModel) -> None:
-    """
-    Gives `model` the context window of `record`, in place, and proves it.
+    """Give `model` the context window of `record`, in place, and prove it.
 
     Raises:
         ValueError: `model` is another architecture, starts from other rotary parameters than the recorded model did,

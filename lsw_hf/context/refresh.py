@@ -32,17 +32,17 @@ def code_hash(code: bytes) -> str:
 
 
 def current_code() -> dict[str, bytes]:
-    """The files that a model saved today carries, by name, those first that others import."""
+    """Return the files that a model saved today carries, by name, those first that others import."""
     folder = resources.files("lsw_hf.models")
     return {name: folder.joinpath(name).read_bytes() for name in CODE_FILES}
 
 
 def refresh_code(folder: str | os.PathLike) -> list[str]:
-    """
-    Replaces the code of a saved LongSkywork model by this version's. Nothing else in the folder is written.
+    """Replace the code of a saved LongSkywork model by this version's. Nothing else in the folder is written.
 
     Args:
-        folder (`str` or `os.PathLike`): A folder that `save_pretrained` wrote, at any time.
+        folder (`str` or `os.PathLike`):
+            A folder that `save_pretrained` wrote, at any time.
 
     Returns:
         `list[str]`: Names of the files that were replaced or, where a present one imports it, added. Empty if the
@@ -99,8 +99,9 @@ def refresh_code(folder: str | os.PathLike) -> list[str]:
 
 
 def _with_siblings(present: dict[str, bytes], named: list[str], current: dict[str, bytes]) -> list[str]:
-    """The files that are present, those that the folder's `auto_map` names, and those that their current versions
-    import, in the order of `CODE_FILES`."""
+    """Return the files that are present, those that the folder's `auto_map` names, and those that their current
+    versions import, in the order of `CODE_FILES`.
+    """
     wanted, waiting = set(), [*present, *named]
     while waiting:
         name = waiting.pop()
@@ -121,7 +122,7 @@ def _named_by_config(place: Path) -> list[str]:
 
 
 def list_current_code() -> list[str]:
-    """Adds the hashes of the current files to `released_code.json` and returns the names of those that were new."""
+    """Add the hashes of the current files to `released_code.json` and return the names of those that were new."""
     released = json.loads(RELEASED.read_text(encoding="utf-8"))
     new = []
     for name, code in current_code().items():

@@ -22,8 +22,7 @@ REFUSED_METHODS = {
 
 @dataclass(frozen=True)
 class ExtensionRequest:
-    """
-    What a caller asked for, checked for consistency.
+    """What a caller asked for, checked for consistency.
 
     Args:
         context_length (`int`):
@@ -56,7 +55,7 @@ class ExtensionRequest:
         if self.context_length > LARGEST_LENGTH:
             raise ValueError(
                 f"context_length={self.context_length} is beyond {LARGEST_LENGTH:,} tokens: positions are multiplied "
-                "in float32, which tells neighbours apart up to there only."
+                "in float32, which tells neighbors apart up to there only."
             )
         if not isinstance(self.method, str):
             raise TypeError(f"method must be a name, got {self.method!r}. Use {_listed()}.")

@@ -19,8 +19,7 @@ CASTS = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class RotaryState:
-    """
-    What one rotary table computes with.
+    """What one rotary table computes with.
 
     Args:
         module (`str`):
@@ -51,7 +50,9 @@ class RotaryState:
 
 
 def reaching_state(states: list[RotaryState]) -> RotaryState:
-    """The table of the layers that reach furthest: full attention, else any that is not local, else the first."""
+    """Return the table of the layers that reach furthest: full attention, else any that is not local, else the
+    first.
+    """
 
     def local(state: RotaryState) -> int:
         return 0 if state.layer_type == "full_attention" else 1 + (state.layer_type in LOCAL_LAYER_TYPES)
@@ -60,7 +61,7 @@ def reaching_state(states: list[RotaryState]) -> RotaryState:
 
 
 def unwrapped(model: Any) -> PreTrainedModel:
-    """The transformers model inside a PEFT, DDP or compiled wrapper, or `model` itself."""
+    """Return the transformers model inside a PEFT, DDP or compiled wrapper, or `model` itself."""
     if hasattr(model, "get_base_model"):
         return unwrapped(model.get_base_model())
     for inner in ("module", "_orig_mod"):
@@ -70,8 +71,7 @@ def unwrapped(model: Any) -> PreTrainedModel:
 
 
 def transformers_model(model: Any) -> PreTrainedModel:
-    """
-    The transformers model inside any wrapper.
+    """Return the transformers model inside any wrapper.
 
     Raises:
         TypeError: there is none.
@@ -86,8 +86,7 @@ def transformers_model(model: Any) -> PreTrainedModel:
 
 
 def rotary_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """
-    Every module of `model` that turns positions into cosine and sine from its text configuration.
+    """Every module of `model` that turns positions into cosine and sine from its text configuration.
 
     Towers for images and sound keep theirs: their positions are not tokens of the context.
 
@@ -113,14 +112,13 @@ def _tables(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def rebuilt(module: nn.Module, config: PreTrainedConfig, device: str = "cpu") -> nn.Module:
-    """A fresh rotary module of the class of `module`, built from `config` on `device`."""
+    """Return a fresh rotary module of the class of `module`, built from `config` on `device`."""
     with torch.device(device):
         return type(module)(config)
 
 
 def rebuild(module: nn.Module, config: PreTrainedConfig) -> None:
-    """
-    Gives `module` the state of a freshly built one of its class, in place.
+    """Give `module` the state of a freshly built one of its class, in place.
 
     In place, so that hooks (device maps, offloading) and references survive. Tables are computed on the CPU, as
     `from_pretrained` does, and moved to where the old ones were; on `meta` they stay there. They are float32 whatever
@@ -141,8 +139,7 @@ def rebuild(module: nn.Module, config: PreTrainedConfig) -> None:
 
 
 def rotary_states(module: Any, name: str = "") -> list[RotaryState]:
-    """
-    The tables of one rotary module, one entry for each layer type.
+    """Return the tables of one rotary module, one entry for each layer type.
 
     For `longrope` the table built at load time is read, because the other one alternates with the input length, and
     so for `dynamic` once an input beyond the window has changed it.
@@ -174,8 +171,7 @@ def _follows_input(module: Any, layer_type: str | None) -> bool:
 
 
 def edited_tables(modules: dict[str, nn.Module], config: PreTrainedConfig) -> list[str]:
-    """
-    Where live tables are not those of `config` and no cast to a shorter number type explains it, in words.
+    """Where live tables are not those of `config` and no cast to a shorter number type explains it, in words.
 
     Such a configuration was edited after the model was built. Tables on `meta` hold nothing, and those of `dynamic`
     follow the input, so neither tells anything.
@@ -198,8 +194,7 @@ def _cast(state: RotaryState | None, dtype: torch.dtype) -> RotaryState | None:
 
 
 def compare_states(live: RotaryState, expected: RotaryState | None, where: str) -> tuple[float, list[str]]:
-    """
-    Compares a live table with the one that `where` (a configuration, a folder, a record) asks for.
+    """Compare a live table with the one that `where` (a configuration, a folder, a record) asks for.
 
     Returns:
         `tuple[float, list[str]]`: the largest relative difference, and what differs, in words.

@@ -27,8 +27,7 @@ OPTIONAL = ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_
 def load_config(
     path_or_id: str | os.PathLike[str], *, trust_remote_code: bool = False, revision: str | None = None
 ) -> PreTrainedConfig:
-    """
-    The configuration of a saved model, or an error that says what to do.
+    """Return the configuration of a saved model, or an error that says what to do.
 
     Args:
         path_or_id (`str` or `os.PathLike`):

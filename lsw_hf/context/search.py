@@ -33,8 +33,7 @@ LEAST_STRETCH = 1.01
 
 @dataclass(frozen=True)
 class RopeSearchResult:
-    """
-    What the search found.
+    """What the search found.
 
     Args:
         rope_factors (`tuple[float, ...]`):
@@ -68,12 +67,11 @@ def search_rope_factors(
     seed: int = 0,
     progress: bool = True,
 ) -> RopeSearchResult:
-    """
-    Searches the factors that lose least on long texts, in the manner of LongRoPE (2402.13753, section 3.2).
+    """Search the factors that lose least on long texts, in the manner of LongRoPE (2402.13753, section 3.2).
 
     Starts from position interpolation, the NTK base and YaRN written as factors, then alternates mutation and
     crossover among the best, keeping the factors from falling with the pair's index as the paper does. Different, by
-    our choice: a mutation scales a run of neighbouring pairs, and no first tokens are exempt from it, so that the
+    our choice: a mutation scales a run of neighboring pairs, and no first tokens are exempt from it, so that the
     result is one static table. Extend with the result through `method="longrope"`: transformers and vLLM read that
     type, llama.cpp does not.
 
@@ -154,7 +152,7 @@ def _check_batches(batches: list[Mapping]) -> None:
 
 
 def _starts(layout: RopeLayout, context_length: int) -> dict[str, tuple[float, ...]]:
-    """The known methods on top of what is in force, as factors of the plain base."""
+    """Return the known methods on top of what is in force, as factors of the plain base."""
     found = {}
     for method in STARTS:
         try:
@@ -170,7 +168,9 @@ def _starts(layout: RopeLayout, context_length: int) -> dict[str, tuple[float, .
 
 
 def _lowest(layout: RopeLayout) -> tuple[float, ...]:
-    """The smallest factor of each pair: no pair turns faster than in force, and the slowest one turns slower."""
+    """Return the smallest factor of each pair: no pair turns faster than in force, and the slowest one turns
+    slower.
+    """
     start = effective_entry(layout)
     table, _ = entry_table(start, layout.rotary_dim, layout.origin.window)
     lowest = [max(1.0, factor) for factor in factors_of(table, start["rope_theta"])]
@@ -184,7 +184,7 @@ def _candidates(
     bounds: tuple[tuple[float, ...], float],
     random_state: random.Random,
 ) -> Iterator[tuple[float, ...]]:
-    """The starting points, then children of the best so far, for ever; `scored` grows between two of them."""
+    """Yield the starting points, then children of the best so far, for ever; `scored` grows between two of them."""
     yield from starts.values()
     while True:
         best = sorted(scored, key=lambda candidate: scored[candidate])[:population_size]

@@ -47,8 +47,7 @@ READERS = {
 
 @dataclass(frozen=True)
 class ContextCandidate:
-    """
-    One method, applied to the model asked about.
+    """One method, applied to the model asked about.
 
     Args:
         method (`str`):
@@ -89,8 +88,7 @@ class ContextCandidate:
 
 @dataclass(frozen=True)
 class ContextSuggestion:
-    """
-    The candidates for one model and target, and the one to take.
+    """The candidates for one model and target, and the one to take.
 
     Args:
         model_type (`str`):
@@ -130,7 +128,7 @@ class ContextSuggestion:
     facts: tuple[str, ...]
 
     def to_markdown(self) -> str:
-        """The table, the bound and the recommendation as Markdown."""
+        """Return the table, the bound and the recommendation as Markdown."""
         ratio = f"{self.context_length / self.window:.3g}x"
         if self.context_length <= self.window:
             ratio = "within what it was made for"
@@ -162,8 +160,7 @@ def suggest_context(
     training: Training = "short",
     original_context_length: int | None = None,
 ) -> ContextSuggestion:
-    """
-    Compares the extension methods for one model and one target length, and recommends one.
+    """Compare the extension methods for one model and one target length, and recommends one.
 
     Args:
         config (`PreTrainedConfig`):
@@ -214,8 +211,8 @@ def suggest_context(
 
 
 def rope_theta_lower_bound(context_length: int, rotary_dim: int) -> float:
-    """
-    Smallest base for which `sum_i cos(m * base^(-2i/d))` is not negative at any distance `m` up to `context_length`.
+    """Smallest base for which `sum_i cos(m * base^(-2i/d))` is not negative at any distance `m` up to
+    `context_length`.
 
     Below it, attention scores random content higher than equal content at some distance (2405.14591). Found by
     bisection of the exponent to 1 %; above 32,768 tokens the distances are sampled evenly, so the bound is then an

@@ -17,8 +17,7 @@ NEWER_CLASS, OLDER_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> None:
-    """
-    Saves a tokenizer so that transformers 4.57 reads it as well as 5.
+    """Save a tokenizer so that transformers 4.57 reads it as well as 5.
 
     `tokenizer.save_pretrained` of transformers 5 writes a class name that 4.57 does not know, and lists special tokens
     under a key that means something else there; the files themselves are the same.
@@ -39,8 +38,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike
 
 
 def write_legacy_tokenizer(folder: str | os.PathLike[str]) -> bool:
-    """
-    Renames what transformers 4.57 does not understand in a saved `tokenizer_config.json`.
+    """Rename what transformers 4.57 does not understand in a saved `tokenizer_config.json`.
 
     Args:
         folder (`str` or `os.PathLike`):
@@ -66,7 +64,7 @@ def write_legacy_tokenizer(folder: str | os.PathLike[str]) -> bool:
 
 
 def legacy_tokenizer_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The same settings as both generations of transformers understand them; the argument is not changed."""
+    """Return the same settings as both generations of transformers understand them; the argument is not changed."""
     renamed = dict(settings)
     if renamed.get("tokenizer_class") == NEWER_CLASS:
         renamed["tokenizer_class"] = OLDER_CLASS

@@ -38,8 +38,7 @@ from .transformers4.writing import compare_spellings
 
 @dataclass(frozen=True)
 class ContextReport:
-    """
-    What a model's context window is, where it is written, and whether the two agree.
+    """What a model's context window is, where it is written, and whether the two agree.
 
     Args:
         rope_type (`str`):
@@ -81,7 +80,7 @@ class ContextReport:
         return not self.problems
 
     def to_markdown(self) -> str:
-        """The report as a Markdown list."""
+        """Return the report as a Markdown list."""
         lines = [
             f"- window: {self.context_length:,} tokens"
             + (f", {self.original_length:,} at pretraining" if self.original_length else ""),
@@ -100,8 +99,7 @@ def verify_context(
     raise_on_mismatch: bool = True,
     trust_remote_code: bool = False,
 ) -> ContextReport:
-    """
-    Recomputes inverse frequencies and attention factor from what is saved and compares them with the live ones.
+    """Recomputes inverse frequencies and attention factor from what is saved and compares them with the live ones.
 
     With a path alone, the file's own fields are checked against each other. With a model alone, the model's tables
     are compared with what its configuration, which is what a save would write, says. With both, the tables are also
@@ -171,7 +169,7 @@ def verify_context(
 
 
 def _adapter_record(path_or_id: str | os.PathLike[str] | None) -> dict[str, Any] | None:
-    """The record of an adapter's folder; `None` for a model's folder, whose `config.json` is what counts."""
+    """Return the record of an adapter's folder; `None` for a model's folder, whose `config.json` is what counts."""
     if path_or_id is None or (Path(path_or_id) / "config.json").is_file():
         return None
     record = read_record(path_or_id)
@@ -184,8 +182,7 @@ def _adapter_record(path_or_id: str | os.PathLike[str] | None) -> dict[str, Any]
 
 
 def restore_rotary(model: nn.Module) -> nn.Module:
-    """
-    Rebuilds every rotary table of `model` from its configuration, in float32 and in place.
+    """Rebuilds every rotary table of `model` from its configuration, in float32 and in place.
 
     Repairs a model cast as a whole (`model.to(torch.bfloat16)`, `model.half()`), which rounds its frequencies, and
     makes a configuration edited after loading take effect.
@@ -208,7 +205,7 @@ def restore_rotary(model: nn.Module) -> nn.Module:
 
 
 def _skeleton(config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
-    """The model without memory: only the classes of its rotary modules are wanted."""
+    """Return the model without memory: only the classes of its rotary modules are wanted."""
     with torch.device("meta"):
         if hasattr(config, "auto_map") or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
             return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
@@ -265,7 +262,7 @@ def _report(
 
 
 def _longrope_factor(entry: dict[str, Any], config: PreTrainedConfig) -> float:
-    """What transformers derives where a `longrope` dictionary gives no factor; 1 for every other type."""
+    """Return what transformers derives where a `longrope` dictionary gives no factor; 1 for every other type."""
     if entry.get("rope_type") != "longrope":
         return 1.0
     return config.max_position_embeddings / entry["original_max_position_embeddings"]

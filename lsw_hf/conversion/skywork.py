@@ -47,11 +47,16 @@ class ConvertedTensor:
     """One tensor of the result.
 
     Attributes:
-        name (`str`): Its name, the same on both sides.
-        shape (`tuple[int, ...]`): As written.
-        dtype (`str`): As written, for example `"bfloat16"`.
-        sha256 (`str`): Of the bytes as written, read back from the file.
-        change (`str`): What was done to it; empty when the bytes are the source's.
+        name (`str`):
+            Its name, the same on both sides.
+        shape (`tuple[int, ...]`):
+            As written.
+        dtype (`str`):
+            As written, for example `"bfloat16"`.
+        sha256 (`str`):
+            Of the bytes as written, read back from the file.
+        change (`str`):
+            What was done to it; empty when the bytes are the source's.
     """
 
     name: str
@@ -66,13 +71,20 @@ class ConversionReport:
     """What a conversion did; `conversion_report.json` in the result's folder says the same.
 
     Attributes:
-        source (`str`): Name of the legacy folder.
-        to (`str`): `"llama"` or `"longskywork"`.
-        tensors (`list[ConvertedTensor]`): All that was written.
-        changes (`list[str]`): What differs from the source beside the tensors, one sentence each.
-        dropped (`list[str]`): Tensors of the source that the result does not need.
-        probe_texts (`int`): Texts on which the fast tokenizer was compared with SentencePiece.
-        checked_files (`int`): Source files compared with a list of checksums.
+        source (`str`):
+            Name of the legacy folder.
+        to (`str`):
+            `"llama"` or `"longskywork"`.
+        tensors (`list[ConvertedTensor]`):
+            All that was written.
+        changes (`list[str]`):
+            What differs from the source beside the tensors, one sentence each.
+        dropped (`list[str]`):
+            Tensors of the source that the result does not need.
+        probe_texts (`int`):
+            Texts on which the fast tokenizer was compared with SentencePiece.
+        checked_files (`int`):
+            Source files compared with a list of checksums.
     """
 
     source: str
@@ -84,7 +96,7 @@ class ConversionReport:
     checked_files: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as plain data."""
         return asdict(self)
 
 
@@ -99,8 +111,7 @@ def convert_checkpoint(
     checksums: str | os.PathLike | None = None,
     shard_bytes: int = 10**9,
 ) -> ConversionReport:
-    """
-    Converts a legacy Skywork-13B folder (`model_type: skywork`) to one that needs no legacy code.
+    """Convert a legacy Skywork-13B folder (`model_type: skywork`) to one that needs no legacy code.
 
     The tensors are Llama's by name and shape, so they are copied as they are; what changes is the config, the
     tokenizer (a fast one, with `[USER]`, `[BOT]`, `[SEP]` and the published chat format), and the rows of embedding
@@ -108,17 +119,25 @@ def convert_checkpoint(
     are streamed; the memory needed is about twice `shard_bytes` plus the largest tensor twice.
 
     Args:
-        src (`str` or `os.PathLike`): The legacy folder, on disk.
-        dst (`str` or `os.PathLike`): The folder to make; must not exist or be empty. It appears when all is written.
-        to (`str`, *optional*, defaults to `"llama"`): `"llama"` for a stock checkpoint that servers know,
+        src (`str` or `os.PathLike`):
+            The legacy folder, on disk.
+        dst (`str` or `os.PathLike`):
+            The folder to make; must not exist or be empty. It appears when all is written.
+        to (`str`, *optional*, defaults to `"llama"`):
+            `"llama"` for a stock checkpoint that servers know,
             `"longskywork"` for our class with its code beside the weights.
-        allow_pickle (`bool`, *optional*, defaults to `False`): Whether `.bin` files may be read. Nothing in them is
+        allow_pickle (`bool`, *optional*, defaults to `False`):
+            Whether `.bin` files may be read. Nothing in them is
             executed either way.
-        rope_parameters (`Mapping`, *optional*): RoPE to write instead of what the legacy config says; frequencies
+        rope_parameters (`Mapping`, *optional*):
+            RoPE to write instead of what the legacy config says; frequencies
             stored with the weights are not compared then.
-        dtype (`torch.dtype`, *optional*): Cast floating-point tensors; defaults to the source's own.
-        checksums (`str` or `os.PathLike`, *optional*): A file as `sha256sum` writes it; the source's files must match.
-        shard_bytes (`int`, *optional*, defaults to 1,000,000,000): Most bytes in one written file, unless a single
+        dtype (`torch.dtype`, *optional*):
+            Cast floating-point tensors; defaults to the source's own.
+        checksums (`str` or `os.PathLike`, *optional*):
+            A file as `sha256sum` writes it; the source's files must match.
+        shard_bytes (`int`, *optional*, defaults to 1,000,000,000):
+            Most bytes in one written file, unless a single
             tensor is larger.
 
     Returns:
@@ -310,7 +329,7 @@ def _write_configs(config: LlamaConfig, source: Path, folder: Path, report: Conv
 
 
 def _sampling(path: Path, report: ConversionReport) -> dict[str, Any]:
-    """What a legacy generation config says about sampling; the rest of it is about lengths and ids."""
+    """Return what a legacy generation config says about sampling; the rest of it is about lengths and ids."""
     if not path.is_file():
         return {}
     given = {key: value for key, value in read_json_object(path).items() if value is not None}

@@ -12,7 +12,7 @@ from transformers import LlamaConfig
 from ..files import read_json_object
 from ..models import LongSkyworkConfig
 from ..models.configuration_longskywork import is_number
-from ..models.rope_longskywork import ntk_theta
+from ..models.rope_longskywork import skywork_ntk_rope_theta
 
 # Fields with the same meaning on both sides.
 _SAME = (
@@ -42,12 +42,15 @@ _SAYS_NOTHING = frozenset(
 def read_skywork_config(
     folder: Path, *, to: str, rope_parameters: Mapping | None = None
 ) -> tuple[LlamaConfig, list[str]]:
-    """Translates a legacy config.
+    """Translate a legacy config.
 
     Args:
-        folder (`Path`): Holds `config.json` with `model_type: skywork`.
-        to (`str`): `"llama"` for a stock [`~transformers.LlamaConfig`], `"longskywork"` for ours.
-        rope_parameters (`Mapping`, *optional*): RoPE to write instead of the legacy file's.
+        folder (`Path`):
+            Holds `config.json` with `model_type: skywork`.
+        to (`str`):
+            `"llama"` for a stock [`~transformers.LlamaConfig`], `"longskywork"` for ours.
+        rope_parameters (`Mapping`, *optional*):
+            RoPE to write instead of the legacy file's.
 
     Returns:
         `tuple[LlamaConfig, list[str]]`: the config, and what was changed, one sentence each.
@@ -115,7 +118,7 @@ def _rope(legacy: Mapping, to: str, chosen: Mapping | None, changes: list[str]) 
     if not is_number(factor, 1):
         raise ValueError(f"rope_scaling={scaling!r}: factor must be a number of at least 1.")
     if kind == "ntk":
-        larger = ntk_theta(theta, float(factor))
+        larger = skywork_ntk_rope_theta(theta, float(factor))
         changes.append(f"rope type ntk with factor {factor} is now plain RoPE with base {theta} * {factor} = {larger}")
         return {"rope_type": "default", "rope_theta": larger}
     if kind == "linear":

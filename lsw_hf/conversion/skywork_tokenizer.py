@@ -47,13 +47,17 @@ PROBE_TEXTS = (
 
 
 def convert_tokenizer(model_file: Path, *, bos_id: int, eos_id: int, pad_id: int) -> PreTrainedTokenizerFast:
-    """A fast tokenizer out of a SentencePiece model, with Skywork's three chat tokens after its last piece.
+    """Return a fast tokenizer out of a SentencePiece model, with Skywork's three chat tokens after its last piece.
 
     Args:
-        model_file (`Path`): The SentencePiece model (`tokenizer.model`).
-        bos_id (`int`): Id of the piece that starts a text.
-        eos_id (`int`): Id of the piece that ends one.
-        pad_id (`int`): Id of the piece that fills rows up.
+        model_file (`Path`):
+            The SentencePiece model (`tokenizer.model`).
+        bos_id (`int`):
+            Id of the piece that starts a text.
+        eos_id (`int`):
+            Id of the piece that ends one.
+        pad_id (`int`):
+            Id of the piece that fills rows up.
 
     Returns:
         [`~transformers.PreTrainedTokenizerFast`]: proved to give SentencePiece's ids on `PROBE_TEXTS`.
@@ -89,7 +93,7 @@ def convert_tokenizer(model_file: Path, *, bos_id: int, eos_id: int, pad_id: int
 
 
 def load_sentencepiece(model_file: Path) -> SentencePieceProcessor:
-    """Reads a SentencePiece model.
+    """Read a SentencePiece model.
 
     Raises:
         ImportError: when `sentencepiece` or `protobuf` is not installed.
@@ -109,7 +113,7 @@ def load_sentencepiece(model_file: Path) -> SentencePieceProcessor:
 
 
 def check_same_ids(tokenizer: PreTrainedTokenizerFast, pieces: SentencePieceProcessor) -> int:
-    """Compares the fast tokenizer with SentencePiece on `PROBE_TEXTS`, one way and back.
+    """Compare the fast tokenizer with SentencePiece on `PROBE_TEXTS`, one way and back.
 
     Returns:
         `int`: How many texts were compared.

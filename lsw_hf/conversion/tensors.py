@@ -23,10 +23,14 @@ class CheckpointFiles:
     """Where the tensors of a folder are; [`find_checkpoint_files`] makes it.
 
     Attributes:
-        folder (`Path`): The checkpoint's folder.
-        names (`tuple[str, ...]`): Its weight files, in order.
-        pickled (`bool`): Whether they are PyTorch pickles (`.bin`) instead of safetensors.
-        index (`dict[str, str]`): File of every tensor as the index says, empty when there is a single file.
+        folder (`Path`):
+            The checkpoint's folder.
+        names (`tuple[str, ...]`):
+            Its weight files, in order.
+        pickled (`bool`):
+            Whether they are PyTorch pickles (`.bin`) instead of safetensors.
+        index (`dict[str, str]`):
+            File of every tensor as the index says, empty when there is a single file.
     """
 
     folder: Path
@@ -39,7 +43,7 @@ class CheckpointFiles:
         return sum((self.folder / name).stat().st_size for name in self.names)
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yields every tensor with its name; only the one at hand is in memory.
+        """Yield every tensor with its name; only the one at hand is in memory.
 
         Raises:
             ValueError: for a file that cannot be read whole, or holds other tensors than the index says.
@@ -90,11 +94,13 @@ class CheckpointFiles:
 
 
 def find_checkpoint_files(folder: Path, *, allow_pickle: bool = False) -> CheckpointFiles:
-    """Finds the weight files of a folder; safetensors are preferred where both kinds are there.
+    """Find the weight files of a folder; safetensors are preferred where both kinds are there.
 
     Args:
-        folder (`Path`): A local checkpoint folder.
-        allow_pickle (`bool`, *optional*, defaults to `False`): Whether `.bin` files may be read (as plain tensors;
+        folder (`Path`):
+            A local checkpoint folder.
+        allow_pickle (`bool`, *optional*, defaults to `False`):
+            Whether `.bin` files may be read (as plain tensors;
             nothing in them is ever executed).
 
     Raises:
@@ -119,11 +125,13 @@ def find_checkpoint_files(folder: Path, *, allow_pickle: bool = False) -> Checkp
 
 
 def check_file_checksums(folder: Path, checksums: Path) -> int:
-    """Compares files with a list as `sha256sum` writes it.
+    """Compare files with a list as `sha256sum` writes it.
 
     Args:
-        folder (`Path`): Where the files are.
-        checksums (`Path`): Lines of a SHA-256 in hexadecimal, white space, a file name.
+        folder (`Path`):
+            Where the files are.
+        checksums (`Path`):
+            Lines of a SHA-256 in hexadecimal, white space, a file name.
 
     Returns:
         `int`: How many files were compared.

@@ -18,8 +18,7 @@ Step = Callable[..., Iterator[Any]]
 
 
 def read_step(source: Any, **options: Any) -> Step:
-    """
-    [`load_documents`] as the first step: each task reads its share of the files.
+    """[`load_documents`] as the first step: each task reads its share of the files.
 
     Args:
         source, options:
@@ -53,8 +52,7 @@ def read_step(source: Any, **options: Any) -> Step:
 def interleave_step(
     tokenizer: Any, config: ChunkInterleaveConfig, output_dir: str | os.PathLike[str], seed: int = 0
 ) -> Step:
-    """
-    [`write_windows`] as the last step: one parquet file a task.
+    """[`write_windows`] as the last step: one parquet file a task.
 
     Args:
         tokenizer, config, output_dir, seed:
@@ -73,8 +71,7 @@ def interleave_step(
 
 
 def tables_step(generator: TableGenerator, output_dir: str | os.PathLike[str], num_samples: int) -> Step:
-    """
-    [`TableGenerator`] as the only step: one parquet file a task, together the rows `0` to `num_samples - 1`.
+    """[`TableGenerator`] as the only step: one parquet file a task, together the rows `0` to `num_samples - 1`.
 
     Args:
         generator ([`TableGenerator`]):

@@ -27,8 +27,7 @@ class SourceCounts:
 
 
 class TokenMixture:
-    """
-    Mixes streams so that each has its share of the tokens, not of the rows.
+    """Mixes streams so that each has its share of the tokens, not of the rows.
 
     Before every row the source that is furthest behind its share is chosen, so every share is met to within one row at
     any moment, without randomness. For constant shares of *rows*, drawn at random, `datasets.interleave_datasets` does
@@ -112,7 +111,7 @@ class TokenMixture:
             yield dict(row)
 
     def next_source(self) -> str:
-        """The source that is furthest behind its share; the earlier one of two."""
+        """Return the source that is furthest behind its share; the earlier one of two."""
         given = self._given()
         behind = {
             name: self.target(name, given) - counts.tokens
@@ -139,8 +138,7 @@ class TokenMixture:
         return {name: asdict(counts) for name, counts in self.counts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """
-        The next iteration goes on where `state_dict` was taken, reading over the rows already given out.
+        """Continue the next iteration where `state_dict` was taken, reading over the rows already given out.
 
         Raises:
             ValueError: the state is of other sources.
@@ -150,8 +148,7 @@ class TokenMixture:
         self._loaded = dict(state)
 
     def as_dataset(self, num_shards: int = 1) -> IterableDataset:
-        """
-        The mixture as a `datasets.IterableDataset`, resumable by its own `state_dict`.
+        """Return the mixture as a `datasets.IterableDataset`, resumable by its own `state_dict`.
 
         Args:
             num_shards (`int`, *optional*, defaults to 1):
@@ -206,7 +203,7 @@ class TokenMixture:
         return value if isinstance(value, int) else len(value)
 
     def _open(self, name: str, passes: int, rows: int) -> Iterator[Mapping[str, Any]]:
-        """An iterator over a source in its given pass; `rows` rows over all passes are read over."""
+        """Return an iterator over a source in its given pass; `rows` rows over all passes are read over."""
         source = self.sources[name]
         if isinstance(source, IterableDataset):
             source.set_epoch(passes - 1)

@@ -9,7 +9,7 @@ import torch
 
 from ..models import LongSkyworkConfig, LongSkyworkForCausalLM
 
-# Pairs of the rotary table that turn fastest; they alone can tell neighbours apart.
+# Pairs of the rotary table that turn fastest; they alone can tell neighbors apart.
 _FAST_PAIRS = 6
 # Peak of the previous-token heads, strength of the content match, gain of the copying heads, damping of the MLP.
 # Found on development seeds 0 to 2; much larger matches get stuck.
@@ -17,7 +17,7 @@ _LOCAL_GAIN, _MATCH_GAIN, _COPY_GAIN, _MLP_GAIN, _NOISE = 5.5, 1.5, 4.0, 0.05, 0
 
 
 def build_tiny_model(vocab_size: int, context_length: int, seed: int, pad_token_id: int = 0) -> LongSkyworkForCausalLM:
-    """A tiny [`LongSkyworkForCausalLM`] with the structured start of [`initialize_for_induction`].
+    """Return a tiny [`LongSkyworkForCausalLM`] with the structured start of [`initialize_for_induction`].
 
     Args:
         vocab_size (`int`):
@@ -54,7 +54,7 @@ def build_tiny_model(vocab_size: int, context_length: int, seed: int, pad_token_
 
 @torch.no_grad()
 def initialize_for_induction(model: LongSkyworkForCausalLM, seed: int) -> LongSkyworkForCausalLM:
-    """Starts a two-layer model near an induction circuit, in place (our choice; nothing of it is in the papers).
+    """Start a two-layer model near an induction circuit, in place (our choice; nothing of it is in the papers).
 
     From a random start no retrieval forms within the demo's budget. Here all embeddings share a direction `u`; the
     heads of layer 0 read only `u` and peak one token back through the fast rotary pairs; layer 0 writes that previous

@@ -44,5 +44,5 @@ class TinyNeedleTask:
         ]
 
     def prompt(self, haystack: str, question: str) -> str:
-        """The haystack and the question behind it; the model's next word is its answer."""
+        """Return the haystack and the question behind it; the model's next word is its answer."""
         return f"{haystack}{self.separator}{question}"

@@ -79,7 +79,7 @@ def tiny_recipe(
     context_length: int | None = None,
     settings: TinySettings | None = None,
 ) -> LongSkyworkRecipe:
-    """The demo as a [`LongSkyworkRecipe`], through the same classes as a run on a large model.
+    """Return the demo as a [`LongSkyworkRecipe`], through the same classes as a run on a large model.
 
     Args:
         seed (`int`, *optional*, defaults to 0):
@@ -144,7 +144,9 @@ def needle_grid(context_length: int, settings: TinySettings, seed: int) -> Needl
 
 
 def tiny_data(recipe: LongSkyworkRecipe, settings: TinySettings | None = None) -> dict[str, Any]:
-    """The texts of the four stages, as arguments of [`LongSkyworkRecipe.run`]; each is made when its stage begins."""
+    """Return the texts of the four stages, as arguments of [`LongSkyworkRecipe.run`]; each is made when its stage
+    begins.
+    """
     settings = settings or settings_for(recipe.context_length)
     world = TinyWorld()
     first = recipe.seed * _SEEDS_PER_RUN
@@ -254,7 +256,7 @@ def _stage_options(settings: TinySettings, context_length: int) -> dict[str, dic
 
 
 def run_demo(*, seed: int = 0, output_dir: str | Path = "demo", context_length: int | None = None) -> RecipeResults:
-    """Runs the demo and prints the plan, the two grids, and what to open.
+    """Run the demo and print the plan, the two grids, and what to open.
 
     Args:
         seed (`int`, *optional*, defaults to 0), output_dir (`str` or `Path`, *optional*, defaults to `"demo"`),

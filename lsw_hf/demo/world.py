@@ -83,7 +83,7 @@ def held_out_pairs() -> np.ndarray:
 
 
 def build_tokenizer(model_max_length: int) -> PreTrainedTokenizerFast:
-    """The world's word-level tokenizer: one token a word, one for a line break, `<s>` in front of every text.
+    """Return the world's word-level tokenizer: one token a word, one for a line break, `<s>` in front of every text.
 
     Args:
         model_max_length (`int`):
@@ -157,7 +157,7 @@ class TinyWorld:
             `tuple[np.ndarray, np.ndarray]`: indices of the names and of their deeds.
 
         Raises:
-            `ValueError`: if `count` is not in that range.
+            ValueError: if `count` is not in that range.
         """
         if not 0 < count <= len(NAMES):
             raise ValueError(f"count must be between 1 and {len(NAMES)} facts (one a name), got {count}.")
@@ -178,7 +178,7 @@ class TinyWorld:
     def story(
         self, num_sentences: int, num_facts: int, generator: np.random.Generator
     ) -> tuple[list[str], np.ndarray]:
-        """A story of `num_sentences` sentences that holds `num_facts` facts at random places.
+        """Return a story of `num_sentences` sentences that holds `num_facts` facts at random places.
 
         Returns:
             `tuple[list[str], np.ndarray]`: the sentences, and the facts as rows of (name index, deed index).
@@ -191,7 +191,7 @@ class TinyWorld:
         return sentences, np.stack([names, deeds], axis=1)
 
     def document(self, num_sentences: int, num_facts: int, num_questions: int, generator: np.random.Generator) -> str:
-        """A title line, a story, and questions about it with their answers, as plain text for pretraining.
+        """Return a title line, a story, and questions about it with their answers, as plain text for pretraining.
 
         With `<s>` in front and `</s>` behind it has `4 + 4 * num_sentences` tokens.
         """
@@ -204,7 +204,7 @@ class TinyWorld:
     def dialogue(
         self, num_sentences: int, num_facts: int, num_questions: int, generator: np.random.Generator
     ) -> list[dict[str, str]]:
-        """The same as a dialogue in TRL's `messages` form, told in four parts of equal length.
+        """Return the same as a dialogue in TRL's `messages` form, told in four parts of equal length.
 
         After each part come a quarter of the questions, about all that was told so far. With all questions at the end
         the distance between question and answer was rarely short, and in long texts facts near the end were missed.
@@ -229,7 +229,7 @@ class TinyWorld:
     def documents(
         self, num_documents: int, num_sentences: int, facts: tuple[int, int], num_questions: int, seed: int
     ) -> Iterator[dict[str, str]]:
-        """Yields `num_documents` documents `{"text": str}`; the number of facts is uniform in `facts` (inclusive)."""
+        """Yield `num_documents` documents `{"text": str}`; the number of facts is uniform in `facts` (inclusive)."""
         generator = np.random.default_rng(seed)
         for _ in range(num_documents):
             num_facts = int(generator.integers(facts[0], facts[1] + 1))
@@ -238,7 +238,7 @@ class TinyWorld:
     def dialogues(
         self, num_dialogues: int, num_sentences: int, facts: tuple[int, int], num_questions: int, seed: int
     ) -> Iterator[dict[str, list[dict[str, str]]]]:
-        """Yields `num_dialogues` rows `{"messages": [...]}`; the number of facts is uniform in `facts` (inclusive)."""
+        """Yield `num_dialogues` rows `{"messages": [...]}`; the number of facts is uniform in `facts` (inclusive)."""
         generator = np.random.default_rng(seed)
         for _ in range(num_dialogues):
             num_facts = int(generator.integers(facts[0], facts[1] + 1))

@@ -5,38 +5,39 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
-ScoringMode = Literal["contains", "exact", "normalised", "likelihood"]
-SCORING_MODES: tuple[str, ...] = ("contains", "exact", "normalised", "likelihood")
+ScoringMode = Literal["contains", "exact", "normalized", "likelihood"]
+SCORING_MODES: tuple[str, ...] = ("contains", "exact", "normalized", "likelihood")
 
 
 def is_correct(expected: str, answered: str, mode: ScoringMode = "contains") -> bool:
-    """
-    Whether a generated answer is right.
+    """Whether a generated answer is right.
 
     Args:
-        expected (`str`): The right answer.
-        answered (`str`): What the model said.
+        expected (`str`):
+            The right answer.
+        answered (`str`):
+            What the model said.
         mode (`str`, *optional*, defaults to `"contains"`):
             - `"contains"`: the expected answer stands anywhere in what was said, in any case (RULER's rule), but
               not as a part of a longer word or number: 482 is not found in 14827 (our choice).
             - `"exact"`: the first line of what was said is the expected answer, but for spaces and a closing mark.
-            - `"normalised"`: as `"contains"`, after both are brought to one form: compatibility characters
+            - `"normalized"`: as `"contains"`, after both are brought to one form: compatibility characters
               unified, punctuation dropped, spaces joined.
 
     Raises:
-        `ValueError`: for an unknown mode, or `"likelihood"`, which judges probabilities and no text.
+        ValueError: for an unknown mode, or `"likelihood"`, which judges probabilities and no text.
     """
     if mode == "contains":
         return _contains(expected.casefold(), answered.casefold())
     if mode == "exact":
         lines = answered.strip().splitlines()
         return bool(lines) and lines[0].strip().rstrip(".。!！?？,，;；") == expected.strip().rstrip(".。")
-    if mode == "normalised":
-        return _contains(normalise(expected), normalise(answered))
-    raise ValueError(f"text is scored by 'contains', 'exact' or 'normalised'; got {mode!r}")
+    if mode == "normalized":
+        return _contains(normalize(expected), normalize(answered))
+    raise ValueError(f"text is scored by 'contains', 'exact' or 'normalized'; got {mode!r}")
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Casefold, unify compatibility characters (full-width digits), drop punctuation, join spaces."""
     text = unicodedata.normalize("NFKC", text).casefold()
     kept = (" " if unicodedata.category(char)[0] in "PZC" else char for char in text)

@@ -11,14 +11,14 @@ _NUMBERS_A_TENSOR = 64
 
 
 def describe_weights(model: Any) -> str:
-    """
-    A short digest of a model's weights, to tell apart two models of one name.
+    """Return a short digest of a model's weights, to tell apart two models of one name.
 
     Of every parameter it takes the name, the number type, the shape, and 64 numbers spread over it (our choice:
     training changes nearly all of them).
 
     Args:
-        model ([`PreTrainedModel`]): Any model; parameters on the `meta` device or without elements count by shape.
+        model ([`PreTrainedModel`]):
+            Any model; parameters on the `meta` device or without elements count by shape.
 
     Returns:
         `str`: 16 hexadecimal digits.
@@ -34,11 +34,10 @@ def describe_weights(model: Any) -> str:
 
 
 def as_lengths(values: Iterable[Any]) -> tuple[int, ...]:
-    """
-    Token counts as they stand in a grid.
+    """Token counts as they stand in a grid.
 
     Raises:
-        `TypeError`: for a number or a string instead of a sequence, or values that are no whole numbers.
+        TypeError: for a number or a string instead of a sequence, or values that are no whole numbers.
     """
     found = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else None
     if found is None or any(isinstance(value, str) or value != int(value) for value in found):
@@ -47,7 +46,7 @@ def as_lengths(values: Iterable[Any]) -> tuple[int, ...]:
 
 
 def refuse_differences(pairs: list[tuple[str, Any, Any]], what: str) -> None:
-    """Raises `ValueError`, saying `what` is wrong, for (name, value there, value now) that differ."""
+    """Raise `ValueError`, saying `what` is wrong, for (name, value there, value now) that differ."""
     differing = [f"{name} was {before!r} and is {now!r}" for name, before, now in pairs if before != now]
     if differing:
         raise ValueError(f"{what}: {'; '.join(differing)}. Give another file, or delete this one to start over")

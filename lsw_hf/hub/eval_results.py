@@ -6,11 +6,12 @@ from ..evaluation.summary.results import EvaluationResults
 
 
 def model_index_results(results: EvaluationResults) -> list[EvalResult]:
-    """
-    Results for the `model-index` of a model card, one a length: needle accuracy and the average of the task families.
+    """Results for the `model-index` of a model card, one a length: needle accuracy and the average of the task
+    families.
 
     Args:
-        results ([`EvaluationResults`]): What was measured; reports that are missing give no entries.
+        results ([`EvaluationResults`]):
+            What was measured; reports that are missing give no entries.
 
     Returns:
         `list[huggingface_hub.EvalResult]`: For [`~huggingface_hub.ModelCardData`]`(eval_results=...)`; values in
@@ -34,20 +35,23 @@ def model_index_results(results: EvaluationResults) -> list[EvalResult]:
 def eval_result_entries(
     results: EvaluationResults, dataset_id: str, *, date: str | None = None, source_url: str | None = None
 ) -> list[EvalResultEntry]:
-    """
-    Results for the `.eval_results/*.yaml` files of a model repository.
+    """Results for the `.eval_results/*.yaml` files of a model repository.
 
     Args:
-        results ([`EvaluationResults`]): What was measured.
-        dataset_id (`str`): Benchmark dataset on the Hub that the results belong to, as in `"me/long-needle"`.
-        date (`str`, *optional*): When it was measured, ISO 8601; the Hub takes the commit's time otherwise.
-        source_url (`str`, *optional*): Where the whole report can be read.
+        results ([`EvaluationResults`]):
+            What was measured.
+        dataset_id (`str`):
+            Benchmark dataset on the Hub that the results belong to, as in `"me/long-needle"`.
+        date (`str`, *optional*):
+            When it was measured, ISO 8601; the Hub takes the commit's time otherwise.
+        source_url (`str`, *optional*):
+            Where the whole report can be read.
 
     Returns:
         `list[huggingface_hub.EvalResultEntry]`: One a length, in percent; `task_id` is `needle_8192` or `tasks_8192`.
 
     Raises:
-        `ValueError`: if `dataset_id` is no Hub id of the form `owner/name`.
+        ValueError: if `dataset_id` is no Hub id of the form `owner/name`.
     """
     if dataset_id.count("/") != 1 or not all(dataset_id.split("/")):
         raise ValueError(f"dataset_id must be a Hub id of the form owner/name; got {dataset_id!r}")

@@ -61,16 +61,23 @@ def build_model_card(
     Nothing is looked up and nothing is guessed: what is not given stands in the card as "not reported".
 
     Args:
-        config (`PreTrainedConfig`): the model's config; the RoPE table, the window and the serving lines come from it.
-        report (`dict`, *optional*): the needle report of the model, as `NeedleReport.to_dict()` returns it: at least
+        config (`PreTrainedConfig`):
+            the model's config; the RoPE table, the window and the serving lines come from it.
+        report (`dict`, *optional*):
+            the needle report of the model, as `NeedleReport.to_dict()` returns it: at least
             `cells`, each with `context_length`, `depth`, `samples`, `correct`, `accuracy`.
-        report_before (`dict`, *optional*): the same of the model before the extension.
-        training (`dict`, *optional*): what a recipe reports: `stages` (each with any of `stage`, `data`, `max_length`,
+        report_before (`dict`, *optional*):
+            the same of the model before the extension.
+        training (`dict`, *optional*):
+            what a recipe reports: `stages` (each with any of `stage`, `data`, `max_length`,
             `steps`, `tokens`, `learning_rate`, `final_loss`, `seconds`, `source`), and any of `seed`, `versions`,
             `machine`, `commit`.
-        base_model (`str`, *optional*): the Hub id of the model it was made from.
-        repo_id (`str`, *optional*): the Hub id of this model, for the commands; a placeholder stands there without it.
-        figure (`str`, *optional*, defaults to `"needle.png"`): the picture of the needle grids, relative to the card.
+        base_model (`str`, *optional*):
+            the Hub id of the model it was made from.
+        repo_id (`str`, *optional*):
+            the Hub id of this model, for the commands; a placeholder stands there without it.
+        figure (`str`, *optional*, defaults to `"needle.png"`):
+            the picture of the needle grids, relative to the card.
             It is shown when there is a `report`; `None` shows none.
         metadata: fields of the card's YAML block: `language`, `license`, `license_name`, `license_link`, `datasets`,
             `tags` (added to those that follow from the facts), `model_name`, `base_model_relation`.
@@ -202,7 +209,7 @@ def _facts(config: Any, base_model: str | None, metadata: Mapping[str, Any]) -> 
         "base model": cell(base_model),
         "languages": listed(metadata.get("language")),
         "training data": listed(metadata.get("datasets")),
-        "licence": listed(metadata.get("license")),
+        "license": listed(metadata.get("license")),
     }
     return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
 

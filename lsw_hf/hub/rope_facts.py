@@ -19,15 +19,23 @@ class RopeFacts:
     """The RoPE numbers of one kind of layer; `None` is a number that the config does not give.
 
     Args:
-        layer_type (`str`, *optional*): the kind of layer, where a model has several with numbers of their own.
-        rope_type (`str`): transformers' name of the scaling, `"default"` for none.
-        rope_theta (`float`, *optional*): the base.
-        factor (`float`, *optional*): the scaling factor.
-        original_length (`int`, *optional*): the window before the extension, in tokens.
-        attention_factor (`float`): what cosine and sine are multiplied with; derived by the scaling's own formula
+        layer_type (`str`, *optional*):
+            the kind of layer, where a model has several with numbers of their own.
+        rope_type (`str`):
+            transformers' name of the scaling, `"default"` for none.
+        rope_theta (`float`, *optional*):
+            the base.
+        factor (`float`, *optional*):
+            the scaling factor.
+        original_length (`int`, *optional*):
+            the window before the extension, in tokens.
+        attention_factor (`float`):
+            what cosine and sine are multiplied with; derived by the scaling's own formula
             where the config leaves it out, as every reader does.
-        context_length (`int`, *optional*): the window now, in tokens.
-        method (`str`, *optional*): the name of the extension, where it was recorded; `"ntk"` and `"abf"` only change
+        context_length (`int`, *optional*):
+            the window now, in tokens.
+        method (`str`, *optional*):
+            the name of the extension, where it was recorded; `"ntk"` and `"abf"` only change
             the base, so the scaling's name does not tell.
     """
 
@@ -45,7 +53,8 @@ def rope_facts(config: Any) -> list[RopeFacts]:
     """Return the RoPE facts of a config, one entry for each kind of layer that has its own numbers.
 
     Args:
-        config (`PreTrainedConfig`): the config of a causal language model, or of one with a text part.
+        config (`PreTrainedConfig`):
+            the config of a causal language model, or of one with a text part.
 
     Raises:
         ValueError: when the config has no `rope_parameters`.
@@ -65,9 +74,9 @@ def rope_facts(config: Any) -> list[RopeFacts]:
 
 
 def reader_notes(config: Any) -> list[str]:
-    """
-    What a reader of the config may not expect, in sentences: what an extension left as it was or changed beside what
-    it should, and what transformers 4.57 computes otherwise than the model. Empty if there is nothing of the kind.
+    """Return what a reader of the config may not expect, in sentences: what an extension left as it was or changed
+    beside what it should, and what transformers 4.57 computes otherwise than the model. Empty if there is nothing of
+    the kind.
     """
     text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
     notes = (*extension_notes(text), *legacy_losses(complete_text(text)))

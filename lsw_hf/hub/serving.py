@@ -19,10 +19,14 @@ class ServingLine:
     """What one program does with a checkpoint.
 
     Args:
-        program (`str`): its name.
-        serves (`bool`): whether its answers are those of transformers.
-        command (`str`): the lines to run; empty where it does not serve.
-        note (`str`): what to know, or why it does not serve.
+        program (`str`):
+            its name.
+        serves (`bool`):
+            whether its answers are those of transformers.
+        command (`str`):
+            the lines to run; empty where it does not serve.
+        note (`str`):
+            what to know, or why it does not serve.
     """
 
     program: str
@@ -37,11 +41,16 @@ def serving_lines(
     """Return what vLLM, llama.cpp and CTranslate2 do with a checkpoint.
 
     Args:
-        rope_types (`list[str]`): the RoPE types in its config; a program must know all of them.
-        custom_code (`bool`): whether its classes travel with the weights, so that loading needs `trust_remote_code`.
-        context_length (`int`, *optional*): its window in tokens.
-        model_type (`str`): transformers' name of the architecture.
-        model (`str`): the path or id to write into the commands.
+        rope_types (`list[str]`):
+            the RoPE types in its config; a program must know all of them.
+        custom_code (`bool`):
+            whether its classes travel with the weights, so that loading needs `trust_remote_code`.
+        context_length (`int`, *optional*):
+            its window in tokens.
+        model_type (`str`):
+            transformers' name of the architecture.
+        model (`str`):
+            the path or id to write into the commands.
     """
     return [
         _vllm(rope_types, custom_code, context_length, model),

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 from transformers import LlamaConfig
 from transformers.activations import ACT2FN
 
-from .rope_longskywork import ROPE_KEYS, ntk_theta
+from .rope_longskywork import ROPE_KEYS, skywork_ntk_rope_theta
 
 AUTO_MAP = {
     "AutoConfig": "configuration_longskywork.LongSkyworkConfig",
@@ -43,8 +43,8 @@ RANGES = {
 
 
 class LongSkyworkConfig(LlamaConfig):
-    r"""
-    Configuration of a LongSkywork model. Everything is [`~transformers.LlamaConfig`]'s, except what is listed here.
+    r"""Configuration of a LongSkywork model. Everything is [`~transformers.LlamaConfig`]'s, except what is listed
+    here.
 
     Args:
         rope_parameters (`dict`, *optional*, defaults to plain RoPE with base 10,000):
@@ -173,12 +173,12 @@ class LongSkyworkConfig(LlamaConfig):
         )
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Checks the config once more (attributes may have been set since), then saves it and its code."""
+        """Check the config once more (attributes may have been set since), then saves it and its code."""
         self.check()
         super().save_pretrained(save_directory, *args, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as plain data, with the older spelling of the RoPE numbers beside the newer one."""
+        """Return the config as plain data, with the older spelling of the RoPE numbers beside the newer one."""
         share_lora_targets()
         output = super().to_dict()
         output.update(legacy_rope(self.rope_parameters))
@@ -189,8 +189,9 @@ class LongSkyworkConfig(LlamaConfig):
         return output
 
     def _validate_yarn_rope_parameters(self, rope_parameters: dict, ignore_keys: set | None = None) -> None:
-        """Replaces the parent's check, which warns when `factor` is not the ratio of the two lengths: a factor above
-        the ratio is what works best after training, and [`check_rope_parameters`] is stricter about the rest."""
+        """Replace the parent's check, which warns when `factor` is not the ratio of the two lengths: a factor above
+        the ratio is what works best after training, and [`check_rope_parameters`] is stricter about the rest.
+        """
 
 
 def is_number(value: Any, low: float = float("-inf"), including: bool = True) -> TypeGuard[float]:
@@ -260,12 +261,12 @@ def standard_rope_parameters(
             raise ValueError(
                 f"rope type 'ntk' multiplies rope_theta, above 1, by a factor of at least 1; got {merged}."
             )
-        merged = {"rope_type": "default", "rope_theta": ntk_theta(merged["rope_theta"], merged["factor"])}
+        merged = {"rope_type": "default", "rope_theta": skywork_ntk_rope_theta(merged["rope_theta"], merged["factor"])}
     return merged
 
 
 def legacy_rope(rope_parameters: Mapping) -> dict[str, Any]:
-    """The older spelling of `rope_parameters`: `rope_theta`, and `rope_scaling` (`None` for plain RoPE)."""
+    """Return the older spelling of `rope_parameters`: `rope_theta`, and `rope_scaling` (`None` for plain RoPE)."""
     scaling = {key: value for key, value in rope_parameters.items() if key != "rope_theta"}
     return {
         "rope_theta": rope_parameters.get("rope_theta", DEFAULT_ROPE_THETA),
@@ -313,7 +314,7 @@ def check_rope_parameters(rope_parameters: Mapping) -> None:
 
 
 def _check_band(rope_parameters: Mapping) -> None:
-    """The two bounds of a mixed band must be in order."""
+    """Check that the two bounds of a mixed band are in order."""
     names = {"yarn": ("beta_slow", "beta_fast"), "llama3": ("low_freq_factor", "high_freq_factor")}
     low, high = names.get(rope_parameters["rope_type"], (None, None))
     values = rope_parameters.get(low) or 1, rope_parameters.get(high) or 32
@@ -322,7 +323,7 @@ def _check_band(rope_parameters: Mapping) -> None:
 
 
 def _check_divisors(rope_parameters: Mapping) -> None:
-    """The two lists of `longrope` must hold numbers above 0, the same ones."""
+    """Check the two lists of `longrope`: numbers above 0, the same ones."""
     for name in ("short_factor", "long_factor"):
         divisors = rope_parameters[name]
         if not isinstance(divisors, list | tuple) or not all(is_number(each, 0, including=False) for each in divisors):

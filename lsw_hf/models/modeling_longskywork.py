@@ -34,7 +34,8 @@ class CacheArgument:
     """How one forward of the installed transformers takes a cache. What it does not name, it swallows unread.
 
     Args:
-        forward (`Callable`): The forward; its signature decides, not the version.
+        forward (`Callable`):
+            The forward; its signature decides, not the version.
     """
 
     def __init__(self, forward: Callable) -> None:
@@ -42,7 +43,7 @@ class CacheArgument:
         self.name = next((name for name in CACHE_NAMES if name in self.parameters), "")
 
     def renamed(self, given: dict[str, Any], config: LongSkyworkConfig) -> dict[str, Any]:
-        """The keywords `given`, with the cache under the name that the forward takes.
+        """Return the keywords `given`, with the cache under the name that the forward takes.
 
         Raises:
             ValueError: for two caches, or one under a name that neither the forward nor this file knows.
@@ -64,7 +65,7 @@ class CacheArgument:
         return kept
 
     def take(self, given: dict[str, Any], config: LongSkyworkConfig) -> Any:
-        """Removes the cache from the keywords `given` and returns it; `None` where none is used.
+        """Remove the cache from the keywords `given` and return it; `None` where none is used.
 
         Raises:
             ValueError: for a cache that would be passed over.
@@ -79,7 +80,9 @@ class CacheArgument:
 
 
 def cache_error(what: str, config: LongSkyworkConfig) -> str:
-    """The message about a cache that would be passed over, and text generated as if its beginning did not exist."""
+    """Return the message about a cache that would be passed over, and text generated as if its beginning did not
+    exist.
+    """
     return (
         f"Under transformers {transformers_version} a cache {what}, and this model's code knows it as "
         f"{' or '.join(CACHE_NAMES)} only. Get newer code: pip install --upgrade lsw-hf, then lsw-hf refresh "
@@ -88,7 +91,7 @@ def cache_error(what: str, config: LongSkyworkConfig) -> str:
 
 
 def with_either_cache_name(forward: Callable) -> Callable:
-    """A model's `forward` that takes its cache under each of `CACHE_NAMES`."""
+    """Return a model's `forward` that takes its cache under each of `CACHE_NAMES`."""
     argument = CacheArgument(forward)
 
     @wraps(forward)
@@ -122,7 +125,7 @@ class LongSkyworkRotaryEmbedding(nn.Module):
         return rope_frequencies(self.config.rope_parameters, self.config.head_dim, self.config.max_position_embeddings)
 
     def reset_buffers(self) -> None:
-        """Writes the frequencies anew: a model built without memory (on `meta`) has none."""
+        """Write the frequencies anew: a model built without memory (on `meta`) has none."""
         inv_freq, self.attention_scaling = self.frequencies()
         self.inv_freq.copy_(inv_freq)
         self.original_inv_freq.copy_(inv_freq)
@@ -138,8 +141,7 @@ class LongSkyworkRotaryEmbedding(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """
-        Args:
+        """Args:
             x (`torch.Tensor`): Any tensor with the device and dtype of the result.
             position_ids (`torch.Tensor`): `(batch, length)`.
 
@@ -219,7 +221,7 @@ class LongSkyworkDecoderLayer(LlamaDecoderLayer):
 
 
 class LongSkyworkPreTrainedModel(LlamaPreTrainedModel):
-    """What all LongSkywork models share: their config, how they are split and initialised."""
+    """What all LongSkywork models share: their config, how they are split and initialized."""
 
     config: LongSkyworkConfig
     config_class = LongSkyworkConfig
@@ -241,7 +243,8 @@ class LongSkyworkModel(LongSkyworkPreTrainedModel, LlamaModel):
     """The decoder without a head. Its forward is [`~transformers.LlamaModel`]'s.
 
     Args:
-        config ([`LongSkyworkConfig`]): Sizes and RoPE parameters.
+        config ([`LongSkyworkConfig`]):
+            Sizes and RoPE parameters.
     """
 
     _auto_class = "AutoModel"
@@ -267,7 +270,8 @@ class LongSkyworkForCausalLM(LongSkyworkPreTrainedModel, LlamaForCausalLM):
     """The decoder with a language-model head. Its forward is [`~transformers.LlamaForCausalLM`]'s.
 
     Args:
-        config ([`LongSkyworkConfig`]): Sizes and RoPE parameters.
+        config ([`LongSkyworkConfig`]):
+            Sizes and RoPE parameters.
     """
 
     _auto_class = "AutoModelForCausalLM"
@@ -286,7 +290,8 @@ class LongSkyworkForSequenceClassification(GenericForSequenceClassification, Lon
     """The decoder with a classification head on the last token of each row.
 
     Args:
-        config ([`LongSkyworkConfig`]): Sizes, RoPE parameters, `num_labels`.
+        config ([`LongSkyworkConfig`]):
+            Sizes, RoPE parameters, `num_labels`.
     """
 
     _auto_class = "AutoModelForSequenceClassification"

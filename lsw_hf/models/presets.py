@@ -53,10 +53,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset_config(name: str, **changes: Any) -> LongSkyworkConfig:
-    """The config of a published shape.
+    """Return the config of a published shape.
 
     Args:
-        name (`str`): `"skywork-13b"`, `"longskywork-13b"` or `"tiny"`.
+        name (`str`):
+            `"skywork-13b"`, `"longskywork-13b"` or `"tiny"`.
         changes: Any field of [`LongSkyworkConfig`], given instead of the preset's.
 
     Returns:
@@ -76,12 +77,17 @@ class MemoryEstimate:
     """Bytes that a shape takes at one length; [`estimate_memory`] makes it.
 
     Attributes:
-        parameters (`int`): Number of weights; a tied head counts once.
-        weights (`int`): Bytes of the weights.
-        kv_cache (`int`): Bytes of keys and values of every layer for every token, unquantised.
-        logits (`int`): Bytes of the logits of every position in the model's dtype. A loss that needs them in float32
+        parameters (`int`):
+            Number of weights; a tied head counts once.
+        weights (`int`):
+            Bytes of the weights.
+        kv_cache (`int`):
+            Bytes of keys and values of every layer for every token, unquantised.
+        logits (`int`):
+            Bytes of the logits of every position in the model's dtype. A loss that needs them in float32
             beside these takes twice as many again for bfloat16.
-        checkpoints (`int`): Bytes of the layer inputs that gradient checkpointing keeps for the backward pass.
+        checkpoints (`int`):
+            Bytes of the layer inputs that gradient checkpointing keeps for the backward pass.
     """
 
     parameters: int
@@ -98,17 +104,21 @@ class MemoryEstimate:
 def estimate_memory(
     config: LongSkyworkConfig, context_length: int, batch_size: int = 1, dtype: torch.dtype = torch.bfloat16
 ) -> MemoryEstimate:
-    """What a model of this shape allocates for `batch_size` rows of `context_length` tokens.
+    """Return what a model of this shape allocates for `batch_size` rows of `context_length` tokens.
 
     Counts what grows with the model or the length and can be known from the shape. Not counted: optimizer states and
     gradients (for AdamW in float32, 16 bytes a parameter with the master weights), the intermediate tensors of the
     layer being computed, and what the allocator wastes.
 
     Args:
-        config ([`LongSkyworkConfig`]): Or any config with Llama's fields.
-        context_length (`int`): Tokens a row, prompt and answer together.
-        batch_size (`int`, *optional*, defaults to 1): Rows.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.bfloat16`): Of weights, cache and activations alike.
+        config ([`LongSkyworkConfig`]):
+            Or any config with Llama's fields.
+        context_length (`int`):
+            Tokens a row, prompt and answer together.
+        batch_size (`int`, *optional*, defaults to 1):
+            Rows.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.bfloat16`):
+            Of weights, cache and activations alike.
 
     Returns:
         [`MemoryEstimate`]

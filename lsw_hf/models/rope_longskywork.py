@@ -7,7 +7,8 @@ and `s` the factor, pair `i` of a head turns by `position * inv_freq[i]` radians
 |-----------|------------------------------------------------------|--------------------------------------------------|
 | default   | b^(-2i/d)                                            | RoFormer (2104.09864), section 3.2.2             |
 | linear    | b^(-2i/d) / s                                        | Position Interpolation (2306.15595), section 2.3 |
-| ntk       | (b s)^(-2i/d), which is `default` with a larger base | Skywork's own meaning of the word, [`ntk_theta`] |
+| ntk       | (b s)^(-2i/d), which is `default` with a larger base | Skywork's own meaning of the word,
+[`skywork_ntk_rope_theta`] |
 | yarn      | between default (fast pairs) and linear (slow pairs) | YaRN (2309.00071), section 3.2                   |
 | llama3    | like yarn, blended by wavelength instead of by pair  | Llama 3.1's released configuration               |
 | longrope  | b^(-2i/d) / s_i, one factor for each pair            | LongRoPE (2402.13753), section 3                 |
@@ -60,8 +61,8 @@ def linear_inv_freq(head_dim: int, rope_theta: float, factor: float) -> torch.Te
     return default_inv_freq(head_dim, rope_theta) / factor
 
 
-def ntk_theta(rope_theta: float, factor: float) -> float:
-    """The base that a legacy Skywork checkpoint means by `rope_scaling={"type": "ntk", "factor": factor}`.
+def skywork_ntk_rope_theta(rope_theta: float, factor: float) -> float:
+    """Return the base that a legacy Skywork checkpoint means by `rope_scaling={"type": "ntk", "factor": factor}`.
 
     Skywork multiplies the base by the factor itself. The formula that others call NTK-aware raises the factor to
     `d / (d - 2)`; for heads of 128 and a factor of 4 that gives a base 2.2 % larger, so the two are not exchangeable.
@@ -81,14 +82,21 @@ def yarn_inv_freq(
     """YaRN: fast pairs stay, slow pairs are interpolated, those between are mixed linearly in their index.
 
     Args:
-        head_dim (`int`): Size of an attention head; even.
-        rope_theta (`float`): The base.
-        factor (`float`): How much the slow pairs slow down; 1 or more. A factor of 1 is [`default_inv_freq`].
-        original_length (`int`): Tokens of context the model was trained with.
-        beta_fast (`float`, *optional*, defaults to 32.0): Pairs that turn more often than this within
+        head_dim (`int`):
+            Size of an attention head; even.
+        rope_theta (`float`):
+            The base.
+        factor (`float`):
+            How much the slow pairs slow down; 1 or more. A factor of 1 is [`default_inv_freq`].
+        original_length (`int`):
+            Tokens of context the model was trained with.
+        beta_fast (`float`, *optional*, defaults to 32.0):
+            Pairs that turn more often than this within
             `original_length` stay as they are.
-        beta_slow (`float`, *optional*, defaults to 1.0): Pairs that turn less often than this are divided by `factor`.
-        truncate (`bool`, *optional*, defaults to `True`): Whether the band between the two is rounded outwards to
+        beta_slow (`float`, *optional*, defaults to 1.0):
+            Pairs that turn less often than this are divided by `factor`.
+        truncate (`bool`, *optional*, defaults to `True`):
+            Whether the band between the two is rounded outwards to
             whole pairs, as the reference implementation does.
 
     Returns:
@@ -111,7 +119,7 @@ def yarn_inv_freq(
 
 
 def yarn_attention_factor(factor: float, mscale: float | None = None, mscale_all_dim: float | None = None) -> float:
-    """What YaRN multiplies cos and sin with: `0.1 ln(factor) + 1` (so attention scores grow by its square).
+    """Return what YaRN multiplies cos and sin with: `0.1 ln(factor) + 1` (so attention scores grow by its square).
 
     With both `mscale` and `mscale_all_dim` it is the quotient of the two, as DeepSeek's checkpoints write it.
     """
@@ -133,7 +141,8 @@ def llama3_inv_freq(
     high_freq_factor: float,
 ) -> torch.Tensor:
     """Llama 3.1's rule: waves shorter than `original_length / high_freq_factor` tokens stay, waves longer than
-    `original_length / low_freq_factor` are divided by `factor`, those between are mixed by turns per context."""
+    `original_length / low_freq_factor` are divided by `factor`, those between are mixed by turns per context.
+    """
     inv_freq = default_inv_freq(head_dim, rope_theta)
     wavelength = 2 * math.pi / inv_freq
     slow = torch.where(wavelength > original_length / low_freq_factor, inv_freq / factor, inv_freq)
@@ -161,8 +170,10 @@ def rope_frequencies(
     Args:
         rope_parameters (`Mapping`):
             `rope_type`, `rope_theta` and the keys of that type (`ROPE_KEYS`), in transformers' words.
-        head_dim (`int`): Size of an attention head; even.
-        max_position_embeddings (`int`): Tokens of the extended window. Only `longrope` without `factor` reads it.
+        head_dim (`int`):
+            Size of an attention head; even.
+        max_position_embeddings (`int`):
+            Tokens of the extended window. Only `longrope` without `factor` reads it.
 
     Returns:
         `tuple[torch.Tensor, float]`: shape `(head_dim // 2,)` float32, and the number cos and sin are multiplied with.
@@ -191,16 +202,19 @@ def rope_frequencies(
 
 
 def attention_temperature(position_ids: torch.Tensor, original_length: int, slope: float) -> torch.Tensor:
-    """What the scores of the query at each position are multiplied with: `1 + slope * ln(max(1, (p + 1) / L))`.
+    """Return what the scores of the query at each position are multiplied with: `1 + slope * ln(max(1, (p + 1) / L))`.
 
     Softmax over more keys is flatter; a factor that grows with the logarithm of the length undoes that. With
     `slope = 1 / ln(L)` this is `ln(n) / ln(L)`, scale-invariant attention (Kexue, "log-n scaling"). The form with a
     free slope, and reading the length off the position so that skipped positions count, are our choice.
 
     Args:
-        position_ids (`torch.Tensor`): Positions as the rotary embedding sees them, any shape.
-        original_length (`int`): `L`, the tokens up to which nothing changes.
-        slope (`float`): 0 gives all ones.
+        position_ids (`torch.Tensor`):
+            Positions as the rotary embedding sees them, any shape.
+        original_length (`int`):
+            `L`, the tokens up to which nothing changes.
+        slope (`float`):
+            0 gives all ones.
 
     Returns:
         `torch.Tensor`: float32, the shape of `position_ids`, every value at least 1 for a slope of 0 or more.

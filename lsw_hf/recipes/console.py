@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Turns bars and warnings of transformers and datasets off for the time of a run, then back to what they were.
+    """Turn bars and warnings of transformers and datasets off for the time of a run, then back to what they were.
 
     Loading half a megabyte and mapping forty rows show a bar each; between them the bar that matters is lost. The
     warnings are about texts longer than the tokenizer's window, which is what a run is about.

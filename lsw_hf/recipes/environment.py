@@ -28,7 +28,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that holds this file; `None` if this file is not one of its tracked files."""
+    """Return the commit of the checkout that holds this file; `None` if this file is not one of its tracked files."""
     here = Path(__file__).resolve()
     command = ["git", "-C", str(here.parent)]
     try:

@@ -78,7 +78,7 @@ class LongSkyworkRecipe:
             the same; of the data itself only sizes, columns and the ends of a dataset are compared.
 
     Raises:
-        `ValueError`: before any work, for an unknown stage or option and a target that is not larger than the window.
+        ValueError: before any work, for an unknown stage or option and a target that is not larger than the window.
 
     Example:
 
@@ -135,7 +135,7 @@ class LongSkyworkRecipe:
         }
 
     def plan(self) -> RecipePlan:
-        """What the run is going to do.
+        """Return what the run is going to do.
 
         Returns:
             [`RecipePlan`]: printable as a Markdown table.
@@ -157,7 +157,7 @@ class LongSkyworkRecipe:
     def run(
         self, *, documents: Any = None, instructions: Any = None, tables: Any = None, pretraining_documents: Any = None
     ) -> RecipeResults:
-        """Runs what is not finished yet.
+        """Run what is not finished yet.
 
         Args:
             documents ([`~datasets.Dataset`], [`~datasets.IterableDataset`] or `Callable`, *optional*):
@@ -173,7 +173,7 @@ class LongSkyworkRecipe:
             [`RecipeResults`]
 
         Raises:
-            `ValueError`: before any work, if a stage has no data, or the folder holds a run with other settings, or
+            ValueError: before any work, if a stage has no data, or the folder holds a run with other settings, or
                 another process is running in it.
         """
         data = {
@@ -210,14 +210,14 @@ class LongSkyworkRecipe:
     def check(
         self, *, documents: Any = None, instructions: Any = None, tables: Any = None, pretraining_documents: Any = None
     ) -> None:
-        """Raises what [`~LongSkyworkRecipe.run`] would raise before any work, and writes nothing.
+        """Raise what [`~LongSkyworkRecipe.run`] would raise before any work, and write nothing.
 
         Args:
             documents, instructions, tables, pretraining_documents (*optional*):
                 As in [`~LongSkyworkRecipe.run`].
 
         Raises:
-            `ValueError`: if a stage has no data, its training arguments are refused by their own class, the smallest
+            ValueError: if a stage has no data, its training arguments are refused by their own class, the smallest
                 synthetic table does not fit, or the output directory is not free for this run.
         """
         self._checked(

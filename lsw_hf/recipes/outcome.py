@@ -41,7 +41,7 @@ class RecipeResults:
 
 
 def published(directory: RunDirectory) -> RecipeResults | None:
-    """The results of a run that is finished, as they lie on disk; `None` of one that is not."""
+    """Return the results of a run that is finished, as they lie on disk; `None` of one that is not."""
     report = directory.read_json(REPORT)
     if report is None:
         return None
@@ -58,7 +58,7 @@ def publish(
     before: NeedleReport | None,
     after: NeedleReport | None,
 ) -> RecipeResults:
-    """Writes `needle.png`, `model/` and, last, `report.json`, which marks a run as finished.
+    """Write `needle.png`, `model/` and, last, `report.json`, which marks a run as finished.
 
     Args:
         runner ([`StageRunner`]):
@@ -76,7 +76,7 @@ def publish(
         [`RecipeResults`]
 
     Raises:
-        `ValueError`: if the saved RoPE is not the one that ran.
+        ValueError: if the saved RoPE is not the one that ran.
     """
     directory = runner.directory
     model = runner.load(source)
@@ -119,6 +119,6 @@ def publish(
 
 
 def _reported(metrics: Mapping[str, Any], planned: PlannedStage) -> dict[str, Any]:
-    """A stage in `report.json`: what it measured, what it trained on, where its numbers come from."""
+    """Return a stage in `report.json`: what it measured, what it trained on, where its numbers come from."""
     measured = {key: value for key, value in metrics.items() if key != "log_history"}
     return {**measured, "max_length": planned.max_length, "data": planned.data, "source": planned.source}

@@ -71,7 +71,7 @@ class RecipePlan:
     hub_id: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as plain values, ready for JSON."""
+        """Return the plan as plain values, ready for JSON."""
         return {**asdict(self), "tokens": self.tokens}
 
     @property
@@ -80,7 +80,7 @@ class RecipePlan:
         return sum(stage.tokens for stage in self.stages)
 
     def to_markdown(self) -> str:
-        """The plan as a Markdown table under one line about the model."""
+        """Return the plan as a Markdown table under one line about the model."""
         rope = ", ".join(f"{key} {value}" for key, value in self.rope.items() if value is not None)
         lines = [
             f"{self.model}: {self.original_length:,} -> {self.context_length:,} tokens ({rope}), seed {self.seed}",

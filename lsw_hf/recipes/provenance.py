@@ -18,7 +18,7 @@ _NOT_SETTINGS = ("token", "device_map", "cache_dir", "local_files_only", "force_
 
 
 def describe_model(model: str | Path | PreTrainedModel, model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The start of a run.
+    """Return the start of a run.
 
     Args:
         model (`str`, `Path` or [`~transformers.PreTrainedModel`]):
@@ -46,7 +46,7 @@ def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 
 def describe_rows(rows: Any) -> Any:
-    """What can be said of training rows without reading them all.
+    """Return what can be said of training rows without reading them all.
 
     Args:
         rows ([`~datasets.Dataset`], [`~datasets.IterableDataset`], `Callable` or other, *optional*):
@@ -84,7 +84,7 @@ def describe_paths(paths: Sequence[Any] | None) -> list[dict[str, Any]] | None:
 
 
 def describe_settings(value: Any) -> Any:
-    """A dataclass or other object as plain data, with the name of its class; `None` stays `None`."""
+    """Return a dataclass or other object as plain data, with the name of its class; `None` stays `None`."""
     if value is None:
         return None
     fields = asdict(value) if is_dataclass(value) and not isinstance(value, type) else {}
@@ -92,7 +92,7 @@ def describe_settings(value: Any) -> Any:
 
 
 def _weights_checksum(model: PreTrainedModel) -> str:
-    """Changes with any weight's name, shape, type or sum; one pass over the weights, whatever device they are on."""
+    """Change with any weight's name, shape, type or sum; one pass over the weights, whatever device they are on."""
     sums = [
         (name, list(weight.shape), str(weight.dtype), float(weight.detach().sum(dtype=torch.float64)))
         for name, weight in sorted(model.state_dict().items())

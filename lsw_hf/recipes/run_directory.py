@@ -29,7 +29,7 @@ class RunDirectory:
             The folder; may not exist.
 
     Raises:
-        `ValueError`: if the path, or one above it, is a file, or the folder cannot be written to.
+        ValueError: if the path, or one above it, is a file, or the folder cannot be written to.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -51,7 +51,7 @@ class RunDirectory:
             `dict`: the settings as a file would give them back.
 
         Raises:
-            `ValueError`: if the folder holds a run with other settings (the differences are shown), or files of
+            ValueError: if the folder holds a run with other settings (the differences are shown), or files of
                 something else. A run that stopped before its first checkpoint or measurement is no reason to refuse.
         """
         given: dict[str, Any] = json.loads(json.dumps(settings))
@@ -75,7 +75,7 @@ class RunDirectory:
         return given
 
     def claim(self, settings: Mapping[str, Any]) -> AbstractContextManager[Any]:
-        """Makes the folder and ties it to the settings of a run, or checks that it is tied to the same.
+        """Make the folder and ties it to the settings of a run, or check that it is tied to the same.
 
         Args:
             settings (`Mapping`):
@@ -86,7 +86,7 @@ class RunDirectory:
             from a process that is killed.
 
         Raises:
-            `ValueError`: as in [`~RunDirectory.check`], or if the folder cannot be written to, or another process is
+            ValueError: as in [`~RunDirectory.check`], or if the folder cannot be written to, or another process is
                 running in it.
         """
         self.check(settings)
@@ -122,15 +122,15 @@ class RunDirectory:
         return any(not top.startswith(".") and top not in {*_BEFORE_WORK, START} for top in tops)
 
     def write_text(self, name: str, text: str) -> Path:
-        """Writes a text file whole or not at all; returns its path."""
+        """Write a text file whole or not at all; returns its path."""
         return self.replace(name, lambda target: target.write_text(text, encoding="utf-8"))
 
     def write_json(self, name: str, value: Any) -> Path:
-        """Writes a JSON file whole or not at all; returns its path."""
+        """Write a JSON file whole or not at all; returns its path."""
         return self.write_text(name, json.dumps(value, indent=2) + "\n")
 
     def read_json(self, name: str) -> Any:
-        """Reads a JSON file of the run; `None` if it is not there, `ValueError` if it is no JSON."""
+        """Read a JSON file of the run; `None` if it is not there, `ValueError` if it is no JSON."""
         file = self.path / name
         if not file.exists():
             return None

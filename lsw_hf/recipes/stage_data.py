@@ -15,7 +15,7 @@ _GENERATION = re.compile(r"\{%-?\s*generation\b")
 
 
 def answers_only(rows: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The training arguments of a stage on `messages`: only what the assistant says is trained, as with
+    """Return the training arguments of a stage on `messages`: only what the assistant says is trained, as with
     prompt/completion.
 
     TRL's own default trains every token of a dialogue. Then nothing tells question from answer, and skipped positions
@@ -37,7 +37,7 @@ def answers_only(rows: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_dialogues(stage: str, rows: Any, options: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Renders the first row of a stage, if it is a dialogue, so that a chat template that cannot do it stops the run
+    """Render the first row of a stage, if it is a dialogue, so that a chat template that cannot do it stops the run
     before its first stage.
 
     Args:
@@ -49,7 +49,7 @@ def check_dialogues(stage: str, rows: Any, options: Mapping[str, Any], tokenizer
             Tokenizer of the run.
 
     Raises:
-        `ValueError`: if there is no chat template, or it does not mark the assistant's words where that is needed.
+        ValueError: if there is no chat template, or it does not mark the assistant's words where that is needed.
     """
     row = _first(rows)
     if row is None or not is_conversational(row):
@@ -86,7 +86,9 @@ def check_dialogues(stage: str, rows: Any, options: Mapping[str, Any], tokenizer
 
 
 def _first(rows: Any) -> Mapping[str, Any] | None:
-    """The first row of what can be read twice; `None` of a function, whose rows are not made yet, and of nothing."""
+    """Return the first row of what can be read twice; `None` of a function, whose rows are not made yet, and of
+    nothing.
+    """
     if not isinstance(rows, (datasets.Dataset, datasets.IterableDataset, list)):
         return None
     return next(iter(rows), None)

@@ -58,7 +58,7 @@ class StageRunner:
     model_kwargs: dict[str, Any]
 
     def run(self, stage: Stage, options: dict[str, Any], source: str | Path, rows: Any) -> dict[str, Any]:
-        """Runs a stage, or the rest of one that was interrupted, or nothing if it is finished.
+        """Run a stage, or the rest of one that was interrupted, or nothing if it is finished.
 
         Args:
             stage ([`Stage`]):
@@ -123,7 +123,7 @@ class StageRunner:
         }
 
     def load(self, source: str | Path) -> PreTrainedModel:
-        """Loads a model: one of the run's own folders, or the one that the run starts from."""
+        """Load a model: one of the run's own folders, or the one that the run starts from."""
         own = Path(source).is_relative_to(self.directory.path) if isinstance(source, Path) else False
         always = ("trust_remote_code", "attn_implementation")
         kwargs = {key: value for key, value in self.model_kwargs.items() if not own or key in always}
@@ -149,7 +149,7 @@ class StageRunner:
         return trainer
 
     def _keep(self, stage: Stage, trainer: Any) -> None:
-        """Saves the stage's model, adapters merged, as a complete folder."""
+        """Save the stage's model, adapters merged, as a complete folder."""
         model = trainer.accelerator.unwrap_model(trainer.model)
         if isinstance(model, PeftModel):
             model = merged_model(model)
@@ -179,7 +179,7 @@ class _Stopwatch(TrainerCallback):
 
 
 def training_arguments(stage: Stage, options: dict[str, Any], folder: Path, seed: int) -> Any:
-    """The training arguments of a stage, checked by their own class.
+    """Return the training arguments of a stage, checked by their own class.
 
     Args:
         stage ([`Stage`]):
@@ -192,7 +192,7 @@ def training_arguments(stage: Stage, options: dict[str, Any], folder: Path, seed
             Seed of everything random.
 
     Raises:
-        `ValueError`: whatever the class refuses, with the name of the stage in front.
+        ValueError: whatever the class refuses, with the name of the stage in front.
     """
     arguments = {
         "report_to": "none",
@@ -218,7 +218,7 @@ def check_stage(
     context_length: int,
     make_model: Callable[[], PreTrainedModel],
 ) -> None:
-    """Raises `ValueError`, naming the stage, for what would stop it when its turn comes: its options of training,
+    """Raise `ValueError`, naming the stage, for what would stop it when its turn comes: its options of training,
     skipped positions and adapters, and attention that cannot carry packed dialogues.
 
     Args:
@@ -265,5 +265,5 @@ def _peft_config(options: dict[str, Any]) -> LoraConfig | None:
 
 
 def as_dataset(rows: Any) -> Any:
-    """A [`~datasets.Dataset`] from a list of rows; anything else as it is."""
+    """Return a [`~datasets.Dataset`] from a list of rows; anything else as it is."""
     return datasets.Dataset.from_list(rows) if isinstance(rows, list) else rows

@@ -137,7 +137,7 @@ def default_options(name: str, context_length: int, original_length: int) -> dic
 
 
 def stage_options(name: str, given: Mapping[str, Any], context_length: int, original_length: int) -> dict[str, Any]:
-    """The options of a stage: defaults overlaid with what the user gave.
+    """Return the options of a stage: defaults overlaid with what the user gave.
 
     Args:
         name (`str`):
@@ -151,7 +151,7 @@ def stage_options(name: str, given: Mapping[str, Any], context_length: int, orig
         `dict`: all options that differ from the config class's own defaults.
 
     Raises:
-        `ValueError`: for an unknown stage or option (with the nearest known one), or one that the recipe sets itself.
+        ValueError: for an unknown stage or option (with the nearest known one), or one that the recipe sets itself.
     """
     defaults = {key: value for key, (value, _) in default_options(name, context_length, original_length).items()}
     known = {field.name for field in fields(STAGES[name].config_class) if field.init} | set(PEFT_OPTIONS)
@@ -175,7 +175,7 @@ def stage_options(name: str, given: Mapping[str, Any], context_length: int, orig
 
 
 def check_stage_names(names: list[str] | tuple[str, ...]) -> None:
-    """Raises `ValueError` for an empty list, a repeated name, or one that is no stage (naming the nearest)."""
+    """Raise `ValueError` for an empty list, a repeated name, or one that is no stage (naming the nearest)."""
     if not names:
         raise ValueError(f"No stage is selected; choose from {', '.join(STAGES)}.")
     for name in names:
@@ -211,8 +211,9 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
 
 
 def _typed(config_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts strings and tuples of them, which come from the command line (strings from YAML too, for numbers such
-    as 1e-5), to the options' types."""
+    """Convert strings and tuples of them, which come from the command line (strings from YAML too, for numbers such as
+    1e-5), to the options' types.
+    """
     texts = {key: value for key, value in given.items() if isinstance(value, (str, tuple))}
     if not texts:
         return dict(given)

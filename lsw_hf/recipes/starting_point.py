@@ -15,7 +15,7 @@ _WHERE_FROM = ("revision", "trust_remote_code", "token")
 
 
 def load_config(model: str | Path, model_kwargs: Mapping[str, Any]) -> Any:
-    """Loads the configuration of a model that is named by its folder or Hub id.
+    """Load the configuration of a model that is named by its folder or Hub id.
 
     Args:
         model (`str` or `Path`):
@@ -27,7 +27,7 @@ def load_config(model: str | Path, model_kwargs: Mapping[str, Any]) -> Any:
         [`~transformers.PreTrainedConfig`]
 
     Raises:
-        `ValueError`: if the name is a file, an empty or missing folder, or cannot be read from the Hub.
+        ValueError: if the name is a file, an empty or missing folder, or cannot be read from the Hub.
     """
     name, folder = str(model), Path(model)
     if folder.is_file():
@@ -48,7 +48,7 @@ def load_config(model: str | Path, model_kwargs: Mapping[str, Any]) -> Any:
 
 
 def window_of(config: Any) -> int:
-    """The context window of a configuration in tokens; raises `ValueError` where it has none."""
+    """Return the context window of a configuration in tokens; raises `ValueError` where it has none."""
     window = getattr(config.get_text_config(), "max_position_embeddings", None)
     if window is None:
         raise ValueError(
@@ -59,7 +59,7 @@ def window_of(config: Any) -> int:
 
 
 def without_weights(config: Any, model_kwargs: Mapping[str, Any]) -> PreTrainedModel:
-    """The model of a configuration on the `meta` device: its modules have names and shapes, and take no memory.
+    """Return the model of a configuration on the `meta` device: its modules have names and shapes, and take no memory.
 
     Args:
         config ([`~transformers.PreTrainedConfig`]):
@@ -81,14 +81,14 @@ def without_weights(config: Any, model_kwargs: Mapping[str, Any]) -> PreTrainedM
 
 
 def load_tokenizer(model: str | Path, model_kwargs: Mapping[str, Any]) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer that lies beside a model.
+    """Load the tokenizer that lies beside a model.
 
     Args:
         model (`str` or `Path`), model_kwargs (`Mapping`):
             As in [`load_config`].
 
     Raises:
-        `ValueError`: if there is none, saying where it was looked for.
+        ValueError: if there is none, saying where it was looked for.
     """
     if not str(model):
         raise ValueError("A model that was not loaded from anywhere has no tokenizer: give tokenizer=...")

@@ -17,7 +17,7 @@ _SHORTEST = 2_048
 def synthetic_tables(
     tokenizer: PreTrainedTokenizerBase, *, num_rows: int, longest: int, seed: int
 ) -> datasets.IterableDataset:
-    """A stream of tables with questions, of 2,048 to `longest` tokens as in the paper, log-uniformly.
+    """Return a stream of tables with questions, of 2,048 to `longest` tokens as in the paper, log-uniformly.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
@@ -37,7 +37,7 @@ def synthetic_tables(
 
 
 def check_smallest_table(tokenizer: PreTrainedTokenizerBase, *, longest: int) -> None:
-    """Makes one table of the smallest size that a run would draw, so that a budget or tokenizer without room for any
+    """Make one table of the smallest size that a run would draw, so that a budget or tokenizer without room for any
     table stops the run before its first stage and not in its last.
 
     Args:
@@ -45,7 +45,7 @@ def check_smallest_table(tokenizer: PreTrainedTokenizerBase, *, longest: int) ->
             See [`synthetic_tables`].
 
     Raises:
-        `ValueError`: see [`TableGenerator`].
+        ValueError: see [`TableGenerator`].
     """
     shortest = min(_SHORTEST, longest)
     TableGenerator(tokenizer, _config(tokenizer, shortest, shortest), seed=0).sample(0)

@@ -21,7 +21,7 @@ class LossWeightingArguments(_Arguments):
     loss_weighting: Literal["token", "sequence"] = field(
         default="token",
         metadata={
-            "help": "What counts the same in the training loss: every labelled token, or every sequence (LongAlign, "
+            "help": "What counts the same in the training loss: every labeled token, or every sequence (LongAlign, "
             "2401.18058), packed or not. The evaluation loss is the token mean either way."
         },
     )

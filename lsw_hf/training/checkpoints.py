@@ -14,7 +14,7 @@ _WRITTEN_LAST = "trainer_state.json"
 
 
 def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
-    """The newest checkpoint of a run that was written to its end.
+    """Return the newest checkpoint of a run that was written to its end.
 
     Args:
         output_dir (`str` or `Path`):

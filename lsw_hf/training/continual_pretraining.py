@@ -67,7 +67,7 @@ def interleaved_windows(
     args: ContinualPretrainingConfig,
     counts: dict[str, int] | None = None,
 ) -> Iterator[dict[str, list[int]]]:
-    """Yields full windows of chunk-interleaved documents.
+    """Yield full windows of chunk-interleaved documents.
 
     Args:
         documents (`Iterable[dict]`):
@@ -84,7 +84,7 @@ def interleaved_windows(
         `dict`: `input_ids` and `labels` of `args.max_length` tokens.
 
     Raises:
-        `ValueError`: if a document has neither text nor token ids, or the stream does not fill one window.
+        ValueError: if a document has neither text nor token ids, or the stream does not fill one window.
     """
     windows = interleave_chunks(
         _token_lists(documents, tokenizer, args.dataset_text_field),
@@ -159,7 +159,8 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
             Other arguments of [`~trl.SFTTrainer`].
 
     Attributes:
-        window_counts (`dict[str, int]`): documents, windows and tokens of the present pass over the documents.
+        window_counts (`dict[str, int]`):
+            documents, windows and tokens of the present pass over the documents.
 
     Example:
 

@@ -35,7 +35,7 @@ class PositionCoverageCallback(TrainerCallback):
             Number of bands, in [1, `context_length - 1`].
 
     Raises:
-        `ValueError`: `every_steps` or `num_bands` is outside its range, or no context length is known.
+        ValueError: `every_steps` or `num_bands` is outside its range, or no context length is known.
 
     Example:
 
@@ -68,7 +68,7 @@ class PositionCoverageCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Takes up earlier records, and begins to look at the batches of the trainer's steps."""
+        """Take up earlier records, and begin to look at the batches of the trainer's steps."""
         file = Path(args.output_dir) / _FILE
         found = _read(file) if state.global_step and file.exists() else []
         self.intervals = [interval for interval in found if interval.last_step <= state.global_step]
@@ -80,20 +80,20 @@ class PositionCoverageCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Records every `every_steps` steps, and warns after the first of these."""
+        """Record every `every_steps` steps, and warn after the first of these."""
         if state.global_step % self.every_steps == 0:
             self._record(args, state)
             if state.global_step == self.every_steps:
                 self.total().warn_unseen()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Records, so that a resume from this checkpoint misses nothing."""
+        """Record, so that a resume from this checkpoint misses nothing."""
         self._record(args, state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Records the rest and warns of bands that the whole run never trained."""
+        """Record the rest and warn of bands that the whole run never trained."""
         del self.trainer.training_step
         self._watching = False
         self._record(args, state)
@@ -101,7 +101,7 @@ class PositionCoverageCallback(TrainerCallback):
             self.total().warn_unseen()
 
     def total(self) -> CoverageInterval:
-        """Returns all records as one interval."""
+        """Return all records as one interval."""
         bands = zip(*(interval.bands for interval in self.intervals), strict=True)
         summed = tuple(CoverageBand(own[0].start, own[0].end, sum(band.pairs for band in own)) for own in bands)
         return CoverageInterval(self.intervals[0].first_step, self._recorded_until, summed)
@@ -111,7 +111,7 @@ class PositionCoverageCallback(TrainerCallback):
         plot_position_coverage(self.intervals, path, title=title)
 
     def _watch(self) -> None:
-        """Counts every batch on its way into a step: no callback is shown the batches."""
+        """Count every batch on its way into a step: no callback is shown the batches."""
         step = self.trainer.training_step
 
         def counted_step(model: torch.nn.Module, inputs: dict[str, Any], *rest: Any, **named: Any) -> torch.Tensor:

@@ -14,7 +14,7 @@ _ROWS_AT_ONCE = 1_000
 
 
 class LengthSortedSampler(torch.utils.data.Sampler[int]):
-    """Indices of a dataset such that every `group_size` consecutive ones are neighbours in length.
+    """Indices of a dataset such that every `group_size` consecutive ones are neighbors in length.
 
     All rows are sorted by length, cut into groups, and the groups are shuffled
     ([LongAlign, 2401.18058](https://arxiv.org/abs/2401.18058), "sorted batching"). With the rows of one optimizer step
@@ -27,7 +27,7 @@ class LengthSortedSampler(torch.utils.data.Sampler[int]):
     ```
 
     *Relation* to [`~transformers.trainer_pt_utils.LengthGroupedSampler`]: that one shuffles first and sorts within
-    slices of 50 batches, so neighbours are neighbours of a slice only, and the steps of a slice run from long to
+    slices of 50 batches, so neighbors are neighbors of a slice only, and the steps of a slice run from long to
     short; it draws from the global generator and does not count processes in a batch. Here the whole dataset is
     sorted, the order of steps has no trend, and everything follows from seed and epoch.
 
@@ -44,7 +44,7 @@ class LengthSortedSampler(torch.utils.data.Sampler[int]):
     so a resume that skips the batches that were seen goes on exactly.
 
     Raises:
-        `ValueError`: if there are no rows, or `group_size` is below 1.
+        ValueError: if there are no rows, or `group_size` is below 1.
     """
 
     def __init__(self, lengths: Sequence[int] | np.ndarray, group_size: int, *, seed: int = 0) -> None:
@@ -61,7 +61,8 @@ class LengthSortedSampler(torch.utils.data.Sampler[int]):
         """Another order, equally reproducible, from the next iteration on.
 
         Args:
-            epoch (`int`): Number of the epoch, 0 for the first.
+            epoch (`int`):
+                Number of the epoch, 0 for the first.
         """
         self.epoch = epoch
 
@@ -93,7 +94,7 @@ def row_lengths(dataset: datasets.Dataset, column: str = "input_ids") -> np.ndar
         `np.ndarray` of shape `(rows,)`.
 
     Raises:
-        `ValueError`: for a stream, whose lengths are not known beforehand.
+        ValueError: for a stream, whose lengths are not known beforehand.
     """
     import pyarrow.compute
 
@@ -119,5 +120,5 @@ class EpochOfBatches(TrainerCallback):
         self.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer."""
+        """See [`~transformers.TrainerCallback`]."""
         self.sampler.set_epoch(int(state.epoch or 0))

@@ -1,5 +1,6 @@
 """What the three trainers share: a RoPE check before the start, a lean loss on CPU, a stop at a loss that is not a
-number."""
+number.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from trl.trainer import sft_trainer
 from ..context.verification import verify_context
 from .checkpoints import last_complete_checkpoint, make_resumable
 from .length_sorted_sampler import EpochOfBatches, LengthSortedSampler, row_lengths
-from .losses import labelled_columns, labelled_cross_entropy, sequence_weights
+from .losses import labeled_columns, labeled_cross_entropy, sequence_weights
 from .skip_collator import SkippedPositionsArguments, probe_first_batch
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ else:
     _Trainer = object
 
 _HAS_FUSED_HEAD = hasattr(sft_trainer, "add_fused_lm_head")  # not in TRL 1.14
-# Above this size the logits of the labelled positions are left to TRL's tiled head, which is slower on a CPU but
+# Above this size the logits of the labeled positions are left to TRL's tiled head, which is slower on a CPU but
 # bounded.
 _LARGEST_LOGITS_IN_BYTES = 2**30
 
@@ -39,7 +40,7 @@ class LongContextTrainerMixin(_Trainer):
 
     * Before training, the live inverse frequencies must equal those which the config would give after a reload
       ([`verify_context`]): what is saved is what ran.
-    * On a CPU the loss asks the model for logits at the labelled positions only (`logits_to_keep`) instead of TRL's
+    * On a CPU the loss asks the model for logits at the labeled positions only (`logits_to_keep`) instead of TRL's
       fused head, a GPU kernel whose CPU fallback scores every position in large tiles. Value and gradient are the
       same. On other devices TRL's head is used as it is.
     * With skipped positions, a token before a skip must change the model's output behind it, on the user's own model,
@@ -52,7 +53,7 @@ class LongContextTrainerMixin(_Trainer):
     """
 
     # Set here too, because an evaluation may come before any training.
-    _labelled_correct, _labelled_count = 0, 0
+    _labeled_correct, _labeled_count = 0, 0
 
     def _check_before_training(self) -> None:
         model = self.accelerator.unwrap_model(self.model)
@@ -62,7 +63,7 @@ class LongContextTrainerMixin(_Trainer):
             row_lengths(self.train_dataset)  # refuses a stream, for which no sampler would ever be made
         if isinstance(self.args, SkippedPositionsArguments):
             probe_first_batch(self)
-        self._labelled_correct, self._labelled_count = 0, 0
+        self._labeled_correct, self._labeled_count = 0, 0
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """See [`~transformers.Trainer.train`]; verifies the RoPE of the live model first."""
@@ -79,7 +80,7 @@ class LongContextTrainerMixin(_Trainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _take_finished(self, checkpoint: str, state: TrainerState) -> TrainOutput:
-        """Takes the weights of a run's last step; on a stream the Trainer itself would train one step more."""
+        """Take the weights of a run's last step; on a stream the Trainer itself would train one step more."""
         self._load_from_checkpoint(checkpoint)
         self.state = state
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
@@ -106,9 +107,9 @@ class LongContextTrainerMixin(_Trainer):
             weights, sequences = sequence_weights(labels, inputs)
             num_items_in_batch = sequences if num_items_in_batch is None else num_items_in_batch
         if lean or not _HAS_FUSED_HEAD:
-            columns = labelled_columns(labels)
+            columns = labeled_columns(labels)
             outputs = model(**inputs, use_cache=False, logits_to_keep=columns)
-            loss, correct, count = labelled_cross_entropy(outputs.logits, labels, columns, num_items_in_batch, weights)
+            loss, correct, count = labeled_cross_entropy(outputs.logits, labels, columns, num_items_in_batch, weights)
         else:
             assert weights is not None
             outputs = model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
@@ -118,15 +119,16 @@ class LongContextTrainerMixin(_Trainer):
             # DDP averages the gradients while num_items_in_batch counts the tokens of all processes.
             loss = loss * self.accelerator.num_processes
         self._require_finite(loss)
-        self._labelled_correct += int(correct)
-        self._labelled_count += int(count)
+        self._labeled_correct += int(correct)
+        self._labeled_count += int(count)
         return loss
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | int | None]:
         """See [`~transformers.Trainer.get_batch_samples`]; with `loss_weighting="sequence"` the number of items is
-        that of the sequences with a loss in all accumulation steps and processes."""
+        that of the sequences with a loss in all accumulation steps and processes.
+        """
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if num_items is None or not self._weighs_sequences():
             return batches, num_items
@@ -168,11 +170,12 @@ class LongContextTrainerMixin(_Trainer):
                 raise ValueError(f"loss_weighting='sequence' does not go with {what}: {remedy}.")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """See [`~trl.SFTTrainer.log`]; adds `mean_token_accuracy` of the labelled tokens where TRL's head did not
-        run."""
-        if getattr(self, "_labelled_count", 0) and "loss" in logs:
-            logs["mean_token_accuracy"] = round(self._labelled_correct / self._labelled_count, 6)
-            self._labelled_correct, self._labelled_count = 0, 0
+        """See [`~trl.SFTTrainer.log`]; adds `mean_token_accuracy` of the labeled tokens where TRL's head did not
+        run.
+        """
+        if getattr(self, "_labeled_count", 0) and "loss" in logs:
+            logs["mean_token_accuracy"] = round(self._labeled_correct / self._labeled_count, 6)
+            self._labeled_correct, self._labeled_count = 0, 0
         super().log(logs, start_time)
 
     def _takes_lean_loss(self, inputs: dict[str, Any]) -> bool:
@@ -183,7 +186,7 @@ class LongContextTrainerMixin(_Trainer):
         if "shift_labels" in inputs:
             return False
         vocabulary = self.model.config.get_text_config().vocab_size
-        return labelled_columns(labels).numel() * labels.shape[0] * vocabulary * 4 <= _LARGEST_LOGITS_IN_BYTES
+        return labeled_columns(labels).numel() * labels.shape[0] * vocabulary * 4 <= _LARGEST_LOGITS_IN_BYTES
 
     def _require_finite(self, loss: torch.Tensor) -> None:
         if not torch.isfinite(loss).all():

@@ -64,7 +64,7 @@ class LongSFTTrainer(LongContextTrainerMixin, SFTTrainer):
             Other arguments of [`~trl.SFTTrainer`].
 
     Raises:
-        `ValueError`: if a row has more tokens than `model.config.max_position_embeddings`; for a stream when it is
+        ValueError: if a row has more tokens than `model.config.max_position_embeddings`; for a stream when it is
         reached.
     """
 
@@ -91,7 +91,7 @@ class LongSFTTrainer(LongContextTrainerMixin, SFTTrainer):
 def refuse_longer_rows(
     dataset: datasets.Dataset | datasets.IterableDataset, window: int
 ) -> datasets.Dataset | datasets.IterableDataset:
-    """Checks that no tokenised row passes the model's window.
+    """Check that no tokenized row passes the model's window.
 
     Args:
         dataset ([`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
@@ -103,7 +103,7 @@ def refuse_longer_rows(
         The dataset: checked, or for a stream one that checks each row when it comes.
 
     Raises:
-        `ValueError`: for the first longer row, with its number and length.
+        ValueError: for the first longer row, with its number and length.
     """
     if isinstance(dataset, datasets.Dataset):
         for index, row in enumerate(dataset.select_columns("input_ids")):

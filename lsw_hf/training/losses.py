@@ -1,4 +1,4 @@
-"""Next-token loss over the labelled positions only, every token or every sequence counting the same."""
+"""Next-token loss over the labeled positions only, every token or every sequence counting the same."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import nn
 IGNORE_INDEX = -100
 
 
-def labelled_columns(labels: torch.Tensor) -> torch.Tensor:
-    """Columns whose hidden state predicts at least one labelled token.
+def labeled_columns(labels: torch.Tensor) -> torch.Tensor:
+    """Columns whose hidden state predicts at least one labeled token.
 
     Args:
         labels (`torch.Tensor` of shape `(batch, length)`):
@@ -25,7 +25,7 @@ def labelled_columns(labels: torch.Tensor) -> torch.Tensor:
     return labels[:, 1:].ne(IGNORE_INDEX).any(dim=0).nonzero().flatten()
 
 
-def labelled_cross_entropy(
+def labeled_cross_entropy(
     logits: torch.Tensor,
     labels: torch.Tensor,
     columns: torch.Tensor,
@@ -34,7 +34,7 @@ def labelled_cross_entropy(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Cross entropy of next-token prediction from logits that exist at some columns only.
 
-    Equal to the full-logits loss: -sum log p(label[t + 1] | t) / num_items over the labelled tokens.
+    Equal to the full-logits loss: -sum log p(label[t + 1] | t) / num_items over the labeled tokens.
 
     Args:
         logits (`torch.Tensor` of shape `(batch, len(columns), vocabulary)`):
@@ -42,16 +42,16 @@ def labelled_cross_entropy(
         labels (`torch.Tensor` of shape `(batch, length)`):
             Token ids, -100 where no loss is wanted; not shifted.
         columns (`torch.Tensor`):
-            Result of [`labelled_columns`].
+            Result of [`labeled_columns`].
         num_items (`torch.Tensor` or `int`, *optional*):
-            What the summed loss is divided by; defaults to the number of labelled tokens. A trainer passes the count
+            What the summed loss is divided by; defaults to the number of labeled tokens. A trainer passes the count
             over all accumulation steps and processes.
         weights (`torch.Tensor` of shape `(batch, length)`, *optional*):
             What the loss of each label is multiplied by, as [`sequence_weights`] gives them; defaults to 1.
 
     Returns:
         `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`: the loss, the number of correct greedy predictions, and the
-        number of labelled tokens.
+        number of labeled tokens.
     """
     targets = labels[:, columns + 1].flatten()
     flat = logits.flatten(0, 1).float()
@@ -69,10 +69,10 @@ def labelled_cross_entropy(
 
 
 def sequence_weights(labels: torch.Tensor, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights under which every sequence counts the same, however many labelled tokens it has.
+    """Weights under which every sequence counts the same, however many labeled tokens it has.
 
     The mean over sequences of their mean token loss, `1 / S * sum_s (1 / n_s * sum_t loss_t)` for `S` sequences with
-    `n_s` labelled tokens, is the sum of `weight * loss` over all tokens, divided by `S`, with `weight = 1 / n_s`.
+    `n_s` labeled tokens, is the sum of `weight * loss` over all tokens, divided by `S`, with `weight = 1 / n_s`.
     Written so, it stays itself when the batch is cut into accumulation steps and processes, or packed into one row:
     only `S` must be counted over all of them. It is the loss weighting of
     [LongAlign, 2401.18058](https://arxiv.org/abs/2401.18058), section 3.2. *Relation* to the token mean: that has

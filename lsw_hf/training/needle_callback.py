@@ -17,8 +17,7 @@ _FILE = "step-{step:07d}.json"
 
 
 class NeedleCallback(TrainerCallback):
-    """
-    Runs a small needle grid during training, logs it through the trainer's reporters, and can stop or save on it.
+    """Runs a small needle grid during training, logs it through the trainer's reporters, and can stop or save on it.
 
     The grid runs at every evaluation of the trainer, and every `every_steps` steps if given. Logged are
     `needle/accuracy`, `needle/{length}` and `needle/{length}/depth_{percent}`; whole reports are written to
@@ -29,14 +28,19 @@ class NeedleCallback(TrainerCallback):
     writes. The run of a resumed training goes on with the reports of the same grid before its checkpoint.
 
     Args:
-        trainer ([`Trainer`]): The trainer that this callback is added to.
-        grid ([`NeedleGrid`]): What is measured; keep it small, it runs inside the training loop.
-        task ([`NeedleTask`], *optional*): Where the needles come from; defaults to numbers in prose.
-        every_steps (`int`, *optional*): Steps between two runs, besides the trainer's evaluations.
+        trainer ([`Trainer`]):
+            The trainer that this callback is added to.
+        grid ([`NeedleGrid`]):
+            What is measured; keep it small, it runs inside the training loop.
+        task ([`NeedleTask`], *optional*):
+            Where the needles come from; defaults to numbers in prose.
+        every_steps (`int`, *optional*):
+            Steps between two runs, besides the trainer's evaluations.
         patience (`int`, *optional*):
             Stop training after so many runs in a row without a better accuracy than the best before; defaults to
             never.
-        save_best (`bool`, *optional*, defaults to `False`): Ask for a checkpoint whenever a run is the best so far.
+        save_best (`bool`, *optional*, defaults to `False`):
+            Ask for a checkpoint whenever a run is the best so far.
 
     Raises:
         ValueError: `every_steps` or `patience` is below 1.

@@ -28,22 +28,22 @@ class StageProgress(TrainerCallback):
         self._bar: tqdm | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer."""
+        """See [`~transformers.TrainerCallback`]."""
         if self.enabled and state.is_world_process_zero:
             self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.description, unit="step")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer."""
+        """See [`~transformers.TrainerCallback`]."""
         if self._bar is not None:
             self._bar.update(state.global_step - self._bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """Called by the trainer."""
+        """See [`~transformers.TrainerCallback`]."""
         if self._bar is not None and logs and "loss" in logs:
             self._bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer."""
+        """See [`~transformers.TrainerCallback`]."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -28,7 +28,7 @@ class SkipAlignTrainer(LongContextTrainerMixin, SFTTrainer):
     """SFT on short dialogues whose positions are spread over the target length
     ([SkipAlign, 2405.03939](https://arxiv.org/abs/2405.03939)).
 
-    It replaces the collator after TRL has prepared the rows and keeps the collator's epoch.
+    It replaces the collator after TRL has prepared the rows and keep the collator's epoch.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or `str`):

@@ -53,7 +53,7 @@ class SkippedPositionsArguments:
 
 
 def refuse_position_column(dataset: Any) -> None:
-    """Raises `ValueError` for a dataset with a column `position_ids`, which TRL drops without a word."""
+    """Raise `ValueError` for a dataset with a column `position_ids`, which TRL drops without a word."""
     if "position_ids" in (getattr(dataset, "column_names", None) or ()):
         raise ValueError(
             "train_dataset has a column position_ids, which would be ignored: the collator draws new positions in "
@@ -63,7 +63,7 @@ def refuse_position_column(dataset: Any) -> None:
 
 
 def refuse_wrong_arguments(args: Any, tokenizer: Any) -> None:
-    """Raises `TypeError` for arguments without [`SkippedPositionsArguments`], and for what is not a tokenizer."""
+    """Raise `TypeError` for arguments without [`SkippedPositionsArguments`], and for what is not a tokenizer."""
     if not isinstance(args, SkippedPositionsArguments):
         raise TypeError(
             f"args must be a SkipAlignConfig or LongSFTConfig, got {type(args).__name__}: only these hold "
@@ -77,7 +77,7 @@ def refuse_wrong_arguments(args: Any, tokenizer: Any) -> None:
 
 
 def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Gives a prepared trainer a [`DataCollatorForSkipAlign`] and keeps the collator's epoch.
+    """Give a prepared trainer a [`DataCollatorForSkipAlign`] and keep the collator's epoch.
 
     TRL refuses a collator of one's own while it packs, so the collator is put in place after the trainer's
     constructor.
@@ -89,7 +89,7 @@ def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> N
             Its tokenizer, with a padding token.
 
     Raises:
-        `ValueError`: if `context_length` passes the model's window, a sentence end is not one token, or the model's
+        ValueError: if `context_length` passes the model's window, a sentence end is not one token, or the model's
         attention or `torch.nn.DataParallel` cannot carry packed dialogues.
     """
     args = trainer.args
@@ -120,10 +120,10 @@ def skip_collator(
     packed: bool = False,
     model: PreTrainedModel | None = None,
 ) -> DataCollatorForSkipAlign:
-    """The collator that training arguments with [`SkippedPositionsArguments`] describe.
+    """Return the collator that training arguments with [`SkippedPositionsArguments`] describe.
 
     Raises:
-        `ValueError`: for settings that the collator refuses, and for a sentence end that is not one token.
+        ValueError: for settings that the collator refuses, and for a sentence end that is not one token.
     """
     return DataCollatorForSkipAlign(
         pad_token_id=tokenizer.pad_token_id,
@@ -151,7 +151,7 @@ def probe_first_batch(trainer: Any) -> None:
             A trainer with the collator of [`install_skip_collator`].
 
     Raises:
-        `ValueError`: with the remedy, if the model, its backend or the batch would train with the method off.
+        ValueError: with the remedy, if the model, its backend or the batch would train with the method off.
     """
     skips = trainer.args.strategy != "none"
     if not skips and not trainer.padding_free:
@@ -177,7 +177,7 @@ def require_borders(collator: DataCollatorForSkipAlign, rows: Iterable[Mapping[s
             Its prepared rows; read up to the first one with a border, at most 64.
 
     Raises:
-        `ValueError`: if none of these rows has one, with the remedies.
+        ValueError: if none of these rows has one, with the remedies.
     """
     allowed = ALLOWED_BORDERS.get(collator.strategy)
     if not allowed or collator.skip_probability == 0.0:
@@ -236,12 +236,12 @@ class EpochOfPositions(TrainerCallback):
         self._next_epoch = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer."""
+        """See [`~transformers.TrainerCallback`]."""
         # What the trainer gives a stream, which it repeats until max_steps.
         of_unknown_length = state.num_train_epochs == sys.maxsize
         self._next_epoch = 0 if of_unknown_length else int(state.epoch or 0)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer."""
+        """See [`~transformers.TrainerCallback`]."""
         self.collator.set_epoch(self._next_epoch)
         self._next_epoch += 1

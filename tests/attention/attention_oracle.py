@@ -71,7 +71,7 @@ def collate(packed: bool, **changes) -> dict:
 
 
 def loss_of(model: PreTrainedModel, batch: dict) -> torch.Tensor:
-    """Mean loss of the labelled tokens, as a trainer computes it: without a cache."""
+    """Mean loss of the labeled tokens, as a trainer computes it: without a cache."""
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     logits = model(**inputs, use_cache=False).logits[:, :-1]
     return cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100)

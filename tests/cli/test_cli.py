@@ -64,10 +64,10 @@ def command(monkeypatch):
     """A command that does what the test says; its calls are kept."""
     calls = []
 
-    def install(behaviour):
+    def install(behavior):
         def main(arguments):
             calls.append(arguments)
-            return behaviour()
+            return behavior()
 
         monkeypatch.setattr(cli, "COMMANDS", ("probe",))
         monkeypatch.setattr(cli, "load_command", lambda name: SimpleNamespace(main=main))
@@ -120,7 +120,7 @@ def parser():
     return parser
 
 
-def test_misspelt_option_names_the_nearest(parser, capsys):
+def test_misspelled_option_names_the_nearest(parser, capsys):
     with pytest.raises(SystemExit) as stopped:
         parser.parse(["--sede=3"])
     assert stopped.value.code == 2

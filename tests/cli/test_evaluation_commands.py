@@ -141,8 +141,8 @@ def test_compare_prints_and_refuses(folders, tmp_path, capsys):
     ("extra", "message"),
     [
         (
-            ["--task", "colour"],
-            "--task must be one of number, word, uuid, sentence, tiny or MODULE:CLASS; got 'colour'",
+            ["--task", "color"],
+            "--task must be one of number, word, uuid, sentence, tiny or MODULE:CLASS; got 'color'",
         ),
         (["--task", "no_such_module:Task"], "No module named 'no_such_module'"),
         (["--task", "collections:OrderedDict"], "is no NeedleTask"),

@@ -168,7 +168,7 @@ def test_checkpoints_inside_a_training_folder_are_left_behind(source, tmp_path):
     assert not (tmp_path / "long" / "checkpoint-5").exists()
 
 
-def test_a_neighbour_of_the_target_is_not_removed(source, tmp_path):
+def test_a_neighbor_of_the_target_is_not_removed(source, tmp_path):
     (tmp_path / "long.partial").mkdir()
     (tmp_path / "long.partial" / "thesis.tex").write_text("x")
     extend_checkpoint(source, tmp_path / "long", context_length=TARGET)

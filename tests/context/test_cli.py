@@ -105,7 +105,7 @@ def test_strangers_are_told_what_to_do(command, strange, source, tmp_path, capsy
         ("--rope-factors nowhere.json --method longrope", "nowhere.json is no JSON list of numbers"),
     ],
 )
-def test_misspelt_options_of_extend_are_named(words, message, source, tmp_path, capsys):
+def test_misspelled_options_of_extend_are_named(words, message, source, tmp_path, capsys):
     given = ["extend", "--model", str(source), "--output-dir", str(tmp_path / "long"), "--context-length", "448"]
     with pytest.raises(SystemExit) as stopped:
         cli.main([*given, *words.split()])

@@ -156,7 +156,7 @@ def test_a_damaged_folder_is_refused_and_leaves_nothing(tmp_path, damage):
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
-def test_a_neighbour_of_the_target_is_not_removed(tmp_path):
+def test_a_neighbor_of_the_target_is_not_removed(tmp_path):
     make_skywork_folder(tmp_path / "old")
     (tmp_path / "new.partial").mkdir()
     (tmp_path / "new.partial" / "thesis.tex").write_text("x")

@@ -49,7 +49,7 @@ def test_needle_retrieval():
     assert found["interval"] == pytest.approx([0.15, 0.85], abs=0.01)
     assert found["by_length"] == {10: 0.5, 20: 0.5}
     assert found["by_depth"] == {0.1: 0.5, 0.5: 0.5}
-    assert load("needle_retrieval").compute(predictions=["７"], references=["7"], mode="normalised")["accuracy"] == 1.0
+    assert load("needle_retrieval").compute(predictions=["７"], references=["7"], mode="normalized")["accuracy"] == 1.0
     with pytest.raises(ValueError, match="1 predictions, but 2 values for by_depth"):
         load("needle_retrieval").compute(predictions=["a"], references=["a"], depths=[0.1, 0.2])
 

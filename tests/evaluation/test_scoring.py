@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from lsw_hf.evaluation.scoring import is_correct, match_all, match_any, normalise
+from lsw_hf.evaluation.scoring import is_correct, match_all, match_any, normalize
 
 
 @pytest.mark.parametrize(
-    ("expected", "answered", "contains", "exact", "normalised"),
+    ("expected", "answered", "contains", "exact", "normalized"),
     [
         ("sang", " sang", True, True, True),
         ("sang", "Sang.", True, False, True),
@@ -24,19 +24,19 @@ from lsw_hf.evaluation.scoring import is_correct, match_all, match_any, normalis
         ("sang", "sang\nand left", True, True, True),
     ],
 )
-def test_modes(expected, answered, contains, exact, normalised):
+def test_modes(expected, answered, contains, exact, normalized):
     assert is_correct(expected, answered) is contains
     assert is_correct(expected, answered, "exact") is exact
-    assert is_correct(expected, answered, "normalised") is normalised
+    assert is_correct(expected, answered, "normalized") is normalized
 
 
 def test_likelihood_is_no_text_mode():
-    with pytest.raises(ValueError, match=re.escape("'contains', 'exact' or 'normalised'; got 'likelihood'")):
+    with pytest.raises(ValueError, match=re.escape("'contains', 'exact' or 'normalized'; got 'likelihood'")):
         is_correct("a", "a", "likelihood")
 
 
-def test_normalise():
-    assert normalise("  Ｔｈｅ—cat,\nsat!  ") == "the cat sat"
+def test_normalize():
+    assert normalize("  Ｔｈｅ—cat,\nsat!  ") == "the cat sat"
 
 
 def test_several_answers():

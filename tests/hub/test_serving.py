@@ -57,7 +57,7 @@ def test_commands_of_a_stock_model():
 @pytest.mark.parametrize(
     ("rope_type", "words"), [("dynamic", "drops the dynamic scaling without a word"), ("longrope", "answers wrongly")]
 )
-def test_silent_failures_of_llama_cpp_are_spelt_out(rope_type, words):
+def test_silent_failures_of_llama_cpp_are_spelled_out(rope_type, words):
     assert words in lines(rope_type)[LLAMA_CPP].note
 
 

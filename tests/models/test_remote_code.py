@@ -101,7 +101,7 @@ def check_findings(findings: dict, folders: list[str], tolerance: float) -> None
         assert found["inv_freq_after_cast"] == "torch.float32"
 
 
-def test_the_travelling_files_import_torch_transformers_and_each_other_only():
+def test_the_traveling_files_import_torch_transformers_and_each_other_only():
     allowed = {"torch", "transformers"} | set(sys.stdlib_module_names)
     for name in TRAVELLERS:
         for node in ast.walk(ast.parse((CODE / name).read_text())):

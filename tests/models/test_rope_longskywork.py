@@ -15,8 +15,8 @@ from lsw_hf.models.rope_longskywork import (
     llama3_inv_freq,
     longrope_attention_factor,
     longrope_inv_freq,
-    ntk_theta,
     rope_frequencies,
+    skywork_ntk_rope_theta,
     yarn_attention_factor,
     yarn_inv_freq,
 )
@@ -36,7 +36,7 @@ BIG = {
 
 def numbers(rope: dict, head_dim: int) -> tuple[torch.Tensor, float]:
     if rope["rope_type"] == "ntk":
-        return default_inv_freq(head_dim, ntk_theta(rope["rope_theta"], rope["factor"])), 1.0
+        return default_inv_freq(head_dim, skywork_ntk_rope_theta(rope["rope_theta"], rope["factor"])), 1.0
     return rope_frequencies(rope, head_dim, 96)
 
 
@@ -94,7 +94,7 @@ def test_a_factor_of_one_changes_nothing():
     torch.testing.assert_close(yarn_inv_freq(34, 777.0, 1.0, 300), plain, rtol=1e-6, atol=0)
     torch.testing.assert_close(llama3_inv_freq(34, 777.0, 1.0, 300, 1.0, 4.0), plain, rtol=1e-6, atol=0)
     torch.testing.assert_close(longrope_inv_freq(34, 777.0, [1.0] * 17), plain, rtol=1e-7, atol=0)
-    assert ntk_theta(777.0, 1.0) == 777.0
+    assert skywork_ntk_rope_theta(777.0, 1.0) == 777.0
     assert yarn_attention_factor(1.0) == 1.0
     assert longrope_attention_factor(1.0, 300) == 1.0
 
@@ -118,9 +118,9 @@ def test_a_yarn_band_of_no_width_is_a_step():
 
 
 def test_skyworks_ntk_is_not_the_ntk_aware_formula():
-    assert ntk_theta(10_000.0, 4.0) == 40_000.0
+    assert skywork_ntk_rope_theta(10_000.0, 4.0) == 40_000.0
     others = 10_000.0 * 4.0 ** (128 / 126)
-    assert others / ntk_theta(10_000.0, 4.0) == pytest.approx(1.022, abs=5e-4)
+    assert others / skywork_ntk_rope_theta(10_000.0, 4.0) == pytest.approx(1.022, abs=5e-4)
 
 
 def test_longrope_without_a_factor_derives_it_from_the_two_lengths():

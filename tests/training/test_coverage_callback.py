@@ -91,7 +91,7 @@ def test_the_picture_says_what_was_never_trained(tmp_path, monkeypatch, pairs, p
     drawn = [axes for axes in figures[0].axes if axes.get_ylabel() != "trained pairs a step" or axes.patches]
     assert figures[0].axes[0].get_title() == words
     assert len(drawn) >= panels - 1
-    assert len(figures[0].axes) == (1 if panels == 1 else 3)  # the third is the scale of colours
+    assert len(figures[0].axes) == (1 if panels == 1 else 3)  # the third is the scale of colors
 
 
 def test_bad_arguments_are_named(tiny_llama, tiny_tokenizer, rows, arguments, tmp_path):

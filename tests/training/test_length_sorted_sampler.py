@@ -1,4 +1,4 @@
-"""Length-sorted batches: neighbours share a step, steps come in random order, a resume goes on exactly."""
+"""Length-sorted batches: neighbors share a step, steps come in random order, a resume goes on exactly."""
 
 import copy
 import shutil
@@ -21,7 +21,7 @@ def groups(sampler):
 
 
 @pytest.mark.parametrize("group_size", [1, 4, 7, 103, 200])
-def test_every_row_once_and_groups_of_neighbours(group_size):
+def test_every_row_once_and_groups_of_neighbors(group_size):
     """Between the shortest and the longest row of a group lies no row of another one."""
     found = groups(LengthSortedSampler(LENGTHS, group_size, seed=3))
     assert sorted(index for group in found for index in group) == list(range(103))
@@ -103,8 +103,8 @@ def many_rows():
     return datasets.Dataset.from_list(made)
 
 
-def test_steps_of_a_trainer_are_neighbours(tiny_llama, tiny_tokenizer, many_rows, arguments):
-    """Two accumulation steps of two rows are four neighbours in length, another order every epoch."""
+def test_steps_of_a_trainer_are_neighbors(tiny_llama, tiny_tokenizer, many_rows, arguments):
+    """Two accumulation steps of two rows are four neighbors in length, another order every epoch."""
     assert tiny_tokenizer.pad_token_id == 0
     seen = seen_lengths(tiny_llama)
     args = arguments(LongSFTConfig, length_sorted_batches=True, gradient_accumulation_steps=2, max_steps=12)

@@ -19,7 +19,7 @@ DESCENT = {"optim": "sgd", "learning_rate": 0.5, "train_sampling_strategy": "seq
 
 @pytest.fixture
 def rows():
-    """Eight rows of odd lengths; the labelled share differs, so that token mean and sequence mean do."""
+    """Eight rows of odd lengths; the labeled share differs, so that token mean and sequence mean do."""
     generator = torch.Generator().manual_seed(3)
     made = []
     for number, length in enumerate((13, 7, 21, 10, 17, 9, 5, 19)):
@@ -92,7 +92,7 @@ def test_a_sequence_of_one_token_ends_at_an_equal_position():
 
 @pytest.mark.parametrize("lean", [True, False])
 def test_loss_and_gradient_equal_the_loop(tiny_llama, tiny_tokenizer, rows, arguments, monkeypatch, lean):
-    """On the CPU's loss over labelled columns and on TRL's fused head."""
+    """On the CPU's loss over labeled columns and on TRL's fused head."""
     args = arguments(LongSFTConfig, loss_weighting="sequence")
     trainer = LongSFTTrainer(tiny_llama, args, train_dataset=rows, processing_class=tiny_tokenizer)
     if not lean:

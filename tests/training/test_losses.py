@@ -1,9 +1,9 @@
-"""The loss over labelled positions against the plain loss over all logits."""
+"""The loss over labeled positions against the plain loss over all logits."""
 
 import pytest
 import torch
 
-from lsw_hf.training.losses import labelled_columns, labelled_cross_entropy
+from lsw_hf.training.losses import labeled_columns, labeled_cross_entropy
 
 
 def full_loss(logits, labels, num_items=None):
@@ -26,9 +26,9 @@ def test_loss_and_gradient_equal_the_loop(num_items):
     labels = torch.randint(0, 13, (3, 9), generator=generator)
     labels[torch.rand(3, 9, generator=generator) < 0.6] = -100
     labels[:, 4] = -100
-    columns = labelled_columns(labels)
+    columns = labeled_columns(labels)
     assert 3 not in columns.tolist()
-    loss, _, count = labelled_cross_entropy(logits[:, columns], labels, columns, num_items)
+    loss, _, count = labeled_cross_entropy(logits[:, columns], labels, columns, num_items)
     expected = full_loss(logits, labels, num_items)
     torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0)
     (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
@@ -37,17 +37,17 @@ def test_loss_and_gradient_equal_the_loop(num_items):
     assert int(count) == int(labels[:, 1:].ne(-100).sum())
 
 
-def test_correct_counts_labelled_greedy_hits_only():
+def test_correct_counts_labeled_greedy_hits_only():
     labels = torch.tensor([[0, 1, -100, 2]])
     logits = torch.full((1, 4, 3), -1.0)
     logits[0, 0, 1] = logits[0, 1, 0] = logits[0, 2, 0] = 1.0
-    columns = labelled_columns(labels)
-    _, correct, count = labelled_cross_entropy(logits[:, columns], labels, columns)
+    columns = labeled_columns(labels)
+    _, correct, count = labeled_cross_entropy(logits[:, columns], labels, columns)
     assert (columns.tolist(), int(correct), int(count)) == ([0, 2], 1, 2)
 
 
 def test_a_batch_without_labels_is_a_finite_zero():
     labels = torch.full((2, 5), -100)
-    columns = labelled_columns(labels)
-    loss, _, count = labelled_cross_entropy(torch.randn(2, 0, 7), labels, columns)
+    columns = labeled_columns(labels)
+    loss, _, count = labeled_cross_entropy(torch.randn(2, 0, 7), labels, columns)
     assert (float(loss), int(count)) == (0.0, 0)

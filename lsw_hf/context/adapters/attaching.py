@@ -23,8 +23,7 @@ UNREPEATABLE = ("corda", "loftq", "lora_ga", "pissa_niter")
 
 
 def check_saveable(model: PeftModel, adapter: str, *, converted: bool = False) -> None:
-    """
-    Refuses to save an adapter that nobody could load rightly.
+    """Refuses to save an adapter that nobody could load rightly.
 
     Either PEFT keeps none of its weights (X-LoRA in 0.21), or the base was changed when the adapter was made, in a way
     that a load cannot repeat. `pissa` and `olora` change the base too, but by its own weights alone, so PEFT repeats
@@ -60,7 +59,9 @@ def check_saveable(model: PeftModel, adapter: str, *, converted: bool = False) -
 
 
 def live_answers(model: PeftModel, adapter: str) -> dict[str, Any] | None:
-    """What `model` answers with one of its adapters, for a record; `None`, with a logged reason, if it cannot tell."""
+    """Return what `model` answers with one of its adapters, for a record; `None`, with a logged reason, if it cannot
+    tell.
+    """
     reason = _unanswerable(model)
     if reason is None and any(layer.disable_adapters for layer in tuner_layers(model)):
         reason = "the adapter is switched off"
@@ -77,8 +78,7 @@ def live_answers(model: PeftModel, adapter: str) -> dict[str, Any] | None:
 
 
 def check_base(base_model: Any, record: dict[str, Any]) -> None:
-    """
-    Refuses a base that the adapter of `record` cannot go onto, before anything is changed.
+    """Refuses a base that the adapter of `record` cannot go onto, before anything is changed.
 
     Raises:
         ValueError: it carries an adapter already, or has another vocabulary.
@@ -97,8 +97,7 @@ def check_base(base_model: Any, record: dict[str, Any]) -> None:
 
 
 def check_answers(model: PeftModel, record: dict[str, Any], folder: str | os.PathLike[str]) -> None:
-    """
-    Refuses a loaded adapter that answers otherwise than when it was saved.
+    """Refuses a loaded adapter that answers otherwise than when it was saved.
 
     Raises:
         ValueError: it does, by more than the coarser of the two number types explains.

@@ -42,7 +42,7 @@ SETTLED = (
 
 
 def adapter_form(model: PeftModel) -> str:
-    """The PEFT types of the adapters of a model, for messages."""
+    """Return the PEFT types of the adapters of a model, for messages."""
     return " and ".join(sorted({config.peft_type.value for config in model.peft_config.values()}))
 
 
@@ -52,8 +52,7 @@ def tuner_layers(model: nn.Module) -> list[Any]:
 
 
 def check_mergeable(model: PeftModel) -> None:
-    """
-    Refuses what cannot be merged at all, or not be proved, before anything is changed.
+    """Refuses what cannot be merged at all, or not be proved, before anything is changed.
 
     Raises:
         ValueError: the form of the adapter has no merge, it is switched off or gone, or the base is quantized,
@@ -94,8 +93,7 @@ def check_mergeable(model: PeftModel) -> None:
 
 
 def merged_model(model: PeftModel) -> PreTrainedModel:
-    """
-    The base with the active adapters merged, which answers as the live model does.
+    """Return the base with the active adapters merged, which answers as the live model does.
 
     Input and output embeddings that share one weight are parted if the adapter changes only one of them, or both in
     different ways; the configuration then says `tie_word_embeddings=False`.
@@ -141,8 +139,7 @@ def merged_model(model: PeftModel) -> PreTrainedModel:
 
 
 def check_target(folder: Path) -> None:
-    """
-    Refuses a folder that a merged model could not become, before any work.
+    """Refuses a folder that a merged model could not become, before any work.
 
     Raises:
         ValueError: it is not empty or not a folder, it is the working folder, or several processes would write it.
@@ -161,8 +158,7 @@ def check_target(folder: Path) -> None:
 
 
 def save_merged(merged: PreTrainedModel, folder: Path) -> None:
-    """
-    Saves a merged model, reads it back, and lets the folder appear only if it answers as the model in memory does.
+    """Save a merged model, read it back, and let the folder appear only if it answers as the model in memory does.
 
     Raises:
         ValueError: what is read back is another model. Nothing is left on disk.
@@ -197,7 +193,7 @@ def _effect(model: PeftModel, probe: Probe) -> float | None:
 
 @contextmanager
 def _settled_warnings() -> Iterator[None]:
-    """What PEFT says of tied and of merged weights is settled here by proof."""
+    """Yield what PEFT says of tied and of merged weights is settled here by proof."""
     with warnings.catch_warnings():
         for start in SETTLED:
             warnings.filterwarnings("ignore", message=start, category=UserWarning)
@@ -226,7 +222,7 @@ class _Snapshot:
 
 
 def _merge_in_place(model: PeftModel, probe: Probe) -> None:
-    """Merges by PEFT, shared embeddings parted before and joined again if they come out equal."""
+    """Merge by PEFT, shared embeddings parted before and joined again if they come out equal."""
     parted = []
     for weight, places in _shared_weights(model):
         if len(places) != 2 or not any(isinstance(module, nn.Embedding) for module, _ in places):

@@ -30,8 +30,7 @@ TF32_EPS = 2.0**-10
 
 @dataclass(frozen=True)
 class Probe:
-    """
-    The answers of one model on fixed tokens, to hold another against.
+    """The answers of one model on fixed tokens, to hold another against.
 
     Args:
         tokens (`list[int]`):
@@ -57,7 +56,7 @@ class Probe:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Probe:
-        """Reads what [`Probe.to_dict`] made."""
+        """Read what [`Probe.to_dict`] made."""
         return cls(data["tokens"], torch.tensor(data["log_probs"]), data["columns"], data["eps"])
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,7 +76,7 @@ class Probe:
         return difference(found, self.log_probs)
 
     def problem(self, model: nn.Module) -> str | None:
-        """What is wrong with the answers of `model`, in words; `None` if rounding explains the difference."""
+        """Return what is wrong with the answers of `model`, in words; `None` if rounding explains the difference."""
         found = self.difference(model)
         layers = unwrapped(model).config.get_text_config(decoder=True).num_hidden_layers
         allowed = bound(max(self.eps, _rounding(model)), layers)
@@ -87,8 +86,7 @@ class Probe:
 
 
 def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """
-    How far two answers differ: at the worst token, the length of the difference over that of the expected answer.
+    """How far two answers differ: at the worst token, the length of the difference over that of the expected answer.
 
     Free of the scale of the logits and of a constant added to them; 1 is as far as an answer that knows nothing.
 
@@ -107,8 +105,7 @@ def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def bound(eps: float, num_layers: int) -> float:
-    """
-    The largest [`difference`] that rounding explains.
+    """Return the largest [`difference`] that rounding explains.
 
     Each layer adds two rounded sums to the stream, and such errors grow like the square root of their number:
     `2 * eps * sqrt(2 * num_layers + 2)`, never below [`FLOAT32_BOUND`].
@@ -141,8 +138,7 @@ def is_quantized(model: nn.Module) -> bool:
 
 
 def probe_tokens(model: nn.Module) -> list[int]:
-    """
-    The tokens that a model is asked: spread over its vocabulary, with those that its adapter treats apart.
+    """Return the tokens that a model is asked: spread over its vocabulary, with those that its adapter treats apart.
 
     The same for every call. Tokens that stand for an image and the like are left out.
     """
@@ -171,8 +167,7 @@ def _adapter_tokens(model: Any) -> Iterator[int]:
 
 
 def _ask(model: Any, tokens: list[int]) -> torch.Tensor:
-    """
-    Log-probabilities after each token; those after virtual tokens of a prompt are left out.
+    """Log-probabilities after each token; those after virtual tokens of a prompt are left out.
 
     The forward of the class is called, not that of the instance: a training framework may have put one in its place
     that computes in another number type.
@@ -192,7 +187,7 @@ def _ask(model: Any, tokens: list[int]) -> torch.Tensor:
 
 @contextmanager
 def _evaluated(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards every module in the mode that it had."""
+    """Yield evaluation mode, and afterwards every module in the mode that it had."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -203,7 +198,7 @@ def _evaluated(model: nn.Module) -> Iterator[None]:
 
 
 def _rounding(model: nn.Module) -> float:
-    """The relative step of the numbers that a model computes with."""
+    """Return the relative step of the numbers that a model computes with."""
     eps = max(torch.finfo(weight.dtype).eps for weight in model.parameters() if weight.is_floating_point())
     cuda = any(weight.device.type == "cuda" for weight in model.parameters())
     return max(eps, TF32_EPS) if cuda and torch.get_float32_matmul_precision() != "highest" else eps

@@ -20,8 +20,7 @@ from .merging import check_target, merged_model, save_merged
 
 
 def save_adapter(model: PeftModel, folder: str | os.PathLike[str], **save_options: Any) -> None:
-    """
-    Saves an adapter together with the context window of its base, and with what the two answer.
+    """Save an adapter together with the context window of its base, and with what the two answer.
 
     A saved adapter says nothing about the rotary embedding of the model it was trained on, so loading it by PEFT alone
     attaches it to the base as published. This writes `lsw_context.json` beside it, which [`load_adapter`] reads and
@@ -67,7 +66,7 @@ def _write_records(
     adapters: Sequence[str] | None = None,
     answers: Mapping[str, dict[str, Any] | None] | None = None,
 ) -> None:
-    """Writes the record into `folder`, and where PEFT puts adapters that have a name."""
+    """Write the record into `folder`, and where PEFT puts adapters that have a name."""
     inner: Any = getattr(model, "module", model)  # of DistributedDataParallel
     named = {*(adapters or getattr(inner, "peft_config", {}))} - {"default"}
     for name in ("default", *sorted(named)):
@@ -82,8 +81,7 @@ def load_adapter(
     is_trainable: bool = False,
     **load_options: Any,
 ) -> PeftModel:
-    """
-    Loads an adapter onto its base model with the context window it was trained with.
+    """Load an adapter onto its base model with the context window it was trained with.
 
     The loaded model answers a few fixed tokens as the saved one did, or it is refused. Records of older releases and
     of [`RopeAdapterCallback`] hold no answers; then the rotary tables and the vocabulary alone are compared.
@@ -130,8 +128,7 @@ def load_adapter(
 
 
 def merge_adapter(model: PeftModel, folder: str | os.PathLike[str] | None = None) -> PreTrainedModel:
-    """
-    Merges an adapter into its base, keeping the context window, and saves the result if a folder is given.
+    """Merge an adapter into its base, keeping the context window, and save the result if a folder is given.
 
     Proved by what the model answers to a few fixed tokens: live, merged in memory, and read back from the folder must
     agree, up to the rounding of the number type. Otherwise the merge is refused, nothing is left on disk, and `model`
@@ -165,8 +162,7 @@ def merge_adapter(model: PeftModel, folder: str | os.PathLike[str] | None = None
 
 
 class RopeAdapterCallback(TrainerCallback):
-    """
-    Makes every checkpoint of a plain PEFT or TRL training run remember the context window.
+    """Makes every checkpoint of a plain PEFT or TRL training run remember the context window.
 
     `Trainer(..., callbacks=[RopeAdapterCallback()])`. Training does not start if the live tables differ from the
     configuration. A record is written into each checkpoint, and at the end into `output_dir`, where `save_model` puts
@@ -180,11 +176,11 @@ class RopeAdapterCallback(TrainerCallback):
         verify_context(model=model)
 
     def on_save(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
-        """Writes the record into the checkpoint just saved."""
+        """Write the record into the checkpoint just saved."""
         if state.is_world_process_zero:
             _write_records(model, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
-        """Writes the record where the final adapter will be saved."""
+        """Write the record where the final adapter will be saved."""
         if state.is_world_process_zero:
             _write_records(model, args.output_dir)

@@ -23,8 +23,7 @@ QK_NORM_FIELDS = ("use_qk_norm", "qk_layernorm", "use_qk_layernorm", "qk_norm")
 
 
 def beyond_rope(layout: RopeLayout) -> tuple[str, ...]:
-    """
-    Facts that the long-context quality of otherwise equal models was found to depend on (OlmPool, April 2026).
+    """Facts that the long-context quality of otherwise equal models was found to depend on (OlmPool, April 2026).
 
     Args:
         layout ([`RopeLayout`]):
@@ -39,8 +38,7 @@ def beyond_rope(layout: RopeLayout) -> tuple[str, ...]:
 
 
 def extension_notes(config: PreTrainedConfig) -> list[str]:
-    """
-    What an extension of ours left as it was, or could not leave as it was.
+    """Return what an extension of ours left as it was, or could not leave as it was.
 
     Args:
         config (`PreTrainedConfig`):

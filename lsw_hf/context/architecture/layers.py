@@ -34,8 +34,7 @@ IGNORE_WINDOW = ("moshi",)
 
 @dataclass(frozen=True)
 class AttentionLayer:
-    """
-    One layer with softmax attention.
+    """One layer with softmax attention.
 
     Args:
         index (`int`):
@@ -59,8 +58,7 @@ class AttentionLayer:
 
 
 def attention_layers(config: PreTrainedConfig) -> list[AttentionLayer]:
-    """
-    Tells the attention layers of a text configuration apart.
+    """Tells the attention layers of a text configuration apart.
 
     Args:
         config (`PreTrainedConfig`):
@@ -73,8 +71,7 @@ def attention_layers(config: PreTrainedConfig) -> list[AttentionLayer]:
 
 
 def local_reason(config: PreTrainedConfig, window: int) -> str | None:
-    """
-    Why no scaling helps, if every layer that rotates is local; `None` if some layer that rotates sees everything.
+    """Why no scaling helps, if every layer that rotates is local; `None` if some layer that rotates sees everything.
 
     Args:
         config (`PreTrainedConfig`):
@@ -104,8 +101,7 @@ def local_reason(config: PreTrainedConfig, window: int) -> str | None:
 
 
 def shared_table(config: PreTrainedConfig) -> str | None:
-    """
-    That local and global layers share one rotary table, so that no method can scale the global ones alone.
+    """Return that local and global layers share one rotary table, so that no method can scale the global ones alone.
 
     Args:
         config (`PreTrainedConfig`):
@@ -142,7 +138,7 @@ def _layers(config: PreTrainedConfig) -> Iterator[AttentionLayer]:
 
 
 def _uniform_kind(config: PreTrainedConfig) -> str:
-    """The kind of every layer of a class that does not list them."""
+    """Return the kind of every layer of a class that does not list them."""
     window = getattr(config, "sliding_window", None)
     if window and getattr(config, "use_sliding_window", True) and config.model_type not in IGNORE_WINDOW:
         return "sliding_attention"

@@ -62,8 +62,7 @@ SWITCHES = {"position_embedding_type": ("rope", "rotary"), "use_mem_rope": (True
 
 @dataclass(frozen=True)
 class RopeLayout:
-    """
-    Where a configuration keeps its rotary parameters, and what they were before any extension of ours.
+    """Where a configuration keeps its rotary parameters, and what they were before any extension of ours.
 
     Args:
         config (`PreTrainedConfig`):
@@ -101,13 +100,12 @@ class RopeLayout:
 
 
 def rope_entry(config: PreTrainedConfig, layer_type: str | None) -> dict[str, Any]:
-    """The flat rotary dictionary of `layer_type` (`None` when `rope_parameters` is not nested)."""
+    """Return the flat rotary dictionary of `layer_type` (`None` when `rope_parameters` is not nested)."""
     return config.rope_parameters if layer_type is None else config.rope_parameters[layer_type]
 
 
 def find_layout(config: PreTrainedConfig, original_context_length: int | None = None) -> RopeLayout:
-    """
-    Reads the rotary layout of `config`.
+    """Read the rotary layout of `config`.
 
     Args:
         config (`PreTrainedConfig`):
@@ -148,7 +146,7 @@ def find_layout(config: PreTrainedConfig, original_context_length: int | None = 
 
 
 def layer_config(config: PreTrainedConfig, layer_type: str | None) -> PreTrainedConfig:
-    """The configuration of the layers of one type, where they differ in more than RoPE (Gemma 4's heads)."""
+    """Return the configuration of the layers of one type, where they differ in more than RoPE (Gemma 4's heads)."""
     if layer_type is not None and getattr(config, "is_heterogeneous", False):
         return config.per_layer_config[layer_type]
     return config
@@ -169,7 +167,7 @@ def _head_dim(config: PreTrainedConfig, layer_type: str | None) -> int:
 
 
 def _switched_off(config: PreTrainedConfig) -> str | None:
-    """The field by which an architecture that may have a rotary embedding has none, with its value."""
+    """Return the field by which an architecture that may have a rotary embedding has none, with its value."""
     known = getattr(type(config), "__dataclass_fields__", {})
     for name, values in SWITCHES.items():
         # a field that the class does not have is left over from elsewhere: Cohere 2's files say rope_gptj
@@ -207,7 +205,9 @@ def _what_it_has_instead(config: PreTrainedConfig) -> str:
 
 
 def inner_base(config: PreTrainedConfig) -> float | None:
-    """The base that DBRX's files keep in the dictionary of the attention, where transformers 5 does not look."""
+    """Return the base that DBRX's files keep in the dictionary of the attention, where transformers 5 does not
+    look.
+    """
     inner = getattr(config, "attn_config", None)
     found = inner.get("rope_theta") if isinstance(inner, dict) else getattr(inner, "rope_theta", None)
     return None if found is None else float(found)

@@ -20,8 +20,7 @@ STATIC_LENGTH_TYPES = ("yarn", "llama3", "longrope")
 
 @dataclass(frozen=True)
 class Origin:
-    """
-    The model before any extension of ours.
+    """The model before any extension of ours.
 
     Args:
         original_length (`int`):
@@ -41,8 +40,7 @@ class Origin:
 
 
 def find_origin(config: PreTrainedConfig, entry: dict[str, Any], given: int | None) -> Origin:
-    """
-    Reads where an extension of `config` starts.
+    """Read where an extension of `config` starts.
 
     Args:
         config (`PreTrainedConfig`):
@@ -78,8 +76,8 @@ def find_origin(config: PreTrainedConfig, entry: dict[str, Any], given: int | No
 
 
 def doubtful_window(config: PreTrainedConfig, origin: Origin, entry: dict[str, Any]) -> str | None:
-    """
-    That the window may be the one *before* linear scaling, which older documentation of transformers asked to leave.
+    """Return that the window may be the one *before* linear scaling, which older documentation of transformers asked
+    to leave.
 
     Args:
         config (`PreTrainedConfig`):
@@ -105,7 +103,9 @@ def doubtful_window(config: PreTrainedConfig, origin: Origin, entry: dict[str, A
 
 
 def edited_record(config: PreTrainedConfig) -> str | None:
-    """What is wrong with the record of an extended configuration, in words; `None` if nothing is or it has none."""
+    """Return what is wrong with the record of an extended configuration, in words; `None` if nothing is or it has
+    none.
+    """
     record = getattr(config, RECORD_KEY, None)
     if record is None:
         return None
@@ -180,7 +180,8 @@ def _declared_length(config: PreTrainedConfig, entry: dict[str, Any]) -> int:
 
 def length_is_open(config: PreTrainedConfig, entry: dict[str, Any]) -> bool:
     """Whether the caller may say the original length of a scaling that has one: transformers fills a missing one with
-    the window, so that it is the makers' word, or nobody's."""
+    the window, so that it is the makers' word, or nobody's.
+    """
     if entry.get("rope_type") not in STATIC_LENGTH_TYPES:
         return False
     return _declared_length(config, entry) == config.max_position_embeddings and (entry.get("factor") or 1.0) > 1.0

@@ -8,8 +8,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 
 def text_chain(raw: dict[str, Any], config: PreTrainedConfig | None) -> list[dict[str, Any]]:
-    """
-    The dictionaries that lead from the whole file to its text part; changing one changes `raw`.
+    """Return the dictionaries that lead from the whole file to its text part; changing one changes `raw`.
 
     Args:
         raw (`dict`):
@@ -31,12 +30,12 @@ def text_chain(raw: dict[str, Any], config: PreTrainedConfig | None) -> list[dic
 
 
 def text_fields(raw: dict[str, Any], config: PreTrainedConfig | None) -> dict[str, Any]:
-    """The dictionary inside `raw` from which the text part of `config` was read."""
+    """Return the dictionary inside `raw` from which the text part of `config` was read."""
     return text_chain(raw, config)[-1]
 
 
 def config_chain(config: PreTrainedConfig) -> list[PreTrainedConfig]:
-    """The configurations that lead from `config` to its text part, both included."""
+    """Return the configurations that lead from `config` to its text part, both included."""
     chain = [config]
     for name in _path(config):
         chain.append(getattr(chain[-1], name))
@@ -59,7 +58,7 @@ def _path(config: PreTrainedConfig) -> list[str]:
 
 
 def config_of(raw: dict[str, Any]) -> PreTrainedConfig | None:
-    """What transformers reads from a file's contents; `None` for a model with code of its own."""
+    """Return what transformers reads from a file's contents; `None` for a model with code of its own."""
     try:
         config_class = CONFIG_MAPPING[raw.get("model_type")]
     except KeyError:
@@ -68,7 +67,9 @@ def config_of(raw: dict[str, Any]) -> PreTrainedConfig | None:
 
 
 def _decoded(value: Any) -> Any:
-    """A copy with numbers that JSON has no word for, which transformers 5 writes as `{"__float__": "Infinity"}`."""
+    """Return a copy with numbers that JSON has no word for, which transformers 5 writes as `{"__float__":
+    "Infinity"}`.
+    """
     if isinstance(value, dict):
         if set(value) == {"__float__"}:
             return float(value["__float__"])
@@ -77,8 +78,8 @@ def _decoded(value: Any) -> Any:
 
 
 def newer_spelling(raw: dict[str, Any], config: PreTrainedConfig) -> dict[str, Any]:
-    """
-    The text part as it would be read if the file had no `rope_scaling`, to which transformers gives priority.
+    """Return the text part as it would be read if the file had no `rope_scaling`, to which transformers gives
+    priority.
 
     What the file leaves out (a base, an original length) has the value that the class fills in.
     """
@@ -94,8 +95,7 @@ def complete_text(config: PreTrainedConfig) -> dict[str, Any]:
 
 
 def set_field(fields: dict[str, Any], config: PreTrainedConfig, name: str, value: Any) -> None:
-    """
-    Writes `name` under the one key that a file uses for it.
+    """Write `name` under the one key that a file uses for it.
 
     An architecture may have a name of its own (`max_seq_len` of DBRX); transformers reads both. The key that is there
     stays, and of two that contradict each other the class's own.

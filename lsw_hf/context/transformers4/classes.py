@@ -17,8 +17,7 @@ LocalTables = Literal["own base", "same base", "same scaling", "same table"]
 
 @dataclass(frozen=True)
 class LegacyClass:
-    """
-    One configuration class of transformers 4.57, as far as its rotary embedding goes.
+    """One configuration class of transformers 4.57, as far as its rotary embedding goes.
 
     Args:
         base (`str`):

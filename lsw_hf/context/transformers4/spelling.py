@@ -27,8 +27,7 @@ OUTSIDE = ("rope_theta", "partial_rotary_factor")
 
 
 def legacy_rope_fields(config: dict[str, Any]) -> dict[str, Any]:
-    """
-    Fields that make transformers 4 (and every reader of its files) see the numbers of `rope_parameters`.
+    """Fields that make transformers 4 (and every reader of its files) see the numbers of `rope_parameters`.
 
     Files written by transformers 5 hold `rope_parameters` alone; transformers 4.57 reads such a file without an error
     as plain RoPE with base 10,000. With the fields returned here both read the same numbers, and transformers 5, which
@@ -64,8 +63,8 @@ def legacy_rope_fields(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def legacy_losses(config: dict[str, Any]) -> list[str]:
-    """
-    What transformers 4.57 does with a file that [`legacy_rope_fields`] completed where it does not read its numbers.
+    """Return what transformers 4.57 does with a file that [`legacy_rope_fields`] completed where it does not read its
+    numbers.
 
     Args:
         config (`dict`):
@@ -120,8 +119,7 @@ def _scaling(spelling: LegacyClass, parameters: dict[str, Any]) -> dict[str, Any
 
 
 def _few_keys(spelling: LegacyClass, config: dict[str, Any]) -> dict[str, Any] | None:
-    """
-    The dictionary of a class that accepts certain keys only.
+    """Return the dictionary of a class that accepts certain keys only.
 
     Where these say less than `rope_parameters` the full dictionary is written: transformers 4 then stops with an
     error, which is better than other numbers.
@@ -162,7 +160,7 @@ def _nested_fields(spelling: LegacyClass, parameters: dict[str, Any]) -> dict[st
 
 
 def _kinds(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The numbers of full and of sliding layers; `None` where transformers has not completed both."""
+    """Return the numbers of full and of sliding layers; `None` where transformers has not completed both."""
     reaching, local = parameters.get(GLOBAL) or {}, parameters.get(LOCAL) or {}
     return (reaching, local) if "rope_theta" in reaching and "rope_theta" in local else None
 

@@ -33,8 +33,7 @@ CHECKPOINT_FOLDER = re.compile(r"checkpoint-\d+")
 
 
 class LegacyRopeWriter:
-    """
-    Stands in for one method of one configuration object, so that its saved files carry the legacy fields.
+    """Stands in for one method of one configuration object, so that its saved files carry the legacy fields.
 
     The fields are derived from `rope_parameters` at the moment of writing, so they cannot drift from it, and no field
     of the configuration changes, so the running model cannot see them. It follows the configuration through
@@ -53,7 +52,7 @@ class LegacyRopeWriter:
         self.config, self.method = config, method
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """Does what the method does, and what this class is for."""
+        """Do what the method does, and what this class is for."""
         if self.method == "to_dict":
             return self._to_dict()
         self._to_json_file(*args, **kwargs)
@@ -79,8 +78,7 @@ class LegacyRopeWriter:
 
 
 def keep_legacy_rope(config: PreTrainedConfig) -> None:
-    """
-    Makes every later save of `config`, alone or with its model, write the legacy fields too.
+    """Make every later save of `config`, alone or with its model, write the legacy fields too.
 
     Checkpoints inside a training run are left out, because `Trainer` could not resume from them. Give the whole
     configuration, not the text part of a multimodal one.
@@ -93,8 +91,7 @@ def keep_legacy_rope(config: PreTrainedConfig) -> None:
 
 
 def write_legacy_rope(folder: str | os.PathLike[str]) -> bool:
-    """
-    Adds the legacy fields to a saved `config.json`, after a plain `save_pretrained` of transformers 5.
+    """Add the legacy fields to a saved `config.json`, after a plain `save_pretrained` of transformers 5.
 
     Args:
         folder (`str` or `os.PathLike`):
@@ -133,8 +130,7 @@ def _complete(path: Path, config: PreTrainedConfig | None) -> bool:
 
 
 def compare_spellings(raw: dict[str, Any], config: PreTrainedConfig | None = None) -> tuple[list[str], list[str]]:
-    """
-    Compares the legacy fields of a `config.json` with what its `rope_parameters` means.
+    """Compare the legacy fields of a `config.json` with what its `rope_parameters` means.
 
     Args:
         raw (`dict`):
@@ -200,8 +196,7 @@ def _against(text: dict[str, Any], expected: dict[str, Any]) -> list[str]:
 
 
 def refuse_contradictory_file(config: PreTrainedConfig) -> None:
-    """
-    Refuses a configuration whose file says two things: loading has already chosen one of them without a word.
+    """Refuses a configuration whose file says two things: loading has already chosen one of them without a word.
 
     Raises:
         ValueError: the local `config.json` it was loaded from contradicts itself; the message lists the fields.

@@ -15,15 +15,19 @@ _MOST_EXAMPLES = 10
 
 @dataclass(frozen=True)
 class ContaminationReport:
-    """
-    Overlap of evaluation items with training documents.
+    """Overlap of evaluation items with training documents.
 
     Attributes:
-        items (`int`): evaluation items with at least one n-gram.
-        contaminated (`int`): items of whose n-grams at least the threshold stands in the training documents.
-        short_items (`int`): items too short for an n-gram; not judged.
-        documents (`int`): training documents read.
-        worst (`list[dict]`): up to 10 items with the largest overlap: `item` (its place), `overlap`, `example`.
+        items (`int`):
+            evaluation items with at least one n-gram.
+        contaminated (`int`):
+            items of whose n-grams at least the threshold stands in the training documents.
+        short_items (`int`):
+            items too short for an n-gram; not judged.
+        documents (`int`):
+            training documents read.
+        worst (`list[dict]`):
+            up to 10 items with the largest overlap: `item` (its place), `overlap`, `example`.
     """
 
     items: int
@@ -56,18 +60,22 @@ def check_contamination(
     threshold: float = 0.5,
     text_column: str = "text",
 ) -> ContaminationReport:
-    """
-    Counts evaluation items whose n-grams stand in training documents.
+    """Count evaluation items whose n-grams stand in training documents.
 
     Documents are read once, as a stream; only the evaluation n-grams are held in memory. Thirteen units is the length
     that large language model reports commonly use; the threshold is our choice.
 
     Args:
-        documents (`Iterable`): training rows with text.
-        evaluation_texts (`Iterable[str]`): one text per evaluation item.
-        ngram_length (`int`, *optional*, defaults to 13): words (or characters of Chinese, Japanese, Korean).
-        threshold (`float`, *optional*, defaults to 0.5): share of an item's n-grams from which it counts, in (0, 1].
-        text_column (`str`, *optional*, defaults to `"text"`): where a document's text stands.
+        documents (`Iterable`):
+            training rows with text.
+        evaluation_texts (`Iterable[str]`):
+            one text per evaluation item.
+        ngram_length (`int`, *optional*, defaults to 13):
+            words (or characters of Chinese, Japanese, Korean).
+        threshold (`float`, *optional*, defaults to 0.5):
+            share of an item's n-grams from which it counts, in (0, 1].
+        text_column (`str`, *optional*, defaults to `"text"`):
+            where a document's text stands.
 
     Raises:
         ValueError: an n-gram length below 1, a threshold outside (0, 1], no evaluation item long enough.

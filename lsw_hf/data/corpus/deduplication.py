@@ -13,8 +13,7 @@ _RUNS_AT_ONCE = 4_096
 
 
 class Deduplicator:
-    """
-    Passes on documents that have not been seen before.
+    """Passes on documents that have not been seen before.
 
     Exact duplicates are found by a hash of their text. With a threshold, near-duplicates are found as well, by MinHash
     over runs of `shingle_length` characters (spaces and capitals ignored, so that it works for Chinese too), with
@@ -78,7 +77,7 @@ class Deduplicator:
         return True
 
     def filter(self, documents: Iterable[Mapping[str, Any]], text_column: str = "text") -> Iterator[Mapping[str, Any]]:
-        """The documents that are new, in their order."""
+        """Yield the documents that are new, in their order."""
         for row in documents:
             if self.is_new(row[text_column]):
                 yield row

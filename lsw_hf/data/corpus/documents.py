@@ -45,17 +45,25 @@ def load_documents(
     that begin with a dot and, without `text_suffixes`, those that begin with an underscore.
 
     Args:
-        source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these): where the documents are.
-        text_column (`str`, *optional*, defaults to `"text"`): the column that holds the document; unused for `.txt`.
-        document_separator (`str`, *optional*): the line that stands alone between two documents of a text file, such
+        source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these):
+            where the documents are.
+        text_column (`str`, *optional*, defaults to `"text"`):
+            the column that holds the document; unused for `.txt`.
+        document_separator (`str`, *optional*):
+            the line that stands alone between two documents of a text file, such
             as `"<|endoftext|>"`; `""` is a blank line. It belongs to neither document.
-        split (`str`, *optional*, defaults to `"train"`): which split of a dataset with several.
-        name (`str`, *optional*): which configuration of a dataset on the Hub that has several.
-        streaming (`bool`, *optional*, defaults to `True`): read while iterating, one document in memory at a time.
+        split (`str`, *optional*, defaults to `"train"`):
+            which split of a dataset with several.
+        name (`str`, *optional*):
+            which configuration of a dataset on the Hub that has several.
+        streaming (`bool`, *optional*, defaults to `True`):
+            read while iterating, one document in memory at a time.
             `False` reads everything now, into memory, and so finds every bad row now.
-        text_suffixes (`Sequence[str]`, *optional*): further endings of text files, such as `[".py", ".md"]` for
+        text_suffixes (`Sequence[str]`, *optional*):
+            further endings of text files, such as `[".py", ".md"]` for
             repositories; each file is read like a `.txt` file.
-        unreadable (`str`, *optional*, defaults to `"raise"`): what becomes of text files that are no UTF-8, and of
+        unreadable (`str`, *optional*, defaults to `"raise"`):
+            what becomes of text files that are no UTF-8, and of
             empty files in folders: `"raise"` stops at the first one, `"skip"` leaves them out, with a warning for each
             that is no UTF-8.
 
@@ -109,7 +117,7 @@ def load_documents(
 
 
 def _suffixes(given: Sequence[str]) -> tuple[str, ...]:
-    """Endings with their dot, in lower case; raises `ValueError` for those that are read otherwise."""
+    """Return endings with their dot, in lower case; raises `ValueError` for those that are read otherwise."""
     if isinstance(given, str):
         raise ValueError(f"text_suffixes is a list of endings, got the text {given!r}: write [{given!r}].")
     suffixes = tuple(f".{suffix.lower().removeprefix('.')}" for suffix in given)

@@ -31,11 +31,16 @@ def find_files(
     """Return `path` itself, or all files of the given kinds below a folder, in sorted order.
 
     Args:
-        path (`Path`): an existing file or folder. In a folder, hidden names and files of other kinds are left out.
-        kinds (`Iterable[str]`): accepted suffixes, with the dot.
-        skip_empty (`bool`, *optional*, defaults to `False`): leave files of 0 bytes in a folder out.
-        hidden (`tuple[str, ...]`, *optional*, defaults to `(".", "_")`): beginnings of hidden names.
-        hint (`str`, *optional*, defaults to `""`): what the caller can do about files that are refused here.
+        path (`Path`):
+            an existing file or folder. In a folder, hidden names and files of other kinds are left out.
+        kinds (`Iterable[str]`):
+            accepted suffixes, with the dot.
+        skip_empty (`bool`, *optional*, defaults to `False`):
+            leave files of 0 bytes in a folder out.
+        hidden (`tuple[str, ...]`, *optional*, defaults to `(".", "_")`):
+            beginnings of hidden names.
+        hint (`str`, *optional*, defaults to `""`):
+            what the caller can do about files that are refused here.
 
     Returns:
         `list[Path]`: at least one file, each of them with at least one byte.
@@ -121,8 +126,10 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> Iterator[tuple
     """Yield (place, row) of a parquet file, a few hundred rows in memory at a time.
 
     Args:
-        path (`Path`): the file.
-        columns (`list[str]`, *optional*): read these alone; names that the file does not have are left out.
+        path (`Path`):
+            the file.
+        columns (`list[str]`, *optional*):
+            read these alone; names that the file does not have are left out.
 
     Raises:
         ValueError: for a file that is not parquet.

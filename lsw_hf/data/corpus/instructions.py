@@ -31,11 +31,15 @@ def load_instructions(
     All rows have the same form. Further columns are kept.
 
     Args:
-        source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these): `.jsonl` (one JSON object a
+        source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these):
+            `.jsonl` (one JSON object a
             line) or `.parquet` files, folders of them, a folder written by `save_to_disk`, an id on the Hub, datasets.
-        split (`str`, *optional*, defaults to `"train"`): which split of a dataset with several.
-        name (`str`, *optional*): which configuration of a dataset on the Hub that has several.
-        streaming (`bool`, *optional*, defaults to `False`): check and yield rows while iterating. By default all rows
+        split (`str`, *optional*, defaults to `"train"`):
+            which split of a dataset with several.
+        name (`str`, *optional*):
+            which configuration of a dataset on the Hub that has several.
+        streaming (`bool`, *optional*, defaults to `False`):
+            check and yield rows while iterating. By default all rows
             are read and checked now, so that a bad row stops before training and not in the middle of it.
 
     Returns:
@@ -66,8 +70,10 @@ def check_instruction(row: dict[str, Any], place: str = "row") -> str:
     """Return the form of one row, `"messages"`, `"prompt-completion"` or `"conversational prompt-completion"`.
 
     Args:
-        row (`dict`): the row.
-        place (`str`, *optional*, defaults to `"row"`): where it stands, for the error message.
+        row (`dict`):
+            the row.
+        place (`str`, *optional*, defaults to `"row"`):
+            where it stands, for the error message.
 
     Raises:
         ValueError, TypeError: see `load_instructions`.

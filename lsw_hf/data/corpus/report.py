@@ -17,17 +17,19 @@ _BAR = 40
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """
-    Lengths of a collection, in tokens.
+    """Lengths of a collection, in tokens.
 
     Attributes:
         documents, empty_documents, duplicate_documents (`int`): all of them; those without text; those whose text,
             letter by letter, came before.
         tokens, duplicate_tokens (`int`): all tokens; those of duplicates.
         shortest, longest (`int`): of documents with text.
-        percentiles (`dict[int, int]`): document length at each percentile.
-        histogram (`list[tuple[int, int, int]]`): `(from, up to, documents)`, borders at powers of two.
-        windows (`dict[int, dict[str, int]]`): by window length: `full`, windows when documents are packed one after
+        percentiles (`dict[int, int]`):
+            document length at each percentile.
+        histogram (`list[tuple[int, int, int]]`):
+            `(from, up to, documents)`, borders at powers of two.
+        windows (`dict[int, dict[str, int]]`):
+            by window length: `full`, windows when documents are packed one after
             the other; `whole`, documents that fill at least one window by themselves.
     """
 
@@ -86,8 +88,8 @@ def inspect_documents(
     text_column: str = "text",
     window_lengths: Sequence[int] = WINDOW_LENGTHS,
 ) -> CorpusReport:
-    """
-    Reads a collection once and reports its lengths, in memory proportional to the number of documents, not their size.
+    """Read a collection once and reports its lengths, in memory proportional to the number of documents, not their
+    size.
 
     Args:
         documents (`Iterable`):
@@ -124,10 +126,10 @@ def inspect_documents(
         if len(batch) == _BATCH_ROWS:
             close_batch()
     close_batch()
-    return _summarise(np.array(lengths, dtype=np.int64), duplicates, window_lengths)
+    return _summarize(np.array(lengths, dtype=np.int64), duplicates, window_lengths)
 
 
-def _summarise(lengths: np.ndarray, duplicates: Sequence[int], window_lengths: Sequence[int]) -> CorpusReport:
+def _summarize(lengths: np.ndarray, duplicates: Sequence[int], window_lengths: Sequence[int]) -> CorpusReport:
     filled = lengths[lengths > 0]
     if len(filled) == 0:
         raise ValueError(f"None of the {len(lengths)} documents holds any text.")

@@ -13,8 +13,7 @@ _SNIPPET_CHARACTERS = 4_000
 def order_by_similarity(
     texts: Sequence[str], documents_per_window: int, *, num_candidates: int = 64, seed: int = 0
 ) -> list[int]:
-    """
-    Orders documents so that every run of `documents_per_window` of them is alike by BM25.
+    """Orders documents so that every run of `documents_per_window` of them is alike by BM25.
 
     Interleaved in this order, a document's second chunk is separated from its first by text about the same things,
     which the model must not confuse with it. NExtLong ([arXiv 2501.12766](https://arxiv.org/abs/2501.12766)) extends
@@ -28,7 +27,7 @@ def order_by_similarity(
         documents_per_window (`int`):
             Documents interleaved in a window, at least 2.
         num_candidates (`int`, *optional*, defaults to 64):
-            Neighbours retrieved per document; when all of them are taken, unused documents fill the run.
+            Neighbors retrieved per document; when all of them are taken, unused documents fill the run.
         seed (`int`, *optional*, defaults to 0):
             Order in which documents look for company.
 
@@ -47,7 +46,7 @@ def order_by_similarity(
     _import_bm25s()  # now, not after a long list of texts was begun
     if len(texts) <= documents_per_window:
         return list(range(len(texts)))
-    neighbours = _neighbours(texts, min(num_candidates, len(texts)))
+    neighbors = _neighbors(texts, min(num_candidates, len(texts)))
     free = np.ones(len(texts), dtype=bool)
     order: list[int] = []
     waiting = np.random.default_rng(seed).permutation(len(texts)).tolist()
@@ -56,7 +55,7 @@ def order_by_similarity(
             continue
         free[first] = False
         run = [first]
-        for other in neighbours[first].tolist():
+        for other in neighbors[first].tolist():
             if len(run) == documents_per_window:
                 break
             if free[other]:
@@ -66,7 +65,7 @@ def order_by_similarity(
     return order
 
 
-def _neighbours(texts: Sequence[str], count: int) -> np.ndarray:
+def _neighbors(texts: Sequence[str], count: int) -> np.ndarray:
     bm25s = _import_bm25s()
     tokens = bm25s.tokenize([text[:_SNIPPET_CHARACTERS] for text in texts], stopwords=None, show_progress=False)
     if not tokens.vocab:

@@ -30,9 +30,12 @@ def resolve_sources(
     Args:
         source: a file, a folder of files, a folder written by `Dataset.save_to_disk`, the id of a dataset on the Hub,
             a dataset, or a list of these.
-        kinds (`Iterable[str]`): accepted file suffixes, with the dot.
-        split (`str`, *optional*, defaults to `"train"`): which split of a dataset with several.
-        name (`str`, *optional*): which configuration of a dataset on the Hub that has several.
+        kinds (`Iterable[str]`):
+            accepted file suffixes, with the dot.
+        split (`str`, *optional*, defaults to `"train"`):
+            which split of a dataset with several.
+        name (`str`, *optional*):
+            which configuration of a dataset on the Hub that has several.
         skip_empty, hidden, hint: what is left out of folders, and what to do about the rest, see `find_files`.
 
     Raises:
@@ -69,7 +72,7 @@ def _is_saved_dataset(path: Path) -> bool:
 
 
 def _load_one(text: str, split: str, name: str | None) -> Dataset | IterableDataset:
-    """A dataset saved in a folder, or on the Hub."""
+    """Return a dataset saved in a folder, or on the Hub."""
     if not text.strip():
         raise ValueError("A source is an empty string. Name a file, a folder or a dataset.")
     path = Path(text).expanduser()
@@ -100,7 +103,8 @@ def iterate_rows(rows: Rows, columns: list[str] | None = None) -> Iterator[tuple
 
     Args:
         rows: one entry of `resolve_sources`.
-        columns (`list[str]`, *optional*): the columns that will be used, for formats that can leave others unread.
+        columns (`list[str]`, *optional*):
+            the columns that will be used, for formats that can leave others unread.
     """
     if isinstance(rows, Path):
         yield from read_rows(rows, columns)

@@ -32,11 +32,16 @@ def pose_jumps(lengths: np.ndarray, borders: Borders, keys: np.ndarray, room: np
     and each shift is uniform between the one before it and `room` (the paper's formula).
 
     Args:
-        lengths (`np.ndarray` of shape `(num_rows,)`): Length of each row in tokens.
-        borders ([`Borders`]): Borders of these rows; not used here.
-        keys (`np.ndarray` of `uint64`, shape `(num_rows,)`): One key per row.
-        room (`np.ndarray` of shape `(num_rows,)`): Positions of the context that each row leaves free.
-        num_skips (`int`): Number of chunks, less one.
+        lengths (`np.ndarray` of shape `(num_rows,)`):
+            Length of each row in tokens.
+        borders ([`Borders`]):
+            Borders of these rows; not used here.
+        keys (`np.ndarray` of `uint64`, shape `(num_rows,)`):
+            One key per row.
+        room (`np.ndarray` of shape `(num_rows,)`):
+            Positions of the context that each row leaves free.
+        num_skips (`int`):
+            Number of chunks, less one.
 
     Returns:
         `tuple` of two arrays: flat indices of the tokens behind the jumps, sorted, and positions skipped there.
@@ -62,7 +67,7 @@ def cream_jumps(lengths: np.ndarray, borders: Borders, keys: np.ndarray, room: n
 
     Head and tail have a third of the row or 4 times the extension factor, by a fair coin (here for each row; the
     published script flips it once for 3,000 documents). The middle ends in a zone whose place is drawn from a normal
-    distribution around the centre of the context, cut off at its ends. Arguments and returns as in [`pose_jumps`];
+    distribution around the center of the context, cut off at its ends. Arguments and returns as in [`pose_jumps`];
     `num_skips` is not used.
     """
     factor = np.maximum((lengths + room) // lengths, 1)

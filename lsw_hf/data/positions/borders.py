@@ -31,15 +31,16 @@ class Borders(NamedTuple):
     kind: np.ndarray
 
     def select(self, keep: np.ndarray) -> "Borders":
-        """Returns the borders for which the boolean mask `keep` is true, or those at the indices `keep`."""
+        """Return the borders for which the boolean mask `keep` is true, or those at the indices `keep`."""
         return Borders(self.row[keep], self.token[keep], self.kind[keep])
 
 
 def sentence_starts_after(sentence_ends: np.ndarray) -> np.ndarray:
-    """Marks the tokens that begin a sentence: those behind a run of sentence-end tokens (`"...!"` ends one sentence).
+    """Mark the tokens that begin a sentence: those behind a run of sentence-end tokens (`"...!"` ends one sentence).
 
     Args:
-        sentence_ends (`np.ndarray` of `bool`, shape `(num_tokens,)`): Whether a token ends a sentence.
+        sentence_ends (`np.ndarray` of `bool`, shape `(num_tokens,)`):
+            Whether a token ends a sentence.
     """
     starts = np.zeros_like(sentence_ends)
     starts[1:] = sentence_ends[:-1] & ~sentence_ends[1:]
@@ -47,7 +48,7 @@ def sentence_starts_after(sentence_ends: np.ndarray) -> np.ndarray:
 
 
 def find_borders(trained: np.ndarray, lengths: np.ndarray, sentence_starts: np.ndarray | None = None) -> Borders:
-    """Finds every border in a batch of rows.
+    """Find every border in a batch of rows.
 
     Args:
         trained (`np.ndarray` of `bool`, shape `(num_tokens,)`):
@@ -77,10 +78,10 @@ def find_borders(trained: np.ndarray, lengths: np.ndarray, sentence_starts: np.n
 
 
 def index_in_row(rows: np.ndarray) -> np.ndarray:
-    """Returns 0, 1, 2, ... within each run of equal values of the sorted array `rows`."""
+    """Return 0, 1, 2, ... within each run of equal values of the sorted array `rows`."""
     return np.arange(len(rows)) - np.searchsorted(rows, rows, side="left")
 
 
 def jumps_of(bias: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Returns the jumps `s_k = u_k - u_{k-1}` of biases `u_k`, where `order` is [`index_in_row`] and `u_0 = 0`."""
+    """Return the jumps `s_k = u_k - u_{k-1}` of biases `u_k`, where `order` is [`index_in_row`] and `u_0 = 0`."""
     return np.where(order == 0, bias, np.diff(bias, prepend=0))

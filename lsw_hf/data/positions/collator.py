@@ -80,7 +80,7 @@ class DataCollatorForSkipAlign:
           (int32), and no mask. Padding is a document of its own.
 
     Raises:
-        `ValueError`: An argument is outside its range, or a row is longer than `context_length`, empty, padded,
+        ValueError: An argument is outside its range, or a row is longer than `context_length`, empty, padded,
         without labels, without a single trained token, or brings its own `position_ids`. The first 16 dialogues
         leave the strategy no border to jump at. The attention backend of `model` cannot carry packed dialogues, or
         no `model` was given for them.
@@ -137,7 +137,8 @@ class DataCollatorForSkipAlign:
         longer asks the data loader.
 
         Args:
-            epoch (`int`): Number of the epoch, 0 for the first. Call it before the data loader is iterated.
+            epoch (`int`):
+                Number of the epoch, 0 for the first. Call it before the data loader is iterated.
         """
         self._epoch.set(epoch)
 
@@ -187,7 +188,7 @@ class DataCollatorForSkipAlign:
         return sentence_starts_after(ends)
 
     def _document_lengths(self, rows: Sequence[Mapping[str, Any]], tokens: list[np.ndarray]) -> np.ndarray:
-        """Returns the length of each dialogue of the batch; a packed row holds several."""
+        """Return the length of each dialogue of the batch; a packed row holds several."""
         lengths: list[int] = []
         for index, (row, ids) in enumerate(zip(rows, tokens, strict=True)):
             documents = [int(n) for n in row.get("seq_lengths") or [len(ids)]]
@@ -257,14 +258,14 @@ class DataCollatorForSkipAlign:
 
 
 def as_token_array(values: Any) -> np.ndarray:
-    """Returns a one-dimensional int64 array, perhaps read-only; `struct` reads a list 2.5 times faster than numpy."""
+    """Return a one-dimensional int64 array, perhaps read-only; `struct` reads a list 2.5 times faster than numpy."""
     if isinstance(values, list):
         return np.frombuffer(struct.pack(f"{len(values)}q", *values), dtype=np.int64)
     return np.asarray(values, dtype=np.int64).reshape(-1)
 
 
 def _labels_of(row: Mapping[str, Any], tokens: np.ndarray, index: int) -> np.ndarray:
-    """Returns the labels of a row after checking it; masks are turned into labels."""
+    """Return the labels of a row after checking it; masks are turned into labels."""
     if len(tokens) == 0:
         raise ValueError(f"Row {index} is empty; filter empty rows out of the dataset.")
     if "position_ids" in row:

@@ -34,16 +34,16 @@ class CoverageInterval(NamedTuple):
         return self.last_step - self.first_step + 1
 
     def warn_unseen(self) -> list[CoverageBand]:
-        """Returns the bands without a single trained pair, and warns if there are any."""
+        """Return the bands without a single trained pair, and warn if there are any."""
         return _warn_unseen(self.bands, f"{self.num_steps} steps")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain data for JSON: `first_step`, `last_step`, `bands` as lists of start, end and pairs."""
+        """Return plain data for JSON: `first_step`, `last_step`, `bands` as lists of start, end and pairs."""
         return {"first_step": self.first_step, "last_step": self.last_step, "bands": [list(b) for b in self.bands]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "CoverageInterval":
-        """Reads what [`~CoverageInterval.to_dict`] wrote."""
+        """Read what [`~CoverageInterval.to_dict`] wrote."""
         return cls(data["first_step"], data["last_step"], tuple(CoverageBand(*band) for band in data["bands"]))
 
 
@@ -78,7 +78,7 @@ class PositionCoverage:
         self._second_difference = np.zeros(context_length + 2, dtype=np.int64)
 
     def update(self, batch: Mapping[str, Any]) -> None:
-        """Adds a batch.
+        """Add a batch.
 
         Args:
             batch (`Mapping[str, Any]`):
@@ -86,7 +86,7 @@ class PositionCoverage:
                 packed.
 
         Raises:
-            `ValueError`: A position is not below `context_length`.
+            ValueError: A position is not below `context_length`.
         """
         positions = np.asarray(batch["position_ids"].cpu())
         trained = np.asarray(batch["labels"].cpu()) != IGNORE_INDEX
@@ -101,14 +101,15 @@ class PositionCoverage:
         self.num_batches += 1
 
     def counts(self) -> np.ndarray:
-        """Returns the number of trained pairs at each distance, int64 of shape `(context_length,)`; that of 0 is 0."""
+        """Return the number of trained pairs at each distance, int64 of shape `(context_length,)`; that of 0 is 0."""
         return np.cumsum(np.cumsum(self._second_difference))[: self.context_length]
 
     def bands(self, num_bands: int = 32) -> list[CoverageBand]:
-        """Returns the trained pairs in bands of (nearly) equal width.
+        """Return the trained pairs in bands of (nearly) equal width.
 
         Args:
-            num_bands (`int`, *optional*, defaults to 32): Number of bands, in [1, `context_length - 1`].
+            num_bands (`int`, *optional*, defaults to 32):
+                Number of bands, in [1, `context_length - 1`].
         """
         if not 1 <= num_bands < self.context_length:
             raise ValueError(f"num_bands must lie in [1, {self.context_length - 1}], got {num_bands}.")
@@ -117,15 +118,16 @@ class PositionCoverage:
         return [CoverageBand(start, end, int(counts[start:end].sum())) for start, end in pairwise(edges)]
 
     def warn_unseen(self, num_bands: int = 32) -> list[CoverageBand]:
-        """Returns the bands without a single trained pair, and warns if there are any.
+        """Return the bands without a single trained pair, and warn if there are any.
 
         Args:
-            num_bands (`int`, *optional*, defaults to 32): Number of bands.
+            num_bands (`int`, *optional*, defaults to 32):
+                Number of bands.
         """
         return _warn_unseen(self.bands(num_bands), f"{self.num_batches} batches")
 
     def to_dict(self, num_bands: int = 32) -> dict[str, Any]:
-        """Returns plain data for JSON: `context_length`, `num_batches`, `bands` as lists of start, end and pairs."""
+        """Return plain data for JSON: `context_length`, `num_batches`, `bands` as lists of start, end and pairs."""
         return {
             "context_length": self.context_length,
             "num_batches": self.num_batches,
@@ -133,7 +135,7 @@ class PositionCoverage:
         }
 
     def _add_document(self, positions: np.ndarray, trained: np.ndarray) -> None:
-        """Adds one dialogue, `(length,)` each."""
+        """Add one dialogue, `(length,)` each."""
         new_run = np.ones(len(positions), dtype=bool)
         new_run[1:] = (np.diff(positions) != 1) | (trained[1:] != trained[:-1])
         first = np.flatnonzero(new_run)
@@ -161,7 +163,7 @@ class PositionCoverage:
 def _warn_unseen(bands: Sequence[CoverageBand], amount: str) -> list[CoverageBand]:
     unseen = [band for band in bands if band.pairs == 0]
     if unseen:
-        ranges = ", ".join(f"{first.start}-{last.end - 1}" for first, last in _neighbours(unseen))
+        ranges = ", ".join(f"{first.start}-{last.end - 1}" for first, last in _neighbors(unseen))
         warnings.warn(
             f"After {amount} no trained token was {ranges} positions behind another one, so these distances of the "
             f"target context of {bands[-1].end} tokens are untrained. Train for longer, raise skip_probability, or "
@@ -171,7 +173,7 @@ def _warn_unseen(bands: Sequence[CoverageBand], amount: str) -> list[CoverageBan
     return unseen
 
 
-def _neighbours(bands: Sequence[CoverageBand]) -> list[tuple[CoverageBand, CoverageBand]]:
+def _neighbors(bands: Sequence[CoverageBand]) -> list[tuple[CoverageBand, CoverageBand]]:
     """First and last band of each run of bands without a gap."""
     runs: list[tuple[CoverageBand, CoverageBand]] = []
     for band in bands:
@@ -183,7 +185,7 @@ def _neighbours(bands: Sequence[CoverageBand]) -> list[tuple[CoverageBand, Cover
 
 
 def position_coverage(batches: Iterable[Mapping[str, Any]], *, context_length: int) -> PositionCoverage:
-    """Counts the relative distances that `batches` train.
+    """Count the relative distances that `batches` train.
 
     Args:
         batches (`Iterable[Mapping[str, Any]]`):

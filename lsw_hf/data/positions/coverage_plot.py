@@ -21,7 +21,7 @@ def plot_position_coverage(
     """Draws trained pairs of tokens by relative distance.
 
     Above: pairs a training step in each band of distances over the whole run, on a logarithmic scale; bands that were
-    never trained are marked. Below, if there are several intervals: the same by interval as colours, white where
+    never trained are marked. Below, if there are several intervals: the same by interval as colors, white where
     nothing was trained.
 
     Args:
@@ -33,8 +33,8 @@ def plot_position_coverage(
             Line above the picture.
 
     Raises:
-        `ValueError`: without intervals, or if their bands differ.
-        `ImportError`: if matplotlib is not installed.
+        ValueError: without intervals, or if their bands differ.
+        ImportError: if matplotlib is not installed.
     """
     edges = {tuple((band.start, band.end) for band in interval.bands) for interval in intervals}
     if len(edges) != 1:
@@ -62,11 +62,11 @@ def plot_position_coverage(
 def _draw_total(axes: "Axes", intervals: Sequence[CoverageInterval], borders: list[int]) -> None:
     steps = sum(interval.num_steps for interval in intervals)
     pairs = np.array([[band.pairs for band in interval.bands] for interval in intervals]).sum(axis=0) / steps
-    centres, widths = np.array(borders[:-1]), np.diff(borders)
-    axes.bar(centres, pairs, widths, align="edge", color=_SEEN, edgecolor="white", linewidth=0.5)
+    centers, widths = np.array(borders[:-1]), np.diff(borders)
+    axes.bar(centers, pairs, widths, align="edge", color=_SEEN, edgecolor="white", linewidth=0.5)
     axes.set_yscale("log" if pairs.any() else "linear")
     axes.set_ylabel("trained pairs a step")
-    for start, width, value in zip(centres, widths, pairs, strict=True):
+    for start, width, value in zip(centers, widths, pairs, strict=True):
         if value == 0:
             axes.axvspan(start, start + width, facecolor="none", edgecolor=_UNSEEN, hatch="///", linewidth=0)
     unseen = int((pairs == 0).sum())

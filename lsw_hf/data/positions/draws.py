@@ -21,7 +21,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
 
 
 def content_hash(tokens: np.ndarray) -> int:
-    """Returns a 64-bit integer that identifies a row by its tokens.
+    """Return a 64-bit integer that identifies a row by its tokens.
 
     Args:
         tokens (`np.ndarray` of shape `(length,)`):
@@ -32,12 +32,15 @@ def content_hash(tokens: np.ndarray) -> int:
 
 
 def row_keys(seed: int, epoch: int, rows: Sequence[int]) -> np.ndarray:
-    """Returns one 64-bit key per row, to be handed to [`keyed_uniform`].
+    """Return one 64-bit key per row, to be handed to [`keyed_uniform`].
 
     Args:
-        seed (`int`): Seed of the run.
-        epoch (`int`): Epoch, 0 for the first.
-        rows (`Sequence[int]` of length `num_rows`): What identifies each row, for example [`content_hash`].
+        seed (`int`):
+            Seed of the run.
+        epoch (`int`):
+            Epoch, 0 for the first.
+        rows (`Sequence[int]` of length `num_rows`):
+            What identifies each row, for example [`content_hash`].
     """
     keys = np.asarray(rows, dtype=np.uint64).reshape(-1)
     for word in (seed, epoch):
@@ -46,18 +49,20 @@ def row_keys(seed: int, epoch: int, rows: Sequence[int]) -> np.ndarray:
 
 
 def keyed_uniform(keys: np.ndarray, counter: np.ndarray | int) -> np.ndarray:
-    """Returns float64 draws, uniform in [0, 1), one for each key.
+    """Return float64 draws, uniform in [0, 1), one for each key.
 
     Args:
-        keys (`np.ndarray` of `uint64`): Keys from [`row_keys`].
-        counter (`int` or `np.ndarray` of the shape of `keys`): Which draw of that key: equal counters, equal draws.
+        keys (`np.ndarray` of `uint64`):
+            Keys from [`row_keys`].
+        counter (`int` or `np.ndarray` of the shape of `keys`):
+            Which draw of that key: equal counters, equal draws.
     """
     steps = np.atleast_1d(np.asarray(counter, dtype=np.uint64)) + np.uint64(1)
     return (_mix(keys + steps * np.uint64(_GOLDEN)) >> np.uint64(11)) * 2.0**-53
 
 
 def keyed_integers(keys: np.ndarray, counter: np.ndarray | int, high: np.ndarray | int) -> np.ndarray:
-    """Returns int64 draws, uniform in {0, ..., high}; `high` is included and may differ by key."""
+    """Return int64 draws, uniform in {0, ..., high}; `high` is included and may differ by key."""
     return (keyed_uniform(keys, counter) * (np.asarray(high, dtype=np.int64) + 1)).astype(np.int64)
 
 
@@ -67,10 +72,14 @@ def keyed_subsets(
     """Draws for each key a subset of {0, ..., high - 1}, each subset of its size equally likely.
 
     Args:
-        keys (`np.ndarray` of `uint64`, shape `(num_rows,)`): Keys from [`row_keys`].
-        counter (`int`): First counter used; counters above it are used as well.
-        sizes (`np.ndarray` of shape `(num_rows,)`): Size of each subset, in [0, high].
-        highs (`np.ndarray` of shape `(num_rows,)`): Number of values each subset is drawn from.
+        keys (`np.ndarray` of `uint64`, shape `(num_rows,)`):
+            Keys from [`row_keys`].
+        counter (`int`):
+            First counter used; counters above it are used as well.
+        sizes (`np.ndarray` of shape `(num_rows,)`):
+            Size of each subset, in [0, high].
+        highs (`np.ndarray` of shape `(num_rows,)`):
+            Number of values each subset is drawn from.
 
     Returns:
         `tuple` of two int64 arrays of shape `(sizes.sum(),)`: the row, and the value; sorted by row, then by value.
@@ -87,7 +96,7 @@ def keyed_subsets(
 
 
 def _ranked_subsets(keys: np.ndarray, counter: int, sizes: np.ndarray, highs: np.ndarray) -> np.ndarray:
-    """Gives each value of each row a random priority and keeps the best `size` of a row."""
+    """Give each value of each row a random priority and keep the best `size` of a row."""
     rows = np.repeat(np.arange(len(highs)), highs)
     values = np.arange(len(rows)) - np.repeat(np.cumsum(highs) - highs, highs)
     chosen = np.zeros(len(rows), dtype=bool)

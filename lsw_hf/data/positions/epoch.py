@@ -34,7 +34,7 @@ class PositionEpoch:
         self._fixed.fill_(epoch)
 
     def now(self) -> int:
-        """Returns the epoch, from 0."""
+        """Return the epoch, from 0."""
         fixed = int(self._fixed)
         if fixed != _FOLLOW:
             return fixed

@@ -41,7 +41,7 @@ class DataCollatorForSkipAlignPreference(DataCollatorForSkipAlign):
         hold them.
 
     Raises:
-        `ValueError`: As [`DataCollatorForSkipAlign`]; also for `packed=True`, for a prompt or answer without tokens
+        ValueError: As [`DataCollatorForSkipAlign`]; also for `packed=True`, for a prompt or answer without tokens
         (or cut off by `max_length`), and for reference log-probabilities computed beforehand once the epoch is past
         0, since they belong to the positions of epoch 0.
     """
@@ -85,7 +85,7 @@ class DataCollatorForSkipAlignPreference(DataCollatorForSkipAlign):
         return batch
 
     def _sequences(self, row: Mapping[str, Any], index: int) -> tuple[int, np.ndarray, np.ndarray]:
-        """Returns the length of the prompt, and prompt and answer in one for both answers."""
+        """Return the length of the prompt, and prompt and answer in one for both answers."""
         missing = [name for name in ("prompt_ids", "chosen_ids", "rejected_ids") if name not in row]
         if missing:
             raise ValueError(

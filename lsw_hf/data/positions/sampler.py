@@ -101,19 +101,22 @@ class PositionSampler:
             raise ValueError(f"split must be one of {get_args(Split)}, got {self.split!r}.")
 
     def __call__(self, lengths: np.ndarray, borders: Borders, keys: np.ndarray) -> np.ndarray:
-        """Returns the positions of all rows, one behind the other.
+        """Return the positions of all rows, one behind the other.
 
         Args:
-            lengths (`np.ndarray` of shape `(num_rows,)`): Length of each row in tokens, at least 1.
-            borders ([`Borders`]): Borders of these rows, from [`find_borders`].
-            keys (`np.ndarray` of `uint64`, shape `(num_rows,)`): One key per row, from [`row_keys`].
+            lengths (`np.ndarray` of shape `(num_rows,)`):
+                Length of each row in tokens, at least 1.
+            borders ([`Borders`]):
+                Borders of these rows, from [`find_borders`].
+            keys (`np.ndarray` of `uint64`, shape `(num_rows,)`):
+                One key per row, from [`row_keys`].
 
         Returns:
             `np.ndarray` of `int64`, shape `(lengths.sum(),)`. Each row starts at 0, strictly increases and stays below
             `context_length`.
 
         Raises:
-            `ValueError`: A row is longer than `context_length`.
+            ValueError: A row is longer than `context_length`.
         """
         lengths = np.asarray(lengths, dtype=np.int64)
         too_long = np.flatnonzero(lengths > self.context_length)
@@ -134,7 +137,7 @@ class PositionSampler:
         return np.cumsum(steps, out=steps)
 
     def _draw_jumps(self, lengths: np.ndarray, borders: Borders, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the flat indices of the tokens in front of which a jump stands, and how many positions it skips."""
+        """Return the flat indices of the tokens in front of which a jump stands, and how many positions it skips."""
         room = self.context_length - lengths
         skips = keyed_uniform(keys, _USE_SKIPS) < self.skip_probability
         if self.strategy in BASELINES:
@@ -161,7 +164,7 @@ class PositionSampler:
         return chosen.token, jumps_of(bias, order)
 
     def _choose_borders(self, borders: Borders, keys: np.ndarray) -> tuple[Borders, np.ndarray]:
-        """Returns a random choice of `borders`, in order of their tokens, and how many each row got."""
+        """Return a random choice of `borders`, in order of their tokens, and how many each row got."""
         available = np.bincount(borders.row, minlength=len(keys))
         limit = np.minimum(self.max_skips or DEFAULT_MAX_SKIPS, available)
         wanted = np.where(limit > 0, 1 + keyed_integers(keys, _NUM_SKIPS, np.maximum(limit - 1, 0)), 0)
@@ -186,20 +189,27 @@ def skipped_position_ids(
         segment_lengths (`Sequence[int]`):
             Lengths in tokens of instruction, response, instruction, response, ... Each is at least 1, except the
             first, which is 0 for a row that begins with a response.
-        context_length (`int`): Target context length in tokens.
-        strategy (`str`, *optional*, defaults to `"skip_all"`): See [`PositionSampler`], as for the following ones.
-        skip_probability (`float`, *optional*, defaults to 1.0): Probability that the dialogue gets skips at all.
-        sentence_starts (`Sequence[int]`, *optional*): Tokens that begin a sentence, as indices below their number.
-        max_skips (`int`, *optional*): Largest number of jumps.
-        split (`str`, *optional*, defaults to `"cuts"`): How the skipped positions are shared between the jumps.
-        seed (`int`, *optional*, defaults to 0): Equal seeds, equal positions.
+        context_length (`int`):
+            Target context length in tokens.
+        strategy (`str`, *optional*, defaults to `"skip_all"`):
+            See [`PositionSampler`], as for the following ones.
+        skip_probability (`float`, *optional*, defaults to 1.0):
+            Probability that the dialogue gets skips at all.
+        sentence_starts (`Sequence[int]`, *optional*):
+            Tokens that begin a sentence, as indices below their number.
+        max_skips (`int`, *optional*):
+            Largest number of jumps.
+        split (`str`, *optional*, defaults to `"cuts"`):
+            How the skipped positions are shared between the jumps.
+        seed (`int`, *optional*, defaults to 0):
+            Equal seeds, equal positions.
 
     Returns:
         `np.ndarray` of `int64`, shape `(sum(segment_lengths),)`: starts at 0, strictly increases, stays below
         `context_length`, and advances by 1 except at the chosen borders.
 
     Raises:
-        `ValueError`: The dialogue is longer than `context_length`, or an argument is outside its range.
+        ValueError: The dialogue is longer than `context_length`, or an argument is outside its range.
 
     Example:
 

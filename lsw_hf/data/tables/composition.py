@@ -14,10 +14,10 @@ from .table import Table
 from .token_costs import TokenCosts
 
 _PADDING_WORDS = 2
-# Characters before and behind the padding paragraph which are tokenised with it, and how many tokens at either end may
+# Characters before and behind the padding paragraph which are tokenized with it, and how many tokens at either end may
 # be others than in the whole text because the excerpt begins and ends there.
 _REACH, _EDGE = 96, 4
-# Rounds of filling up: a second one only where an excerpt was not tokenised as the whole text is.
+# Rounds of filling up: a second one only where an excerpt was not tokenized as the whole text is.
 _ROUNDS = 3
 
 
@@ -33,13 +33,14 @@ class SecondTable:
 
 @dataclass(frozen=True)
 class Section:
-    """
-    Everything around the rows of a table.
+    """Everything around the rows of a table.
 
     Attributes:
-        layout ([`Layout`]): how the table is written.
+        layout ([`Layout`]):
+            how the table is written.
         before, between, after (`Sequence[str]`): paragraphs before the table, between blocks of its rows, after it.
-        second ([`SecondTable`]): the table that joins need, empty for other questions.
+        second ([`SecondTable`]):
+            the table that joins need, empty for other questions.
     """
 
     layout: Layout
@@ -49,7 +50,7 @@ class Section:
     second: SecondTable = field(default_factory=SecondTable)
 
     def text(self, table: Table) -> str:
-        """The table with its paragraphs; each block of rows is a table of its own, with head and foot."""
+        """Return the table with its paragraphs; each block of rows is a table of its own, with head and foot."""
         rows = self.layout.rows(table.cells)
         paragraphs = [text for text in self.between if text][: max(len(rows) - 1, 0)]
         borders = [len(rows) * block // (len(paragraphs) + 1) for block in range(len(paragraphs) + 2)]
@@ -79,17 +80,23 @@ def _stack(parts: Sequence[str]) -> str:
 
 
 class Composition:
-    """
-    Writes rows for one plan and knows what everything but the table costs.
+    """Writes rows for one plan and knows what everything but the table costs.
 
     Args:
-        costs ([`TokenCosts`]): the tokenizer.
-        row_format (`str`): columns of the row, see [`TableConfig`].
-        preamble (`str`): text above everything, may be empty.
-        section ([`Section`]): layout and distracting paragraphs.
-        words (`Sequence[str]`): words of a last paragraph that fills the row up; none for no such paragraph.
-        joiner (`str`): between words.
-        num_questions (`int`): turns of the dialogue.
+        costs ([`TokenCosts`]):
+            the tokenizer.
+        row_format (`str`):
+            columns of the row, see [`TableConfig`].
+        preamble (`str`):
+            text above everything, may be empty.
+        section ([`Section`]):
+            layout and distracting paragraphs.
+        words (`Sequence[str]`):
+            words of a last paragraph that fills the row up; none for no such paragraph.
+        joiner (`str`):
+            between words.
+        num_questions (`int`):
+            turns of the dialogue.
     """
 
     def __init__(
@@ -135,11 +142,10 @@ class Composition:
         )
 
     def compose(self, table: Table, questions: Sequence[Question], length: int) -> ComposedRow:
-        """
-        Writes the row, tokenises it once, and resizes the padding paragraph by what is missing.
+        """Write the row, tokenizes it once, and resizes the padding paragraph by what is missing.
 
         What the new paragraph changes is counted on an excerpt around it. Where the excerpt's tokens are not those of
-        the whole text, the row is tokenised again: `num_tokens` is its true count in either case.
+        the whole text, the row is tokenized again: `num_tokens` is its true count in either case.
         """
         body = _stack([self.preamble, self.section.text(table)])
         padding = self.joiner.join(self.words[:_PADDING_WORDS])
@@ -179,7 +185,7 @@ class Composition:
 
 
 def _around(text: str, body: str, padding: str, question: str) -> tuple[str, str]:
-    """What stands around the padding paragraph in the written row."""
+    """Return what stands around the padding paragraph in the written row."""
     tail = body[-_REACH:]
     start = text.find(f"{tail}\n\n{padding}")
     if start < 0:  # a chat template that rewrites its messages
@@ -189,8 +195,7 @@ def _around(text: str, body: str, padding: str, question: str) -> tuple[str, str
 
 
 def _is_all_that_changes(whole: Sequence[int], old: Sequence[int], new: Sequence[int]) -> bool:
-    """
-    Whether an excerpt that became `new` was tokenised in `whole` as it is by itself, as `old`.
+    """Whether an excerpt that became `new` was tokenized in `whole` as it is by itself, as `old`.
 
     The ends of an excerpt may cut words, so they are left out: half of what `old` and `new` share on either side.
     """

@@ -16,8 +16,7 @@ Split = Literal["all", "train", "eval"]
 
 @dataclass(frozen=True)
 class TableConfig:
-    """
-    Settings of a [`TableGenerator`].
+    """Settings of a [`TableGenerator`].
 
     Args:
         length (`int` or `tuple[int, int]`, *optional*, defaults to `(2_048, 102_400)`):

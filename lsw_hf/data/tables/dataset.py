@@ -35,7 +35,7 @@ class TableStatistics:
     lengths: list[int] = field(default_factory=list)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Counts one row."""
+        """Count one row."""
         self.rows += 1
         self.tokens += row["num_tokens"]
         self.families.update(row["families"])
@@ -54,8 +54,7 @@ def write_tables(
     tokenizer_name: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> TableStatistics:
-    """
-    Writes rows `0` to `num_samples - 1` of a generator as parquet shards with a dataset card.
+    """Write rows `0` to `num_samples - 1` of a generator as parquet shards with a dataset card.
 
     Shards that already exist from the same settings are kept, so a killed run goes on. The folder loads with
     `datasets.load_dataset(output_dir)`.
@@ -107,8 +106,7 @@ def write_tables(
 
 
 def write_table_part(generator: TableGenerator, folder: Path, num_samples: int, rank: int, world_size: int) -> Path:
-    """
-    Writes one of `world_size` equal parts of the rows `0` to `num_samples - 1`, unless its file is there already.
+    """Write one of `world_size` equal parts of the rows `0` to `num_samples - 1`, unless its file is there already.
 
     Returns:
         `Path`: the parquet file `train-RANK-of-WORLD.parquet` (`test-` for the eval split).
@@ -127,13 +125,15 @@ def write_table_part(generator: TableGenerator, folder: Path, num_samples: int, 
 
 
 def stream_tables(generator: TableGenerator, num_samples: int, num_shards: int = 8) -> IterableDataset:
-    """
-    Rows made while a trainer reads them, nothing on disk.
+    """Rows made while a trainer reads them, nothing on disk.
 
     Args:
-        generator ([`TableGenerator`]): where rows come from.
-        num_samples (`int`): rows, at least 1.
-        num_shards (`int`, *optional*, defaults to 8): parts for ranks and workers; rows are the same for any number.
+        generator ([`TableGenerator`]):
+            where rows come from.
+        num_samples (`int`):
+            rows, at least 1.
+        num_shards (`int`, *optional*, defaults to 8):
+            parts for ranks and workers; rows are the same for any number.
 
     Returns:
         `IterableDataset`: resumable by its own `state_dict`; resuming makes the current part's rows again.
@@ -167,7 +167,7 @@ def _settings(generator: TableGenerator, num_samples: int, rows_per_shard: int, 
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
-    """Makes the folder this run's, or raises when it is another's."""
+    """Make the folder this run's, or raise when it is another's."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: name a folder to write tables to.")
     path = folder / SETTINGS_FILE
@@ -187,14 +187,14 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _replace(path: Path, write: Callable[[str], Any]) -> None:
-    """Writes under another name first, so that a file is either complete or absent."""
+    """Write under another name first, so that a file is either complete or absent."""
     temporary = path.with_name(f".{path.name}.part")
     write(str(temporary))
     os.replace(temporary, path)
 
 
 def render_card(settings: Mapping[str, Any], statistics: TableStatistics, example: Mapping[str, Any]) -> str:
-    """The dataset card of written tables: counts, lengths, settings and the beginning of one row."""
+    """Return the dataset card of written tables: counts, lengths, settings and the beginning of one row."""
     languages = "\n".join(f"- {name}" for name in sorted(statistics.languages))
     percentiles = [int(value) for value in np.percentile(statistics.lengths, (0, 50, 100), method="nearest")]
     first = example["messages"] if "messages" in example else example["prompt"]

@@ -24,8 +24,7 @@ def draw_table(
     keep_key: KeyFilter | None = None,
     keep_row: RowFilter | None = None,
 ) -> Table:
-    """
-    Draws a table.
+    """Draws a table.
 
     Args:
         schema ([`TableSchema`]):

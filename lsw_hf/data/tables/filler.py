@@ -53,15 +53,19 @@ SENTENCES: dict[Language, tuple[str, ...]] = {
 def paragraph(
     costs: TokenCosts, sentences: Sequence[str], num_tokens: float, joiner: str, generator: np.random.Generator
 ) -> str:
-    """
-    Sentences in random order that take up to `num_tokens` tokens together, none cut.
+    """Sentences in random order that take up to `num_tokens` tokens together, none cut.
 
     Args:
-        costs ([`TokenCosts`]): token counts of sentences, each tokenised once.
-        sentences (`Sequence[str]`): what to choose from.
-        num_tokens (`float`): room; an empty text when not even the shortest sentence fits.
-        joiner (`str`): between sentences, a space or nothing.
-        generator (`np.random.Generator`): chooses the order.
+        costs ([`TokenCosts`]):
+            token counts of sentences, each tokenized once.
+        sentences (`Sequence[str]`):
+            what to choose from.
+        num_tokens (`float`):
+            room; an empty text when not even the shortest sentence fits.
+        joiner (`str`):
+            between sentences, a space or nothing.
+        generator (`np.random.Generator`):
+            chooses the order.
     """
     prices = costs.added([joiner + sentence for sentence in sentences], sentences[0][-1])
     chosen: list[str] = []
@@ -82,8 +86,9 @@ def words_of(sentences: Sequence[str], joiner: str) -> list[str]:
 
 
 def put_between(text: str, around: tuple[str, str]) -> str:
-    """A paragraph between the text before it and the text behind it, which begins with its own blank line; an empty
-    paragraph leaves nothing."""
+    """Return a paragraph between the text before it and the text behind it, which begins with its own blank line; an
+    empty paragraph leaves nothing.
+    """
     before, behind = around
     return f"{before}\n\n{text}{behind}" if text else before + behind
 
@@ -91,20 +96,25 @@ def put_between(text: str, around: tuple[str, str]) -> str:
 def resize(
     costs: TokenCosts, text: str, change: int, words: Sequence[str], joiner: str, around: tuple[str, str]
 ) -> tuple[str, int]:
-    """
-    Makes a paragraph `change` tokens longer (shorter if negative), as exactly as its words allow, never longer.
+    """Make a paragraph `change` tokens longer (shorter if negative), as exactly as its words allow, never longer.
 
     Args:
-        costs ([`TokenCosts`]): the tokenizer.
-        text (`str`): the paragraph.
-        change (`int`): wanted difference in tokens.
-        words (`Sequence[str]`): words to add.
-        joiner (`str`): between words.
-        around (`tuple[str, str]`): text before and behind, as far as tokens may reach across, see [`put_between`].
+        costs ([`TokenCosts`]):
+            the tokenizer.
+        text (`str`):
+            the paragraph.
+        change (`int`):
+            wanted difference in tokens.
+        words (`Sequence[str]`):
+            words to add.
+        joiner (`str`):
+            between words.
+        around (`tuple[str, str]`):
+            text before and behind, as far as tokens may reach across, see [`put_between`].
 
     Returns:
         `tuple[str, int]`: the new paragraph, and the difference reached. Only the paragraph and what is around it are
-        tokenised.
+        tokenized.
     """
     units = text.split() if joiner else list(text)
     start = costs.count(put_between(text, around))

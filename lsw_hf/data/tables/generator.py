@@ -22,8 +22,7 @@ _QUESTION_ATTEMPTS = 50
 
 
 class TableGenerator:
-    """
-    Makes rows of long synthetic tables with questions and answers, each at an exact length in tokens.
+    """Makes rows of long synthetic tables with questions and answers, each at an exact length in tokens.
 
     LongSkywork ([arXiv 2406.00605](https://arxiv.org/abs/2406.00605)) fine-tunes on such tables of 2K to 100K tokens;
     its schemas, formats and templates are not known, the ones here are our choice.
@@ -63,8 +62,7 @@ class TableGenerator:
             )
 
     def sample(self, index: int) -> dict[str, Any]:
-        """
-        Row number `index` of this seed and epoch.
+        """Row number `index` of this seed and epoch.
 
         Returns:
             `dict`: `messages` (or `prompt` and `completion`), `families`, `types`, `templates`, `evidence` and
@@ -100,7 +98,7 @@ class TableGenerator:
         return [self.sample(index) for index in range(start, start + num_samples)]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """An endless stream of rows, from where it stopped last or from a loaded state."""
+        """Yield an endless stream of rows, from where it stopped last or from a loaded state."""
         while True:
             row = self.sample(self._next_index)
             self._next_index += 1
@@ -149,7 +147,7 @@ class TableGenerator:
     def _oversized(
         self, plan: Plan, draws: np.random.Generator, room: float, linked: Table | None
     ) -> tuple[Table, np.ndarray]:
-        """A table with more rows than will fit, and what its first rows cost together."""
+        """Return a table with more rows than will fit, and what its first rows cost together."""
         layout = plan.layout(self.config.header)
         keep_key = None if self.config.split == "all" else self._in_split
         keep_row = self.config.row_filter

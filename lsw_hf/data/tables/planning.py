@@ -1,5 +1,5 @@
-"""
-What is decided about a row before its table is drawn: length, format, columns, question types, order, a second table.
+"""What is decided about a row before its table is drawn: length, format, columns, question types, order, a second
+table.
 """
 
 from dataclasses import dataclass, replace
@@ -23,17 +23,23 @@ _LEAST_LINKED_ROWS = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """
-    One row, planned.
+    """One row, planned.
 
     Attributes:
-        length (`int`): tokens of the whole row.
-        table_format (`str`): how the table is written.
-        schema ([`TableSchema`]): its columns.
-        turn_types (`tuple[str, ...]`): question type of every turn.
-        order (`str`): order of the rows; `"swapped"` is ascending but for two neighbours.
-        sort_column (`int`, *optional*): column that `order` sorts by.
-        link (`int`, *optional*): column that names rows of a second table.
+        length (`int`):
+            tokens of the whole row.
+        table_format (`str`):
+            how the table is written.
+        schema ([`TableSchema`]):
+            its columns.
+        turn_types (`tuple[str, ...]`):
+            question type of every turn.
+        order (`str`):
+            order of the rows; `"swapped"` is ascending but for two neighbors.
+        sort_column (`int`, *optional*):
+            column that `order` sorts by.
+        link (`int`, *optional*):
+            column that names rows of a second table.
     """
 
     length: int
@@ -85,14 +91,17 @@ def put_in_order(table: Table, plan: Plan, draws: np.random.Generator) -> Table:
 
 
 def link_tables(plan: Plan, room: float, costs: TokenCosts, draws: np.random.Generator) -> tuple[Plan, Table, float]:
-    """
-    Draws a second table and gives the plan a column that names its rows.
+    """Draws a second table and gives the plan a column that names its rows.
 
     Args:
-        plan ([`Plan`]): with a drawn schema.
-        room (`float`): tokens for both tables; a quarter of them goes to the second.
-        costs ([`TokenCosts`]): token estimates.
-        draws (`np.random.Generator`): source of the draws.
+        plan ([`Plan`]):
+            with a drawn schema.
+        room (`float`):
+            tokens for both tables; a quarter of them goes to the second.
+        costs ([`TokenCosts`]):
+            token estimates.
+        draws (`np.random.Generator`):
+            source of the draws.
 
     Returns:
         `tuple`: the plan with the new column, the second table, and its tokens.

@@ -9,13 +9,15 @@ from .vocabulary import CATEGORIES, HEADERS, Language
 def random_schema(
     generator: np.random.Generator, language: Language, num_columns: tuple[int, int] = (4, 8)
 ) -> TableSchema:
-    """
-    Draws a schema: an id or code as key, a category, a number, and further columns of mixed kinds.
+    """Draws a schema: an id or code as key, a category, a number, and further columns of mixed kinds.
 
     Args:
-        generator (`np.random.Generator`): source of the draws.
-        language (`str`): `"en"` or `"zh"`, of headers and cells.
-        num_columns (`tuple[int, int]`, *optional*, defaults to `(4, 8)`): fewest and most columns, between 4 and 12.
+        generator (`np.random.Generator`):
+            source of the draws.
+        language (`str`):
+            `"en"` or `"zh"`, of headers and cells.
+        num_columns (`tuple[int, int]`, *optional*, defaults to `(4, 8)`):
+            fewest and most columns, between 4 and 12.
 
     Our choice: the paper's schemas are not known.
     """

@@ -26,15 +26,18 @@ _FORBIDDEN = {
 
 @dataclass(frozen=True)
 class Layout:
-    """
-    The text around the cells of a table.
+    """The text around the cells of a table.
 
     Attributes:
-        head (`str`): before the first row.
-        affixes (`tuple[str, ...]`): before the first cell of a row, between cells, behind the last; one more than
+        head (`str`):
+            before the first row.
+        affixes (`tuple[str, ...]`):
+            before the first cell of a row, between cells, behind the last; one more than
             columns.
-        foot (`str`): behind the last row.
-        writers (`tuple[Callable | None, ...]`): per column, what turns a cell into text; `None` leaves it as it is.
+        foot (`str`):
+            behind the last row.
+        writers (`tuple[Callable | None, ...]`):
+            per column, what turns a cell into text; `None` leaves it as it is.
     """
 
     head: str
@@ -58,13 +61,15 @@ class Layout:
 
 
 def table_layout(schema: TableSchema, table_format: TableFormat, header: bool = True) -> Layout:
-    """
-    The layout of a schema in a format.
+    """Return the layout of a schema in a format.
 
     Args:
-        schema ([`TableSchema`]): columns and language.
-        table_format (`str`): one of `FORMATS`.
-        header (`bool`, *optional*, defaults to `True`): whether CSV and TSV begin with a row of headers. The other
+        schema ([`TableSchema`]):
+            columns and language.
+        table_format (`str`):
+            one of `FORMATS`.
+        header (`bool`, *optional*, defaults to `True`):
+            whether CSV and TSV begin with a row of headers. The other
             formats always name their columns.
     """
     names = [column.name for column in schema.columns]
@@ -122,9 +127,7 @@ def _json_text(cell: str) -> str:
 
 
 def check_writable(schema: TableSchema, table_format: TableFormat) -> None:
-    """
-    Raises a `ValueError` if a header or a given word holds a character that would make a format ambiguous.
-    """
+    """Raise a `ValueError` if a header or a given word holds a character that would make a format ambiguous."""
     forbidden = _FORBIDDEN[table_format]
     for column in schema.columns:
         for text in (column.name, *column.values):
@@ -137,8 +140,7 @@ def check_writable(schema: TableSchema, table_format: TableFormat) -> None:
 
 
 def render_table(table: Table, table_format: TableFormat, header: bool = True) -> str:
-    """
-    A table as text, ending with a newline.
+    """Return a table as text, ending with a newline.
 
     Example:
 

@@ -20,8 +20,7 @@ _CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Column:
-    """
-    One column: a header and a finite, ordered domain that cells are drawn from.
+    """One column: a header and a finite, ordered domain that cells are drawn from.
 
     Args:
         name (`str`):
@@ -145,17 +144,17 @@ class Column:
         )
 
     def text(self, number: int) -> str:
-        """The cell for one number of the domain (between the two `bounds`)."""
+        """Return the cell for one number of the domain (between the two `bounds`)."""
         return self._text_of(number)
 
     def texts(self, numbers: np.ndarray) -> list[str]:
-        """The cells for many numbers of the domain."""
+        """Return the cells for many numbers of the domain."""
         text_of = self._text_of
         return [text_of(number) for number in numbers.tolist()]
 
     def sampler(self, generator: np.random.Generator) -> Callable[[int], np.ndarray]:
-        """
-        A function that draws n numbers of the domain uniformly; over all calls at most `distinct` different ones.
+        """Return a function that draws n numbers of the domain uniformly; over all calls at most `distinct` different
+        ones.
         """
         low, _ = self.bounds
         if self.distinct is None:
@@ -172,8 +171,7 @@ def _code_text(place: int) -> str:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """
-    The columns of a table, and which of them name a row.
+    """The columns of a table, and which of them name a row.
 
     Args:
         columns (`tuple[Column, ...]`):

@@ -13,8 +13,7 @@ from . import Column, TableSchema
 
 
 def load_schema(path: str | os.PathLike[str]) -> TableSchema:
-    """
-    Reads the columns of a table from a YAML file.
+    """Read the columns of a table from a YAML file.
 
     ```yaml
     language: en
@@ -27,7 +26,8 @@ def load_schema(path: str | os.PathLike[str]) -> TableSchema:
     ```
 
     Args:
-        path (`str` or `os.PathLike`): the file; keys are the arguments of [`TableSchema`] and [`Column`].
+        path (`str` or `os.PathLike`):
+            the file; keys are the arguments of [`TableSchema`] and [`Column`].
 
     Raises:
         FileNotFoundError: no such file.

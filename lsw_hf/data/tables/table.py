@@ -10,17 +10,22 @@ from .schema import TableSchema
 
 @dataclass(frozen=True)
 class Table:
-    """
-    A table, column by column.
+    """A table, column by column.
 
     Attributes:
-        schema ([`TableSchema`]): its columns.
-        numbers (`tuple[np.ndarray, ...]`): per column, `int64` numbers of its domain, one a row; ordered kinds compare
+        schema ([`TableSchema`]):
+            its columns.
+        numbers (`tuple[np.ndarray, ...]`):
+            per column, `int64` numbers of its domain, one a row; ordered kinds compare
             by them.
-        cells (`tuple[list[str], ...]`): per column, the same as text.
-        absent_keys (`tuple[str, ...]`): keys that could have been drawn but are not in the table.
-        linked ([`Table`], *optional*): a second table; the column `link` of this one holds its keys.
-        link (`int`, *optional*): place of that column.
+        cells (`tuple[list[str], ...]`):
+            per column, the same as text.
+        absent_keys (`tuple[str, ...]`):
+            keys that could have been drawn but are not in the table.
+        linked ([`Table`], *optional*):
+            a second table; the column `link` of this one holds its keys.
+        link (`int`, *optional*):
+            place of that column.
     """
 
     schema: TableSchema
@@ -36,7 +41,7 @@ class Table:
         return len(self.cells[0])
 
     def key_text(self, row: int) -> str:
-        """The cells that name a row, joined by a comma."""
+        """Return the cells that name a row, joined by a comma."""
         return ", ".join(self.cells[index][row] for index in self.schema.key_indices)
 
     def name(self, column: int) -> str:
@@ -50,13 +55,13 @@ class Table:
         return tuple(counts[places] for _, places, counts in counted)
 
     def first_rows(self, count: int) -> "Table":
-        """The same table cut behind its first `count` rows; keys of the others become absent ones."""
+        """Return the same table cut behind its first `count` rows; keys of the others become absent ones."""
         absent = tuple(self.key_text(row) for row in range(count, min(self.num_rows, count + 64)))
         numbers = tuple(column[:count] for column in self.numbers)
         cells = tuple(column[:count] for column in self.cells)
         return replace(self, numbers=numbers, cells=cells, absent_keys=absent + self.absent_keys)
 
     def in_order(self, rows: np.ndarray) -> "Table":
-        """The same rows in another order."""
+        """Return the same rows in another order."""
         cells = tuple([column[row] for row in rows.tolist()] for column in self.cells)
         return replace(self, numbers=tuple(column[rows] for column in self.numbers), cells=cells)

@@ -1,4 +1,4 @@
-"""What text costs in tokens, estimated from cells that are tokenised once and remembered."""
+"""What text costs in tokens, estimated from cells that are tokenized once and remembered."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,11 +15,10 @@ _CONTEXT = 2
 
 
 class TokenCosts:
-    """
-    Token counts of texts, and estimates for tables that are not written yet.
+    """Token counts of texts, and estimates for tables that are not written yet.
 
     A cell costs what it adds between the two characters before and behind it, so that tokens which reach across its
-    borders are counted where they belong. Domains of at most 4,096 cells are tokenised whole, larger ones by 32 probes
+    borders are counted where they belong. Domains of at most 4,096 cells are tokenized whole, larger ones by 32 probes
     for every length of their cells. Estimates depend on the tokenizer and the column only, never on earlier tables.
 
     Args:
@@ -44,9 +43,8 @@ class TokenCosts:
         return len(self.encode([text])[0])
 
     def unknown_share(self, text: str, ids: Sequence[int]) -> float:
-        """
-        Share of a text that is lost on the tokenizer: unknown tokens among `ids`, its tokens; of a tokenizer that has
-        no such token and leaves out what it does not know, the characters left out.
+        """Share of a text that is lost on the tokenizer: unknown tokens among `ids`, its tokens; of a tokenizer that
+        has no such token and leaves out what it does not know, the characters left out.
         """
         tokenizer = self.tokenizer
         if getattr(tokenizer, "unk_token_id", None) is None:

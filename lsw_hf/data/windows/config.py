@@ -13,8 +13,7 @@ class TooFewDocumentsError(ValueError):
 
 @dataclass
 class InterleaveCounts:
-    """
-    What a stream of windows has taken in and given out, in tokens unless the name says otherwise.
+    """What a stream of windows has taken in and given out, in tokens unless the name says otherwise.
 
     At the end of a stream `tokens_read - separators_removed + separators_added == tokens_emitted + tokens_dropped`.
     """
@@ -33,8 +32,7 @@ class InterleaveCounts:
 
 @dataclass(frozen=True)
 class ChunkInterleaveConfig:
-    """
-    How documents become windows.
+    """How documents become windows.
 
     Args:
         window_length (`int`):

@@ -1,5 +1,6 @@
 """The arithmetic of one chunk-interleaved window: who gets how much room, where documents are cut, in which order the
-chunks stand. Plain integers in, plain integers out."""
+chunks stand. Plain integers in, plain integers out.
+"""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -9,8 +10,7 @@ Split = Literal["random", "equal"]
 
 
 def share_window(lengths: Sequence[int], window_length: int) -> list[int]:
-    """
-    Shares a window among documents: short ones enter whole, the long ones get equal shares of the rest.
+    """Shares a window among documents: short ones enter whole, the long ones get equal shares of the rest.
 
     Args:
         lengths (`Sequence[int]`):
@@ -47,8 +47,7 @@ def share_window(lengths: Sequence[int], window_length: int) -> list[int]:
 
 
 def cut_points(length: int, num_chunks: int, split: Split, random: Random) -> list[int]:
-    """
-    Cuts `range(length)` into consecutive chunks, none of them empty.
+    """Cuts `range(length)` into consecutive chunks, none of them empty.
 
     Args:
         length (`int`):
@@ -81,8 +80,7 @@ def cut_points(length: int, num_chunks: int, split: Split, random: Random) -> li
 def cut_documents(
     lengths: Sequence[int], chunk_counts: Sequence[int], weights: Sequence[float], split: Split, random: Random
 ) -> list[Sequence[int]]:
-    """
-    Cuts all documents of a window by [`cut_points`].
+    """Cuts all documents of a window by [`cut_points`].
 
     Args:
         lengths (`Sequence[int]`):
@@ -107,8 +105,7 @@ def cut_documents(
 def chunk_order(
     borders: Sequence[Sequence[int]], shuffle: Callable[[list[int]], None] | None = None
 ) -> list[tuple[int, int, int]]:
-    """
-    Orders chunks round by round: the first chunk of every document, then the second of every document, and so on.
+    """Orders chunks round by round: the first chunk of every document, then the second of every document, and so on.
 
     ```text
     documents   A = a1 a2 a3    B = b1 b2    C = c1 c2 c3

@@ -1,5 +1,5 @@
-"""
-Chunk-interleaved windows as a `datasets.IterableDataset`: sharded over ranks and workers, resumable, for any trainer.
+"""Chunk-interleaved windows as a `datasets.IterableDataset`: sharded over ranks and workers, resumable, for any
+trainer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .interleaver import ChunkInterleaver
 _MOST_SHARDS = 8
 _WINDOWS_PER_SHARD = 64
 _READ_ROWS = 256
-_TOKENISE_ROWS = 32
+_TOKENIZE_ROWS = 32
 logger = logging.getLogger(__name__)
 
 
@@ -33,8 +33,7 @@ def interleave_dataset(
     num_epochs: int = 1,
     seed: int = 0,
 ) -> IterableDataset:
-    """
-    Chunk-interleaved windows over a dataset of documents.
+    """Chunk-interleaved windows over a dataset of documents.
 
     The documents are cut into `num_shards` parts, and every part becomes a stream of windows of its own, a function of
     (seed, epoch, part). Ranks and workers get whole parts, so together they give the same windows however many there
@@ -53,7 +52,7 @@ def interleave_dataset(
         config ([`ChunkInterleaveConfig`]):
             How windows are built.
         tokenizer (`PreTrainedTokenizerBase`, *optional*):
-            Tokenises `text_column`, without special tokens, as the stream is read.
+            Tokenizes `text_column`, without special tokens, as the stream is read.
         text_column (`str`, *optional*, defaults to `"text"`):
             Where the text stands.
         num_shards (`int`, *optional*):
@@ -168,25 +167,26 @@ class _ShardWindows:
 def read_documents(
     dataset: Dataset | IterableDataset, tokenizer: Any = None, text_column: str = "text"
 ) -> Iterator[Mapping[str, Any]]:
-    """
-    Rows of a dataset as documents of token ids.
+    """Rows of a dataset as documents of token ids.
 
     Args:
-        dataset (`Dataset` or `IterableDataset`): rows with `input_ids` and, if wanted, `labels`; or with text.
-        tokenizer (`PreTrainedTokenizerBase`, *optional*): tokenises the text, a few documents at a time.
-        text_column (`str`, *optional*, defaults to `"text"`): where the text stands.
+        dataset (`Dataset` or `IterableDataset`):
+            rows with `input_ids` and, if wanted, `labels`; or with text.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*):
+            tokenizes the text, a few documents at a time.
+        text_column (`str`, *optional*, defaults to `"text"`):
+            where the text stands.
     """
     if tokenizer is not None:
-        yield from tokenise_texts((row[text_column] for row in dataset), tokenizer)
+        yield from tokenize_texts((row[text_column] for row in dataset), tokenizer)
     elif isinstance(dataset, Dataset):
         yield from _arrow_documents(dataset)
     else:
         yield from dataset
 
 
-def tokenise_texts(texts: Iterable[Any], tokenizer: Any) -> Iterator[Mapping[str, Any]]:
-    """
-    Texts as documents of token ids, a few at a time, without special tokens.
+def tokenize_texts(texts: Iterable[Any], tokenizer: Any) -> Iterator[Mapping[str, Any]]:
+    """Texts as documents of token ids, a few at a time, without special tokens.
 
     Raises:
         TypeError: a text that is not a string, by its number.
@@ -198,7 +198,7 @@ def tokenise_texts(texts: Iterable[Any], tokenizer: Any) -> Iterator[Mapping[str
             kind = "null" if text is None else type(text).__name__
             raise TypeError(f"The text of document {number} is {kind}, but must be a string: leave the row out.")
         batch.append(text)
-        if len(batch) == _TOKENISE_ROWS:
+        if len(batch) == _TOKENIZE_ROWS:
             yield from ({"input_ids": input_ids} for input_ids in tokenizer(batch, **options)["input_ids"])
             batch = []
     if batch:

@@ -26,8 +26,7 @@ def interleave_chunks(
     separator_id: int | None = None,
     seed: int | str = 0,
 ) -> "ChunkInterleaver":
-    """
-    Interleaves chunks of several documents into windows: Chunk Interleaved Pretraining
+    """Interleaves chunks of several documents into windows: Chunk Interleaved Pretraining
     ([LongSkywork](https://arxiv.org/abs/2406.00605)).
 
     ```text
@@ -77,8 +76,7 @@ def interleave_chunks(
 
 
 class ChunkInterleaver(Iterator[dict[str, Any]]):
-    """
-    An iterator of windows over a stream of documents, see [`interleave_chunks`].
+    """An iterator of windows over a stream of documents, see [`interleave_chunks`].
 
     Args:
         documents (`Iterable`):
@@ -89,7 +87,8 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
             Everything drawn follows from it and from the order of the documents.
 
     Attributes:
-        counts ([`InterleaveCounts`]): what went in and out so far.
+        counts ([`InterleaveCounts`]):
+            what went in and out so far.
     """
 
     def __init__(self, documents: Iterable[Document], config: ChunkInterleaveConfig, *, seed: int | str = 0) -> None:
@@ -102,7 +101,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         self._pending: list[Piece] = []
         self._group: list[Piece] = []
         self._exhausted = False
-        self._labelled = False
+        self._labeled = False
         self._room = config.window_length - (config.separator_id is not None and config.separators == "window")
         chunks = config.chunks_per_document
         weights = dict(chunks) if isinstance(chunks, Mapping) else {chunks: 1.0}
@@ -142,8 +141,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, skip_documents: bool = True) -> None:
-        """
-        Continues another interleaver's stream: the next window is the one it would have given.
+        """Continues another interleaver's stream: the next window is the one it would have given.
 
         Args:
             state (`dict`):
@@ -165,7 +163,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         self._pending = [Piece.from_plain(piece) for piece in state["pending"]]
         self._group = [Piece.from_plain(piece) for piece in state["group"]]
         self._exhausted = state["exhausted"]
-        self._labelled = any(piece.labels is not None for piece in self._pending + self._group)
+        self._labeled = any(piece.labels is not None for piece in self._pending + self._group)
         if skip_documents:
             next(itertools.islice(self._documents, self.counts.documents_read, self.counts.documents_read), None)
 
@@ -190,7 +188,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         return lengths if tokens >= room else []
 
     def _next_of_group(self) -> Piece | None:
-        """The next document of those read ahead, which stand in the order of their lengths."""
+        """Return the next document of those read ahead, which stand in the order of their lengths."""
         if not self._group:
             ahead = (self._next_piece() for _ in range(self.config.group_documents))
             self._group = [piece for piece in ahead if piece is not None]
@@ -221,7 +219,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
                 counts.separators_removed += removed
                 counts.separators_added += added
             if len(input_ids):
-                self._labelled = self._labelled or labels is not None
+                self._labeled = self._labeled or labels is not None
                 return Piece(number, 0, input_ids, labels)
             counts.documents_empty += 1
         return None
@@ -235,7 +233,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         if self._room < self.config.window_length:
             input_ids[self._room :] = self.config.separator_id
         labels[:] = input_ids
-        if self._labelled:
+        if self._labeled:
             arrays = [piece.input_ids if piece.labels is None else piece.labels for piece in pieces]
             np.concatenate([arrays[p][a:b] for p, a, b in order], out=labels[: self._room])
         window: dict[str, Any] = {"input_ids": input_ids, "labels": labels}

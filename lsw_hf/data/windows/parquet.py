@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .config import ChunkInterleaveConfig, InterleaveCounts
-from .dataset import tokenise_texts
+from .dataset import tokenize_texts
 from .interleaver import ChunkInterleaver
 
 _ROWS_PER_GROUP = 64
@@ -27,8 +27,7 @@ def write_windows(
     world_size: int = 1,
     seed: int = 0,
 ) -> InterleaveCounts:
-    """
-    Tokenises documents, interleaves them and writes the windows to one parquet file.
+    """Tokenizes documents, interleaves them and writes the windows to one parquet file.
 
     Memory holds the documents of one window and 64 finished windows, whatever the size of the corpus.
 
@@ -60,7 +59,7 @@ def write_windows(
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: name a folder to write windows to.")
     folder.mkdir(parents=True, exist_ok=True)
-    windows = ChunkInterleaver(tokenise_texts(texts, tokenizer), config, seed=f"{seed}-{rank}")
+    windows = ChunkInterleaver(tokenize_texts(texts, tokenizer), config, seed=f"{seed}-{rank}")
     path = folder / f"windows-{rank:05d}-of-{world_size:05d}.parquet"
     temporary = path.with_name(f".{path.name}.part")
     # Equal labels are written too: trainers that find none would have to guess which tokens count.

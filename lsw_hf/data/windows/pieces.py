@@ -1,4 +1,4 @@
-"""Tokenised documents on their way into windows: checked, freed of separators, cut from the front."""
+"""Tokenized documents on their way into windows: checked, freed of separators, cut from the front."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ class Piece(NamedTuple):
     labels: np.ndarray | None
 
     def behind(self, length: int) -> "Piece":
-        """What is left once `length` tokens are taken from the front; arrays are views, not copies."""
+        """Return what is left once `length` tokens are taken from the front; arrays are views, not copies."""
         labels = None if self.labels is None else self.labels[length:]
         return Piece(self.document, self.offset + length, self.input_ids[length:], labels)
 
@@ -36,8 +36,7 @@ class Piece(NamedTuple):
 
 
 def to_arrays(document: Document | np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """
-    Checks one document and turns it into `int64` arrays.
+    """Check one document and turn it into `int64` arrays.
 
     Args:
         document (`Sequence[int]` or `Mapping`):
@@ -54,7 +53,7 @@ def to_arrays(document: Document | np.ndarray, number: int) -> tuple[np.ndarray,
     if not isinstance(document, Mapping):
         return _to_array(document, number, "input_ids"), None
     if "input_ids" not in document:
-        raise ValueError(f"Document {number} has no input_ids, only {sorted(document)}: tokenise the documents first.")
+        raise ValueError(f"Document {number} has no input_ids, only {sorted(document)}: tokenize the documents first.")
     input_ids = _to_array(document["input_ids"], number, "input_ids")
     if document.get("labels") is None:
         return input_ids, None
@@ -72,7 +71,7 @@ def _to_array(values: Sequence[int] | np.ndarray, number: int, name: str) -> np.
         return np.empty(0, dtype=np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(
-            f"{name} of document {number} must be integers, got {array.dtype}: tokenise the documents first."
+            f"{name} of document {number} must be integers, got {array.dtype}: tokenize the documents first."
         )
     if array.ndim != 1:
         raise ValueError(f"{name} of document {number} must be one sequence, got an array of shape {array.shape}.")
@@ -82,14 +81,17 @@ def _to_array(values: Sequence[int] | np.ndarray, number: int, name: str) -> np.
 def end_with_separator(
     input_ids: np.ndarray, labels: np.ndarray | None, separator_id: int, keep_last: bool
 ) -> tuple[np.ndarray, np.ndarray | None, int, int]:
-    """
-    Removes separators from a document; with `keep_last` exactly one remains, as its last token.
+    """Remove separators from a document; with `keep_last` exactly one remains, as its last token.
 
     Args:
-        input_ids (`np.ndarray`): tokens, at least one.
-        labels (`np.ndarray`, *optional*): label of each token.
-        separator_id (`int`): the token that ends a document.
-        keep_last (`bool`): whether the document ends with one separator (added if it is missing) or with none.
+        input_ids (`np.ndarray`):
+            tokens, at least one.
+        labels (`np.ndarray`, *optional*):
+            label of each token.
+        separator_id (`int`):
+            the token that ends a document.
+        keep_last (`bool`):
+            whether the document ends with one separator (added if it is missing) or with none.
 
     Returns:
         `tuple`: tokens, labels, separators removed, separators added. A document of separators only becomes empty.

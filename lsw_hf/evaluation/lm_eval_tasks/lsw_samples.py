@@ -52,7 +52,7 @@ def needle(**metadata: Any) -> dict[str, datasets.Dataset]:
 
 
 def _task(name: str, **metadata: Any) -> dict[str, datasets.Dataset]:
-    """Samples of one of the default task families."""
+    """Yield samples of one of the default task families."""
     tokenizer, options = _options(metadata)
     (task,) = [task for task in default_tasks() if task.name == name]
     suite = TaskSuite(options["max_seq_lengths"], num_samples=options["num_samples"], seed=options["seed"])

@@ -11,13 +11,15 @@ from .token_losses import TokenLosses
 
 @dataclass(frozen=True)
 class DomainLoss:
-    """
-    Pooled loss of one domain.
+    """Pooled loss of one domain.
 
     Args:
-        documents (`int`): Number of documents.
-        tokens (`int`): Predicted tokens: all but the first of each document.
-        total (`float`): Sum of their losses, in nats.
+        documents (`int`):
+            Number of documents.
+        tokens (`int`):
+            Predicted tokens: all but the first of each document.
+        total (`float`):
+            Sum of their losses, in nats.
     """
 
     documents: int
@@ -30,15 +32,15 @@ class DomainLoss:
         return self.total / self.tokens
 
     def perplexity(self, reference: "DomainLoss | None" = None) -> float:
-        """
-        exp(loss), or exp(loss x tokens / tokens of the reference), which compares models of different tokenizers: the
-        characters are the same, and the loss is counted per token of the reference model.
+        """exp(loss), or exp(loss x tokens / tokens of the reference), which compares models of different tokenizers:
+        the characters are the same, and the loss is counted per token of the reference model.
 
         Args:
-            reference ([`DomainLoss`], *optional*): The same documents under the reference model's tokenizer.
+            reference ([`DomainLoss`], *optional*):
+                The same documents under the reference model's tokenizer.
 
         Raises:
-            `ValueError`: if the reference has another number of documents.
+            ValueError: if the reference has another number of documents.
         """
         if reference is None:
             return math.exp(self.loss)
@@ -59,27 +61,32 @@ def domain_losses(
     num_characters: int | None = None,
     max_documents: int = 10_000,
 ) -> dict[str, DomainLoss]:
-    """
-    Pooled losses of documents by domain, and of all together under the name `"average"`.
+    """Pooled losses of documents by domain, and of all together under the name `"average"`.
 
     As in the paper's evaluation: every document is cut to the same number of characters for every model, tokenized
     without a beginning-of-sequence token, cut at `max_tokens`, and losses are pooled over all tokens of a domain. The
     average pools all documents; it is not the mean of the domains.
 
     Args:
-        model ([`PreTrainedModel`]): A causal LM.
-        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
-        domains (`Mapping[str, Iterable[str]]`): Documents by domain.
-        max_tokens (`int`, *optional*, defaults to 4096): Longest document, in tokens.
-        num_characters (`int`, *optional*): Characters kept of a document; defaults to `max_tokens // 3`.
-        max_documents (`int`, *optional*, defaults to 10000): Most documents of a domain.
+        model ([`PreTrainedModel`]):
+            A causal LM.
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            Its tokenizer.
+        domains (`Mapping[str, Iterable[str]]`):
+            Documents by domain.
+        max_tokens (`int`, *optional*, defaults to 4096):
+            Longest document, in tokens.
+        num_characters (`int`, *optional*):
+            Characters kept of a document; defaults to `max_tokens // 3`.
+        max_documents (`int`, *optional*, defaults to 10000):
+            Most documents of a domain.
 
     Returns:
         `dict[str, DomainLoss]`
 
     Raises:
-        `ValueError`: for a domain named `"average"`, or one without a document of two tokens.
-        `TypeError`: for a domain that is one string.
+        ValueError: for a domain named `"average"`, or one without a document of two tokens.
+        TypeError: for a domain that is one string.
     """
     if "average" in domains:
         raise ValueError("a domain cannot be called 'average': that is the name of all of them together")

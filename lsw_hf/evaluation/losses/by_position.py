@@ -18,15 +18,19 @@ from .token_losses import TokenLosses
 
 @dataclass(frozen=True)
 class PositionBucket:
-    """
-    Tokens at neighbouring positions.
+    """Tokens at neighboring positions.
 
     Args:
-        start (`int`): First position, 0 being the first token of a window.
-        end (`int`): Position after the last.
-        tokens (`int`): Losses in the bucket, all windows together.
-        loss (`float`): Their mean, in nats.
-        standard_error (`float`): Of that mean, from the spread between windows; NaN for a single window.
+        start (`int`):
+            First position, 0 being the first token of a window.
+        end (`int`):
+            Position after the last.
+        tokens (`int`):
+            Losses in the bucket, all windows together.
+        loss (`float`):
+            Their mean, in nats.
+        standard_error (`float`):
+            Of that mean, from the spread between windows; NaN for a single window.
     """
 
     start: int
@@ -38,15 +42,19 @@ class PositionBucket:
 
 @dataclass(frozen=True)
 class PositionLossReport:
-    """
-    The result of [`loss_by_position`].
+    """The result of [`loss_by_position`].
 
     Args:
-        context_length (`int`): Tokens of a window.
-        stride (`int` or `None`): Tokens by which windows slide, `None` for windows side by side.
-        windows (`int`): Number of windows.
-        buckets (`tuple[PositionBucket, ...]`): Ascending positions.
-        settings (`dict`): `model`, `max_position_embeddings`.
+        context_length (`int`):
+            Tokens of a window.
+        stride (`int` or `None`):
+            Tokens by which windows slide, `None` for windows side by side.
+        windows (`int`):
+            Number of windows.
+        buckets (`tuple[PositionBucket, ...]`):
+            Ascending positions.
+        settings (`dict`):
+            `model`, `max_position_embeddings`.
     """
 
     context_length: int
@@ -61,11 +69,10 @@ class PositionLossReport:
         return sum(bucket.loss * bucket.tokens for bucket in self.buckets) / sum(b.tokens for b in self.buckets)
 
     def loss_between(self, start: int, end: int) -> float:
-        """
-        Mean loss, in nats, of the buckets that lie wholly within positions `start` to `end` - 1.
+        """Mean loss, in nats, of the buckets that lie wholly within positions `start` to `end` - 1.
 
         Raises:
-            `ValueError`: if there is no such bucket.
+            ValueError: if there is no such bucket.
         """
         found = [bucket for bucket in self.buckets if start <= bucket.start and bucket.end <= end]
         if not found:
@@ -74,7 +81,7 @@ class PositionLossReport:
         return sum(bucket.loss * bucket.tokens for bucket in found) / sum(bucket.tokens for bucket in found)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as plain data."""
         buckets = [
             {**asdict(b), "standard_error": None if math.isnan(b.standard_error) else b.standard_error}
             for b in self.buckets
@@ -92,7 +99,7 @@ class PositionLossReport:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "PositionLossReport":
-        """The inverse of [`~PositionLossReport.to_dict`]."""
+        """Return the inverse of [`~PositionLossReport.to_dict`]."""
         if data.get("kind") != "loss_by_position" or data.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"this is not a loss-by-position report of schema version {SCHEMA_VERSION}")
         buckets = tuple(
@@ -111,7 +118,7 @@ class PositionLossReport:
         return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
     def to_markdown(self) -> str:
-        """A table of losses by position."""
+        """Return a table of losses by position."""
         rows = ["| positions | tokens | loss | ± |", "| ---: | ---: | ---: | ---: |"]
         for b in self.buckets:
             error = "" if math.isnan(b.standard_error) else f"{1.96 * b.standard_error:.3f}"
@@ -129,8 +136,7 @@ def loss_by_position(
     num_buckets: int = 8,
     max_windows: int | None = None,
 ) -> PositionLossReport:
-    """
-    Mean next-token loss by position.
+    """Mean next-token loss by position.
 
     Without `stride` ("full"), texts are cut into windows of `context_length` tokens side by side, and position is the
     place in the window: a model that uses its whole window has a falling curve, one that fails beyond its training
@@ -139,20 +145,27 @@ def loss_by_position(
     window has at least `context_length - stride` tokens of context.
 
     Args:
-        model ([`PreTrainedModel`]): A causal LM.
-        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
-        texts (`Iterable[str]`): Texts; those with fewer than `context_length` tokens are skipped in full mode.
-        context_length (`int`): Tokens of a window, at least 2.
-        stride (`int`, *optional*): Tokens by which windows slide, in [1, `context_length` - 1]; defaults to full mode.
-        num_buckets (`int`, *optional*, defaults to 8): Parts of equal length that positions are gathered in.
-        max_windows (`int`, *optional*): Stop after so many windows; defaults to all.
+        model ([`PreTrainedModel`]):
+            A causal LM.
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            Its tokenizer.
+        texts (`Iterable[str]`):
+            Texts; those with fewer than `context_length` tokens are skipped in full mode.
+        context_length (`int`):
+            Tokens of a window, at least 2.
+        stride (`int`, *optional*):
+            Tokens by which windows slide, in [1, `context_length` - 1]; defaults to full mode.
+        num_buckets (`int`, *optional*, defaults to 8):
+            Parts of equal length that positions are gathered in.
+        max_windows (`int`, *optional*):
+            Stop after so many windows; defaults to all.
 
     Returns:
         [`PositionLossReport`]
 
     Raises:
-        `ValueError`: for values out of range, or if no text is long enough.
-        `TypeError`: if `texts` is one string.
+        ValueError: for values out of range, or if no text is long enough.
+        TypeError: if `texts` is one string.
     """
     if context_length < 2 or not 1 <= num_buckets < context_length:
         raise ValueError(
@@ -221,7 +234,7 @@ def _gather(pieces: list[tuple[int, np.ndarray]], end: int, num_buckets: int) ->
             continue
         tokens, total = sum(map(len, parts)), float(sum(part.sum(dtype=np.float64) for part in parts))
         average = total / tokens
-        # Windows are the independent units: neighbouring tokens are not.
+        # Windows are the independent units: neighboring tokens are not.
         errors = [(part.sum(dtype=np.float64) - average * len(part)) ** 2 for part in parts]
         spread = math.sqrt(len(parts) / (len(parts) - 1) * sum(errors)) / tokens if len(parts) > 1 else math.nan
         buckets.append(PositionBucket(start, stop, tokens, average, spread))

@@ -35,15 +35,17 @@ LEAK_DELTA1, OVERFIT_DELTA2 = -0.1, 0.2
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """
-    The result of [`leakage_test`]. Losses are in nats per token, pooled over a set.
+    """The result of [`leakage_test`]. Losses are in nats per token, pooled over a set.
 
     Args:
         train_loss, test_loss, reference_loss (`float`): Losses of the three sets.
-        delta1 (`float`): Test minus reference: clearly negative if the model knows the test set.
-        delta2 (`float`): Test minus train: clearly positive if the model knows the training split by heart.
+        delta1 (`float`):
+            Test minus reference: clearly negative if the model knows the test set.
+        delta2 (`float`):
+            Test minus train: clearly positive if the model knows the training split by heart.
         delta1_interval, delta2_interval (`tuple[float, float]`): 95 % bootstrap intervals over samples.
-        samples (`tuple[int, int, int]`): Size of train, test and reference set.
+        samples (`tuple[int, int, int]`):
+            Size of train, test and reference set.
         overlap (`tuple[tuple[int, str], ...]`, *optional*):
             What [`find_overlap`] found in the reference set; `None` if it was not checked.
     """
@@ -88,7 +90,7 @@ class LeakageReport:
         return "; ".join(findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data, with the paper's table for comparison."""
+        """Return the report as plain data, with the paper's table for comparison."""
         return {
             "kind": "leakage",
             "schema_version": SCHEMA_VERSION,
@@ -103,7 +105,7 @@ class LeakageReport:
         write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
 
     def to_markdown(self) -> str:
-        """The verdict, the numbers, and the paper's table to compare with."""
+        """Return the verdict, the numbers, and the paper's table to compare with."""
         rows = [
             f"{self.verdict[0].upper()}{self.verdict[1:]}.",
             "",
@@ -124,7 +126,7 @@ class LeakageReport:
         return "\n".join(rows)
 
     def _overlap_note(self) -> str:
-        """What is known of the reference set, with the first samples that are not its own."""
+        """Return what is known of the reference set, with the first samples that are not its own."""
         if self.overlap is None:
             return "Whether the reference set repeats train or test was not checked."
         if not self.overlap:
@@ -143,24 +145,30 @@ def leakage_test(
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> LeakageReport:
-    """
-    Compare the model's loss on a training split, its test split, and fresh text of the same distribution.
+    """Compare the model's loss on a training split, its test split, and fresh text of the same distribution.
 
     Args:
-        model ([`PreTrainedModel`]): A causal LM.
-        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
-        train (`Sequence[str]`): Samples of the training split, question and answer together.
-        test (`Sequence[str]`): Samples of the test split.
-        reference (`Sequence[str]`): Samples written after them in their style; check them with [`find_overlap`] first.
-        num_resamples (`int`, *optional*, defaults to 2000): Bootstrap resamples of the samples of each set.
-        seed (`int`, *optional*, defaults to 0): Seed of the resampling.
+        model ([`PreTrainedModel`]):
+            A causal LM.
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            Its tokenizer.
+        train (`Sequence[str]`):
+            Samples of the training split, question and answer together.
+        test (`Sequence[str]`):
+            Samples of the test split.
+        reference (`Sequence[str]`):
+            Samples written after them in their style; check them with [`find_overlap`] first.
+        num_resamples (`int`, *optional*, defaults to 2000):
+            Bootstrap resamples of the samples of each set.
+        seed (`int`, *optional*, defaults to 0):
+            Seed of the resampling.
 
     Returns:
         [`LeakageReport`]: For files, and with the reference set checked, see [`leakage_test_files`].
 
     Raises:
-        `ValueError`: for a set of fewer than 2 samples, or samples of fewer than 2 tokens.
-        `TypeError`: for a set that is one string.
+        ValueError: for a set of fewer than 2 samples, or samples of fewer than 2 tokens.
+        TypeError: for a set that is one string.
     """
     sets = {"train": train, "test": test, "reference": reference}
     losses, pooled, resampled = TokenLosses(model), {}, {}
@@ -190,12 +198,14 @@ def leakage_test(
 
 
 def find_overlap(reference: Iterable[str], others: Iterable[str], ngram: int = 8) -> list[tuple[int, str]]:
-    """
-    Samples of a reference set that share a run of words with other texts, and the run: such a set is not fresh.
+    """Return samples of a reference set that share a run of words with other texts, and the run: such a set is not
+    fresh.
 
     Args:
-        reference (`Iterable[str]`): The set to check.
-        others (`Iterable[str]`): Texts it must not repeat: the train and test split.
+        reference (`Iterable[str]`):
+            The set to check.
+        others (`Iterable[str]`):
+            Texts it must not repeat: the train and test split.
         ngram (`int`, *optional*, defaults to 8):
             Words in a row that count as a copy, in any case and without punctuation. Each Chinese, Japanese or
             Korean character counts as a word. A shorter sample is a copy if it stands whole among the other texts as

@@ -14,19 +14,20 @@ SPLITS = {"train": "train", "test": "test", "reference": "train"}
 
 
 def read_samples(source: Source, columns: Sequence[str] = ("text",), split: str = "train") -> list[str]:
-    """
-    Samples of one set: a line of a text file, or a row of a `.jsonl` or `.parquet` file or of a dataset.
+    """Return samples of one set: a line of a text file, or a row of a `.jsonl` or `.parquet` file or of a dataset.
 
     Args:
-        source (`str`, `os.PathLike` or dataset): A file, a folder of files, a saved dataset, or an id on the Hub.
+        source (`str`, `os.PathLike` or dataset):
+            A file, a folder of files, a saved dataset, or an id on the Hub.
         columns (`Sequence[str]`, *optional*, defaults to `("text",)`):
             Columns that make a sample, one below the other: question and answer, say. Text files have none.
-        split (`str`, *optional*, defaults to `"train"`): Which split of a dataset with several.
+        split (`str`, *optional*, defaults to `"train"`):
+            Which split of a dataset with several.
 
     Raises:
-        `ValueError`: for a missing column (row, and the columns that are there), an empty file, or a set without text.
-        `TypeError`: for a value that is no string (row), or one string as `columns`.
-        `FileNotFoundError`: for a path or id that leads nowhere.
+        ValueError: for a missing column (row, and the columns that are there), an empty file, or a set without text.
+        TypeError: for a value that is no string (row), or one string as `columns`.
+        FileNotFoundError: for a path or id that leads nowhere.
     """
     if isinstance(columns, str):
         raise TypeError(f"columns is a sequence of names, as in ({columns!r},); got {columns!r}")
@@ -63,17 +64,21 @@ def leakage_test_files(
     ngram: int = 8,
     num_resamples: int = 2000,
 ) -> LeakageReport:
-    """
-    The leakage test of [`leakage_test`] on files, with the overlap of the reference set beside it.
+    """Return the leakage test of [`leakage_test`] on files, with the overlap of the reference set beside it.
 
     Args:
-        model ([`PreTrainedModel`]): A causal LM.
-        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
+        model ([`PreTrainedModel`]):
+            A causal LM.
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            Its tokenizer.
         train, test, reference (`str`, `os.PathLike` or dataset): The three sets, see [`read_samples`]; of a dataset
             with several splits the test set is `test`, and the others are `train`.
-        columns (`Sequence[str]`, *optional*, defaults to `("text",)`): Columns that make a sample.
-        ngram (`int`, *optional*, defaults to 8): Words in a row that count as a copy, see [`find_overlap`].
-        num_resamples (`int`, *optional*, defaults to 2000): Bootstrap resamples of the samples of each set.
+        columns (`Sequence[str]`, *optional*, defaults to `("text",)`):
+            Columns that make a sample.
+        ngram (`int`, *optional*, defaults to 8):
+            Words in a row that count as a copy, see [`find_overlap`].
+        num_resamples (`int`, *optional*, defaults to 2000):
+            Bootstrap resamples of the samples of each set.
 
     Raises:
         As [`read_samples`] and [`leakage_test`] do; files are read before the model is asked.

@@ -10,13 +10,14 @@ _HEAD_TOKENS = 512
 
 
 class TokenLosses:
-    """
-    Computes next-token losses with a causal LM. The head runs over 512 positions at a time, so that memory does not
+    """Computes next-token losses with a causal LM. The head runs over 512 positions at a time, so that memory does not
     grow with length x vocabulary.
 
     Args:
-        model ([`PreTrainedModel`]): A causal LM, on any device; evaluated in eval mode, and returned to its mode.
-        batch_tokens (`int`, *optional*, defaults to 8192): Most tokens, padding included, that run together.
+        model ([`PreTrainedModel`]):
+            A causal LM, on any device; evaluated in eval mode, and returned to its mode.
+        batch_tokens (`int`, *optional*, defaults to 8192):
+            Most tokens, padding included, that run together.
     """
 
     def __init__(self, model: Any, batch_tokens: int = 8192) -> None:
@@ -24,17 +25,17 @@ class TokenLosses:
         self._splits: bool | None = None
 
     def of(self, rows: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
-        """
-        Losses of each row, in the order of the rows.
+        """Losses of each row, in the order of the rows.
 
         Args:
-            rows (`Sequence[Sequence[int]]`): Token ids, at least 2 a row.
+            rows (`Sequence[Sequence[int]]`):
+                Token ids, at least 2 a row.
 
         Yields:
             `torch.Tensor`: Row of n ids: n - 1 losses in nats (float32, on the CPU); loss i is that of token i + 1.
 
         Raises:
-            `ValueError`: for a row of fewer than 2 tokens, or losses that are not finite.
+            ValueError: for a row of fewer than 2 tokens, or losses that are not finite.
         """
         for index, row in enumerate(rows):
             if len(row) < 2:
@@ -48,7 +49,7 @@ class TokenLosses:
             self.model.train(was_training)
 
     def _batches(self, rows: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
-        """Neighbouring rows that fit together: order is kept, so that results stream out in order."""
+        """Neighboring rows that fit together: order is kept, so that results stream out in order."""
         batch: list[Sequence[int]] = []
         for row in rows:
             longest = max(len(row), *(len(other) for other in batch)) if batch else len(row)

@@ -8,12 +8,13 @@ from .report import NeedleReport
 
 @dataclass(frozen=True)
 class NeedleComparison:
-    """
-    Before and after on the same grid and task.
+    """Before and after on the same grid and task.
 
     Args:
-        before ([`NeedleReport`]): First report.
-        after ([`NeedleReport`]): Second report.
+        before ([`NeedleReport`]):
+            First report.
+        after ([`NeedleReport`]):
+            Second report.
     """
 
     before: NeedleReport
@@ -33,11 +34,11 @@ class NeedleComparison:
         return list(zip(self.before.samples, self.after.samples, strict=True))
 
     def to_markdown(self, labels: tuple[str, str] = ("before", "after")) -> str:
-        """
-        A table by length: both accuracies with their intervals, gained and lost questions.
+        """Return a table by length: both accuracies with their intervals, gained and lost questions.
 
         Args:
-            labels (`tuple[str, str]`, *optional*, defaults to `("before", "after")`): Names of the two models.
+            labels (`tuple[str, str]`, *optional*, defaults to `("before", "after")`):
+                Names of the two models.
         """
         rows = [
             f"| length | {labels[0]} | {labels[1]} | change | gained | lost |",
@@ -56,15 +57,16 @@ class NeedleComparison:
 
 
 def compare_needle(before: NeedleReport, after: NeedleReport) -> NeedleComparison:
-    """
-    Pair two reports question by question.
+    """Pair two reports question by question.
 
     Args:
-        before ([`NeedleReport`]): First report.
-        after ([`NeedleReport`]): Second report.
+        before ([`NeedleReport`]):
+            First report.
+        after ([`NeedleReport`]):
+            Second report.
 
     Raises:
-        `ValueError`: if grids or questions differ; the message names the fields.
+        ValueError: if grids or questions differ; the message names the fields.
     """
     differing = [
         f"{name}: {before.grid.get(name)} and {after.grid.get(name)}"

@@ -14,15 +14,16 @@ _IDENTITY = ("task", "filler", "prompt_style", "max_new_tokens", "max_position_e
 
 
 class NeedleDraft:
-    """
-    Collects samples, haystack by haystack.
+    """Collects samples, haystack by haystack.
 
     Args:
-        empty ([`NeedleReport`]): Grid and settings, without samples.
-        path (`str` or `os.PathLike`, *optional*): Where the draft is kept; an existing file is continued.
+        empty ([`NeedleReport`]):
+            Grid and settings, without samples.
+        path (`str` or `os.PathLike`, *optional*):
+            Where the draft is kept; an existing file is continued.
 
     Raises:
-        `ValueError`: if the file at `path` is of another grid, task or model; the message names what differs.
+        ValueError: if the file at `path` is of another grid, task or model; the message names what differs.
     """
 
     def __init__(self, empty: NeedleReport, path: str | os.PathLike[str] | None = None) -> None:
@@ -54,7 +55,7 @@ class NeedleDraft:
             self._saved = time.perf_counter()
 
     def finished(self) -> NeedleReport:
-        """The whole report, in the order of the grid whatever was resumed."""
+        """Return the whole report, in the order of the grid whatever was resumed."""
         report = self._current()
         if self.path is not None:
             report.save(self.path)

@@ -8,16 +8,17 @@ import numpy as np
 from .task import NeedleEncoder
 
 _VARIANTS = 6
-_NEIGHBOURS = 3
+_NEIGHBORS = 3
 
 
 class FillerStock:
-    """
-    Sentences of a task with their sizes in tokens, and parts of them of any size.
+    """Sentences of a task with their sizes in tokens, and parts of them of any size.
 
     Args:
-        encoder ([`NeedleEncoder`]): Tokenizer and task.
-        generator (`np.random.Generator`): Where the task draws its sentences from.
+        encoder ([`NeedleEncoder`]):
+            Tokenizer and task.
+        generator (`np.random.Generator`):
+            Where the task draws its sentences from.
     """
 
     def __init__(self, encoder: NeedleEncoder, generator: np.random.Generator) -> None:
@@ -26,11 +27,11 @@ class FillerStock:
         self._parts: dict[int, list[str]] = {}
 
     def take(self, tokens: int) -> list[tuple[str, int]]:
-        """
-        Whole sentences of at most `tokens` tokens together, with their sizes; what is missing is less than a sentence.
+        """Whole sentences of at most `tokens` tokens together, with their sizes; what is missing is less than a
+        sentence.
 
         Raises:
-            `ValueError`: if the task's sentences end.
+            ValueError: if the task's sentences end.
         """
         taken: list[tuple[str, int]] = []
         while tokens > 0:
@@ -45,11 +46,10 @@ class FillerStock:
         return taken
 
     def of_size(self, tokens: int, variant: int = 0) -> str:
-        """
-        Words that add exactly `tokens` tokens when they follow a sentence; `variant` picks other words.
+        """Words that add exactly `tokens` tokens when they follow a sentence; `variant` picks other words.
 
         Raises:
-            `ValueError`: if this tokenizer has no words of that size.
+            ValueError: if this tokenizer has no words of that size.
         """
         parts: list[str] = []
         while tokens > 0:
@@ -62,17 +62,21 @@ class FillerStock:
         return self.encoder.task.separator.join(parts)
 
     def fitting(self, present: str, placed: Callable[[str], str], size: int, change: int, variant: int = 0) -> str:
-        """
-        Words that make a stretch of text longer by exactly `change` tokens, or as near as words of that size come.
+        """Words that make a stretch of text longer by exactly `change` tokens, or as near as words of that size come.
 
         Args:
-            present (`str`): The stretch as it is now, with some text on both sides.
-            placed (`Callable[[str], str]`): Gives the same stretch with other words in the changed place.
-            size (`int`): Tokens that the place should hold, about; at least 1.
-            change (`int`): Tokens by which the stretch should grow; negative to shrink.
-            variant (`int`, *optional*, defaults to 0): Prefers other words of the same size.
+            present (`str`):
+                The stretch as it is now, with some text on both sides.
+            placed (`Callable[[str], str]`):
+                Gives the same stretch with other words in the changed place.
+            size (`int`):
+                Tokens that the place should hold, about; at least 1.
+            change (`int`):
+                Tokens by which the stretch should grow; negative to shrink.
+            variant (`int`, *optional*, defaults to 0):
+                Prefers other words of the same size.
         """
-        sizes = [near for step in range(_NEIGHBOURS + 1) for near in (size - step, size + step) if near > 0]
+        sizes = [near for step in range(_NEIGHBORS + 1) for near in (size - step, size + step) if near > 0]
         found = [self.of_size(near, variant + other) for near in dict.fromkeys(sizes) for other in range(_VARIANTS)]
         choices = list(dict.fromkeys(found))
         texts = [present, *map(placed, choices)]
@@ -80,7 +84,7 @@ class FillerStock:
         return choices[min(range(len(choices)), key=lambda index: abs(counts[index] - now - change))]
 
     def _by_size(self) -> dict[int, list[str]]:
-        """Ends of sentences and single words, gathered by their size in tokens."""
+        """Return ends of sentences and single words, gathered by their size in tokens."""
         if not self._parts:
             for sentence in islice(self.sentences, 64):
                 words: Sequence[str] = sentence.split(" ")

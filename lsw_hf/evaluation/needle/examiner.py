@@ -20,12 +20,13 @@ _LEAST_SHARED = 0.25
 
 @dataclass(frozen=True)
 class Verdict:
-    """
-    The outcome of one question.
+    """The outcome of one question.
 
     Args:
-        answered (`str`): Generated text, or the likeliest candidate.
-        correct (`bool`): Whether it is right.
+        answered (`str`):
+            Generated text, or the likeliest candidate.
+        correct (`bool`):
+            Whether it is right.
         margin (`float`, *optional*):
             Mean log-probability per token of the right answer above the best wrong candidate; only when scoring
             likelihoods.
@@ -37,13 +38,15 @@ class Verdict:
 
 
 class Examiner:
-    """
-    Asks the questions about haystacks, computing what they share once.
+    """Asks the questions about haystacks, computing what they share once.
 
     Args:
-        reader ([`GreedyReader`]): The model.
-        encoder ([`NeedleEncoder`]): The tokenizer.
-        scoring (`str`): One of `"contains"`, `"exact"`, `"normalised"`, `"likelihood"`; see [`is_correct`].
+        reader ([`GreedyReader`]):
+            The model.
+        encoder ([`NeedleEncoder`]):
+            The tokenizer.
+        scoring (`str`):
+            One of `"contains"`, `"exact"`, `"normalized"`, `"likelihood"`; see [`is_correct`].
     """
 
     def __init__(self, reader: GreedyReader, encoder: NeedleEncoder, scoring: ScoringMode) -> None:

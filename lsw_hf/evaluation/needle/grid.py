@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NeedleGrid:
-    """
-    Lengths, depths and sample counts of a needle evaluation.
+    """Lengths, depths and sample counts of a needle evaluation.
 
     Args:
         context_lengths (`tuple[int, ...]`):
@@ -38,7 +37,8 @@ class NeedleGrid:
             not counted.
         depths (`tuple[float, ...]`, *optional*, defaults to `(0.1, 0.3, 0.5, 0.7, 0.9)`):
             Depth cells in [0, 1]: 0 is the first place of the haystack, 1 the last.
-        num_samples (`int`, *optional*, defaults to 10): Questions a cell.
+        num_samples (`int`, *optional*, defaults to 10):
+            Questions a cell.
         questions_per_haystack (`int`, *optional*, defaults to 1):
             Most independent questions about one haystack. With 1 the haystack holds one needle at the cell's depth
             (at the nearest sentence border). With more, one computation of a haystack serves several needles, each
@@ -52,16 +52,19 @@ class NeedleGrid:
             depths are compared on equal texts. `False` draws a text for every question.
         distractors_per_64_tokens (`float`, *optional*, defaults to 0.0):
             Facts of the same form in every 64 tokens, needles included.
-        max_distractors (`int`, *optional*): Upper bound on the distractor facts of one haystack.
-        max_new_tokens (`int`, *optional*): Tokens generated for an answer; defaults to what the task needs.
+        max_distractors (`int`, *optional*):
+            Upper bound on the distractor facts of one haystack.
+        max_new_tokens (`int`, *optional*):
+            Tokens generated for an answer; defaults to what the task needs.
         scoring (`str`, *optional*, defaults to `"contains"`):
-            `"contains"`, `"exact"` or `"normalised"` judge the generated text, see [`is_correct`]; `"likelihood"`
+            `"contains"`, `"exact"` or `"normalized"` judge the generated text, see [`is_correct`]; `"likelihood"`
             generates nothing and asks whether the right answer is likelier, per token, than up to seven answers of
             other facts.
-        seed (`int`, *optional*, defaults to 0): Text number i of length n depends on (seed, n, i) only.
+        seed (`int`, *optional*, defaults to 0):
+            Text number i of length n depends on (seed, n, i) only.
 
     Raises:
-        `ValueError`: for empty or repeated lengths or depths, depths outside [0, 1] and counts below 1.
+        ValueError: for empty or repeated lengths or depths, depths outside [0, 1] and counts below 1.
     """
 
     context_lengths: tuple[int, ...]
@@ -120,7 +123,7 @@ class NeedleGrid:
         return self.shared_haystack and len(self.depths) > 1 and self.questions_at(context_length) == 1
 
     def plans(self, context_length: int) -> list[HaystackPlan]:
-        """What each text of one length holds: every cell gets `num_samples` needles, spread over the texts."""
+        """Return what each text of one length holds: every cell gets `num_samples` needles, spread over the texts."""
         moving = self.moves_at(context_length)
         shared = len(self.depths) if moving else self.questions_at(context_length)
         depths = sorted(self.depths) if moving else self.depths
@@ -140,8 +143,7 @@ class NeedleGrid:
 
 
 def iterate_haystacks(encoder: NeedleEncoder, grid: NeedleGrid, context_length: int) -> Iterator[list[NeedleQuestion]]:
-    """
-    Build the haystacks of one length, one after the other; each item holds the questions about one text.
+    """Build the haystacks of one length, one after the other; each item holds the questions about one text.
 
     Where the needles of one haystack crowd each other out of their depth cells, they are divided among more haystacks.
     """
@@ -177,8 +179,7 @@ def evaluate_needle(
     resume_from: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> NeedleReport:
-    """
-    Ask the model for facts hidden in long texts, and count the right answers by length and depth.
+    """Ask the model for facts hidden in long texts, and count the right answers by length and depth.
 
     The common prefix of the questions about one haystack is computed once; each question continues from that cache in
     a row of its own. Where one needle moves through a text, each prompt continues from the words that it shares with
@@ -187,22 +188,29 @@ def evaluate_needle(
     stands in the first `max_new_tokens` greedily generated tokens.
 
     Args:
-        model ([`PreTrainedModel`]): A causal LM; evaluated in eval mode, and returned to its mode.
-        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
-        grid ([`NeedleGrid`]): What to measure.
-        task ([`NeedleTask`], *optional*): Where filler and facts come from; defaults to [`ProseNeedleTask`].
-        prompt_style (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"chat"`, or chat if there is a template.
-        reading ([`ReadingOptions`], *optional*): Memory for questions, and reading in pieces.
+        model ([`PreTrainedModel`]):
+            A causal LM; evaluated in eval mode, and returned to its mode.
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            Its tokenizer.
+        grid ([`NeedleGrid`]):
+            What to measure.
+        task ([`NeedleTask`], *optional*):
+            Where filler and facts come from; defaults to [`ProseNeedleTask`].
+        prompt_style (`str`, *optional*, defaults to `"auto"`):
+            `"plain"`, `"chat"`, or chat if there is a template.
+        reading ([`ReadingOptions`], *optional*):
+            Memory for questions, and reading in pieces.
         resume_from (`str` or `os.PathLike`, *optional*):
             File for the report so far: written at least every minute while evaluating. If it exists, what it holds is
             not asked again.
-        progress (`bool`, *optional*, defaults to `True`): Show a bar with the remaining time on a terminal.
+        progress (`bool`, *optional*, defaults to `True`):
+            Show a bar with the remaining time on a terminal.
 
     Returns:
         [`NeedleReport`]
 
     Raises:
-        `ValueError`: if a length has no room for prompt and facts, the model's logits are not finite, the tokenizer
+        ValueError: if a length has no room for prompt and facts, the model's logits are not finite, the tokenizer
             and the prompt style do not go together, or the file to resume from is of another grid, task or model.
     """
     task = ProseNeedleTask() if task is None else task
@@ -223,7 +231,7 @@ def evaluate_needle(
 
 
 def _settings(model: Any, encoder: NeedleEncoder, grid: NeedleGrid, max_new_tokens: int) -> dict[str, Any]:
-    """The circumstances that give the numbers their meaning; warns of lengths beyond the model's window."""
+    """Return the circumstances that give the numbers their meaning; warns of lengths beyond the model's window."""
     task, window = encoder.task, getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     beyond = [length for length in grid.context_lengths if window is not None and length > window]
     if beyond:
@@ -246,7 +254,7 @@ def _settings(model: Any, encoder: NeedleEncoder, grid: NeedleGrid, max_new_toke
 
 
 def _examine_grid(examiner: Examiner, grid: NeedleGrid, draft: NeedleDraft, progress: bool) -> None:
-    """Samples of all cells, length by length, haystack by haystack, without those that the draft holds."""
+    """Yield samples of all cells, length by length, haystack by haystack, without those in the draft."""
     with _progress_bar(grid, progress) as bar:
         for length in grid.context_lengths:
             alone = grid.questions_at(length) == 1 and not grid.moves_at(length)
@@ -290,14 +298,14 @@ def _sample(length: int, haystack: int, question: NeedleQuestion, verdict: Verdi
 
 
 def _cost(length: int, questions: int) -> float:
-    """
-    Work of one haystack, up to a constant: linear layers and the quadratic part of attention, then the questions.
+    """Work of one haystack, up to a constant: linear layers and the quadratic part of attention, then the
+    questions.
     """
     return length * (1 + length / 8192) + questions * (64 + length / 16)
 
 
 def _progress_bar(grid: NeedleGrid, progress: bool) -> Any:
-    """A bar over the expected work, so that the remaining time holds for short and long contexts alike."""
+    """Return a bar over the expected work, so that the remaining time holds for short and long contexts alike."""
     costs: dict[int, float] = defaultdict(float)
     for length in grid.context_lengths:
         for plan in grid.plans(length):

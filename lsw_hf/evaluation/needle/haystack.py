@@ -18,16 +18,19 @@ _CANDIDATES = 8
 
 @dataclass(frozen=True)
 class NeedleQuestion:
-    """
-    One question about one haystack, ready for the model.
+    """One question about one haystack, ready for the model.
 
     Args:
-        fact (`NeedleFact`): The fact that is asked for.
-        cell_depth (`float`): Depth of the grid cell that the question counts for.
+        fact (`NeedleFact`):
+            The fact that is asked for.
+        cell_depth (`float`):
+            Depth of the grid cell that the question counts for.
         depth (`float`):
             Where the fact stands, measured in tokens: 0 is the first place of the haystack, 1 the last possible one.
-        prompt (`str`): The whole prompt.
-        input_ids (`list[int]`): The tokenizer's ids of the prompt; exactly `prompt_length` of them.
+        prompt (`str`):
+            The whole prompt.
+        input_ids (`list[int]`):
+            The tokenizer's ids of the prompt; exactly `prompt_length` of them.
         candidates (`tuple[str, ...]`):
             The right answer, then up to 7 wrong ones: answers of other facts, of this haystack as far as it has them.
             Empty unless the plan asks for them.
@@ -43,17 +46,21 @@ class NeedleQuestion:
 
 @dataclass(frozen=True)
 class HaystackPlan:
-    """
-    What one haystack should hold.
+    """What one haystack should hold.
 
     Args:
-        prompt_length (`int`): Tokens of every prompt about this haystack, special tokens and question included.
-        needle_depths (`tuple[float, ...]`): Cell depth of each needle, in [0, 1].
+        prompt_length (`int`):
+            Tokens of every prompt about this haystack, special tokens and question included.
+        needle_depths (`tuple[float, ...]`):
+            Cell depth of each needle, in [0, 1].
         tolerance (`float`):
             How far a needle may stand from its cell depth. 0 places it at the nearest sentence border.
-        facts_per_64_tokens (`float`): Density of facts, needles included; the needles are always there.
-        max_distractors (`int`, *optional*): Upper bound on the number of facts that are not needles.
-        candidates (`bool`, *optional*, defaults to `False`): Whether each question brings wrong answers to weigh.
+        facts_per_64_tokens (`float`):
+            Density of facts, needles included; the needles are always there.
+        max_distractors (`int`, *optional*):
+            Upper bound on the number of facts that are not needles.
+        candidates (`bool`, *optional*, defaults to `False`):
+            Whether each question brings wrong answers to weigh.
         moving (`bool`, *optional*, defaults to `False`):
             Whether the needles stand in the text one at a time, each in a prompt of its own; see [`build_moving`].
     """
@@ -74,23 +81,25 @@ class CrowdedHaystackError(ValueError):
 def build_questions(
     encoder: NeedleEncoder, plan: HaystackPlan, generator: np.random.Generator
 ) -> list[NeedleQuestion]:
-    """
-    Build one haystack and the questions about its needles.
+    """Build one haystack and the questions about its needles.
 
     Every prompt has exactly `plan.prompt_length` tokens. Filler is cut to fit: the first filler sentence of a
     haystack may begin in the middle, like an excerpt; where questions differ in length, words of filler close the
     shorter ones.
 
     Args:
-        encoder ([`NeedleEncoder`]): Tokenizer, template and task.
-        plan ([`HaystackPlan`]): Length, depths and density.
-        generator (`np.random.Generator`): Source of all randomness.
+        encoder ([`NeedleEncoder`]):
+            Tokenizer, template and task.
+        plan ([`HaystackPlan`]):
+            Length, depths and density.
+        generator (`np.random.Generator`):
+            Source of all randomness.
 
     Returns:
         `list[NeedleQuestion]`: One for each needle depth, in the order of `plan.needle_depths`.
 
     Raises:
-        `ValueError`: if prompt and facts alone are longer than `prompt_length` (names the minimum), if the tokenizer
+        ValueError: if prompt and facts alone are longer than `prompt_length` (names the minimum), if the tokenizer
             does not know the facts' words, or if the filler cannot be cut to the exact length.
         [`CrowdedHaystackError`]: if a needle cannot stand within the tolerance.
     """
@@ -98,11 +107,10 @@ def build_questions(
 
 
 def check_plan(encoder: NeedleEncoder, plan: HaystackPlan) -> None:
-    """
-    Refuse, without building it, a haystack that cannot hold its facts.
+    """Refuse, without building it, a haystack that cannot hold its facts.
 
     Raises:
-        `ValueError`: as in [`build_questions`], if the plan has no room, or the task too few facts or unknown words.
+        ValueError: as in [`build_questions`], if the plan has no room, or the task too few facts or unknown words.
     """
     HaystackBuilder(encoder, plan, np.random.default_rng(0)).draw_facts()
 
@@ -121,13 +129,15 @@ class HaystackBuilder:
         return self.write(facts, *self._lay_out(facts, sizes, room))
 
     def write(self, facts: list[NeedleFact], pieces: list[str], places: list[int]) -> list[NeedleQuestion]:
-        """
-        Make the prompts exact and measure them.
+        """Make the prompts exact and measure them.
 
         Args:
-            facts (`list[NeedleFact]`): Needles first; all others only lend their answers as candidates.
-            pieces (`list[str]`): The haystack in order, about as long as it has to be.
-            places (`list[int]`): Where facts stand among the pieces, needles first.
+            facts (`list[NeedleFact]`):
+                Needles first; all others only lend their answers as candidates.
+            pieces (`list[str]`):
+                The haystack in order, about as long as it has to be.
+            places (`list[int]`):
+                Where facts stand among the pieces, needles first.
         """
         needles = facts[: len(self.plan.needle_depths)]
         longest = max(needles, key=lambda fact: len(self.encoder.ids(self.encoder.text("", fact))))
@@ -175,7 +185,7 @@ class HaystackBuilder:
         return facts, room
 
     def _check_known(self, fact: NeedleFact) -> None:
-        """A fact of unknown tokens could be neither found nor told from another."""
+        """Refuse facts of unknown tokens: they could be neither found nor told from another."""
         text = f"{fact.text} {fact.question} {fact.answer}"
         if self.encoder.unknown_words(text):
             raise ValueError(
@@ -264,7 +274,7 @@ class HaystackBuilder:
         )
 
     def _refill(self, head: str, pieces: list[str], index: int, size: int, change: int, attempt: int) -> str:
-        """Words for the place `index` that change the length by `change` tokens between its neighbours."""
+        """Words for the place `index` that change the length by `change` tokens between its neighbors."""
 
         def stretch(words: str) -> str:
             before, after = pieces[:index], [piece for piece in pieces[index + 1 : index + 4] if piece]
@@ -274,7 +284,9 @@ class HaystackBuilder:
         return self.filler.fitting(stretch(pieces[index]), stretch, size, change, attempt)
 
     def _candidates(self, fact: NeedleFact, facts: list[NeedleFact]) -> tuple[str, ...]:
-        """The answer of `fact` and of other facts; a haystack with few of them borrows from facts it does not hold."""
+        """Return the answer of `fact` and of other facts; a haystack with few of them borrows from facts it does not
+        hold.
+        """
         if not self.plan.candidates:
             return ()
         others = [other.answer for other in facts if other is not fact]
@@ -290,9 +302,8 @@ class HaystackBuilder:
         return [self._close(haystack, head, fact) for fact in needles]
 
     def _close(self, haystack: str, head: SharedHead, fact: NeedleFact) -> tuple[str, list[int]] | None:
-        """
-        The prompt about `fact` and its ids. Where its question is shorter than the longest, words of filler end the
-        haystack; `None` if it is too long.
+        """Return the prompt about `fact` and its ids. Where its question is shorter than the longest, words of filler
+        end the haystack; `None` if it is too long.
         """
         task, target = self.encoder.task, self.plan.prompt_length
         prompt = self.encoder.text(haystack, fact)

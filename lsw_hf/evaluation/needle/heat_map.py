@@ -7,7 +7,7 @@ from typing import Any
 
 from .report import NeedleReport
 
-# matplotlib's cividis: made to look the same with and without colour vision, and dark to light also in print.
+# matplotlib's cividis: made to look the same with and without color vision, and dark to light also in print.
 _PALETTE = "cividis"
 _WIDTH, _DPI = 9.0, 200
 
@@ -15,19 +15,21 @@ _WIDTH, _DPI = 9.0, 200
 def plot_needle(
     report: NeedleReport, path: str | os.PathLike[str], *, title: str | None = None, trained_window: int | None = None
 ) -> None:
-    """
-    Draw one report as a heat map: lengths across, depths down with the beginning of the text at the top, the accuracy
-    in percent in each cell, colours from 0 to 100 %, a line where the model's window ends.
+    """Draw one report as a heat map: lengths across, depths down with the beginning of the text at the top, the
+    accuracy in percent in each cell, colors from 0 to 100 %, a line where the model's window ends.
 
     Args:
-        report ([`NeedleReport`]): What to draw.
-        path (`str` or `os.PathLike`): File to write; the ending decides the format (png, svg, pdf).
-        title (`str`, *optional*): Line above the map.
+        report ([`NeedleReport`]):
+            What to draw.
+        path (`str` or `os.PathLike`):
+            File to write; the ending decides the format (png, svg, pdf).
+        title (`str`, *optional*):
+            Line above the map.
         trained_window (`int`, *optional*):
             Length in tokens behind which the line stands; defaults to the model's `max_position_embeddings`.
 
     Raises:
-        `ImportError`: if matplotlib is not installed.
+        ImportError: if matplotlib is not installed.
     """
     _draw([report], path, [title or ""], None, [trained_window])
 
@@ -41,29 +43,32 @@ def plot_needle_pair(
     labels: Sequence[str] = ("before", "after"),
     trained_windows: Sequence[int | None] = (None, None),
 ) -> None:
-    """
-    Draw two reports side by side on one colour scale from 0 to 100 %.
+    """Draw two reports side by side on one color scale from 0 to 100 %.
 
     Args:
-        before ([`NeedleReport`]): Left map.
-        after ([`NeedleReport`]): Right map.
-        path (`str` or `os.PathLike`): File to write; the ending decides the format (png, svg, pdf).
-        title (`str`, *optional*): Line above both maps.
-        labels (`Sequence[str]`, *optional*, defaults to `("before", "after")`): Line above each map; the mean accuracy
+        before ([`NeedleReport`]):
+            Left map.
+        after ([`NeedleReport`]):
+            Right map.
+        path (`str` or `os.PathLike`):
+            File to write; the ending decides the format (png, svg, pdf).
+        title (`str`, *optional*):
+            Line above both maps.
+        labels (`Sequence[str]`, *optional*, defaults to `("before", "after")`):
+            Line above each map; the mean accuracy
             follows it.
         trained_windows (`Sequence[int | None]`, *optional*, defaults to `(None, None)`):
             Length in tokens behind which each map's line stands; `None` is the model's `max_position_embeddings`.
 
     Raises:
-        `ImportError`: if matplotlib is not installed.
+        ImportError: if matplotlib is not installed.
     """
     _draw([before, after], path, list(labels), title, list(trained_windows))
 
 
 def format_length(tokens: int) -> str:
-    """
-    Short form of a length. K counts in 1,024 as everybody does who works with context windows (128K = 131,072), k in
-    1,000 (200k = 200,000); other lengths are written out.
+    """Short form of a length. K counts in 1,024 as everybody does who works with context windows (128K = 131,072), k
+    in 1,000 (200k = 200,000); other lengths are written out.
     """
     if tokens >= 1024 and tokens % 1024 == 0:
         return f"{tokens // 1024}K"
@@ -79,7 +84,7 @@ def _draw(
     title: str | None,
     windows: list[int | None],
 ) -> None:
-    """The figure of one or two reports: panels, shared labels, one colour bar."""
+    """Draw the figure of one or two reports: panels, shared labels, one color bar."""
     rows = max(len({cell.depth for cell in report.cells}) for report in reports)
     height = 1.75 + 0.36 * max(rows, 3) + (0.3 if title else 0.0)
     width = _WIDTH if len(reports) == 2 else 0.62 * _WIDTH
@@ -98,11 +103,11 @@ def _draw(
 
 
 def new_figure(width: float, height: float, panels: int = 1) -> tuple[Any, ...]:
-    """
-    A figure of `width` x `height` inches and its panels side by side, without touching matplotlib's global state.
+    """Return a figure of `width` x `height` inches and its panels side by side, without touching matplotlib's global
+    state.
 
     Raises:
-        `ImportError`: if matplotlib is not installed.
+        ImportError: if matplotlib is not installed.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -124,7 +129,7 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
 
 
 def _draw_panel(panel: Any, report: NeedleReport, label: str) -> Any:
-    """One heat map with numbers; returns the image that the colour bar belongs to."""
+    """One heat map with numbers; returns the image that the color bar belongs to."""
     cells = {(cell.context_length, cell.depth): cell for cell in report.cells}
     lengths = sorted({length for length, _ in cells})
     depths = sorted({depth for _, depth in cells})
@@ -150,7 +155,7 @@ def _draw_panel(panel: Any, report: NeedleReport, label: str) -> Any:
 
 
 def _mark_window(panel: Any, report: NeedleReport, window: int | None) -> bool:
-    """A line between the lengths inside and beyond the window, if there are both."""
+    """Return a line between the lengths inside and beyond the window, if there are both."""
     lengths = {cell.context_length for cell in report.cells}
     window = window or report.settings.get("max_position_embeddings")
     inside = sum(length <= window for length in lengths) if window else 0

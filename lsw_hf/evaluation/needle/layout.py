@@ -2,13 +2,15 @@
 
 
 def interleave(sizes: list[int], starts: list[float], fillers: list[int]) -> list[tuple[str, int]]:
-    """
-    Order facts and filler pieces so that each fact begins at the border nearest to where it should.
+    """Order facts and filler pieces so that each fact begins at the border nearest to where it should.
 
     Args:
-        sizes (`list[int]`): Tokens of each fact.
-        starts (`list[float]`): Token at which each fact should begin, ascending.
-        fillers (`list[int]`): Tokens of each filler piece; all are used, in order.
+        sizes (`list[int]`):
+            Tokens of each fact.
+        starts (`list[float]`):
+            Token at which each fact should begin, ascending.
+        fillers (`list[int]`):
+            Tokens of each filler piece; all are used, in order.
 
     Returns:
         `list[tuple[str, int]]`: `("fact", index)` or `("filler", index)`, in order.

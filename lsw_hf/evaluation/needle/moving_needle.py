@@ -10,8 +10,7 @@ from .task import NeedleEncoder, NeedleFact
 
 
 def build_moving(encoder: NeedleEncoder, plan: HaystackPlan, generator: np.random.Generator) -> list[NeedleQuestion]:
-    """
-    Build a text, and for each depth a prompt with one needle at the sentence border nearest to it.
+    """Build a text, and for each depth a prompt with one needle at the sentence border nearest to it.
 
     ```text
     depth 0.2   f1 N f2 f3 f4 f5 cut question        N: the needle, another fact at every depth
@@ -20,15 +19,18 @@ def build_moving(encoder: NeedleEncoder, plan: HaystackPlan, generator: np.rando
     ```
 
     Args:
-        encoder ([`NeedleEncoder`]): Tokenizer, template and task.
-        plan ([`HaystackPlan`]): Length, depths and density; `moving` is set.
-        generator (`np.random.Generator`): Source of all randomness.
+        encoder ([`NeedleEncoder`]):
+            Tokenizer, template and task.
+        plan ([`HaystackPlan`]):
+            Length, depths and density; `moving` is set.
+        generator (`np.random.Generator`):
+            Source of all randomness.
 
     Returns:
         `list[NeedleQuestion]`: One for each needle depth, in the order of `plan.needle_depths`.
 
     Raises:
-        `ValueError`: as in [`build_questions`].
+        ValueError: as in [`build_questions`].
     """
     text = HaystackBuilder(encoder, plan, generator)
     facts, room = text.draw_facts()
@@ -57,7 +59,7 @@ def build_moving(encoder: NeedleEncoder, plan: HaystackPlan, generator: np.rando
 
 
 def _trunk(text: HaystackBuilder, distractors: list[NeedleFact], room: int) -> list[tuple[str, int, int | None]]:
-    """The text without a needle: pieces with their sizes, and for a distractor its number, counted from 1."""
+    """Return the text without a needle: pieces with their sizes, and for a distractor its number, counted from 1."""
     fillers = text.filler.take(room)
     sizes = text.encoder.sizes([fact.text for fact in distractors])
     places = [(index + float(text.generator.random())) / len(sizes) for index in range(len(sizes))]

@@ -14,19 +14,27 @@ from ..setting import SCHEMA_VERSION
 
 @dataclass(frozen=True)
 class NeedleSample:
-    """
-    One question and its answer.
+    """One question and its answer.
 
     Args:
-        context_length (`int`): Tokens of the prompt.
-        cell_depth (`float`): Depth of the cell it counts for.
-        depth (`float`): Where the needle really stood, in [0, 1], by tokens.
-        haystack (`int`): Number of the haystack within its length; questions of one haystack share it.
-        question (`str`): What was asked.
-        expected (`str`): The right answer.
-        answered (`str`): What the model said.
-        correct (`bool`): The verdict.
-        margin (`float`, *optional*): Log-probability margin per token, when likelihoods were scored.
+        context_length (`int`):
+            Tokens of the prompt.
+        cell_depth (`float`):
+            Depth of the cell it counts for.
+        depth (`float`):
+            Where the needle really stood, in [0, 1], by tokens.
+        haystack (`int`):
+            Number of the haystack within its length; questions of one haystack share it.
+        question (`str`):
+            What was asked.
+        expected (`str`):
+            The right answer.
+        answered (`str`):
+            What the model said.
+        correct (`bool`):
+            The verdict.
+        margin (`float`, *optional*):
+            Log-probability margin per token, when likelihoods were scored.
     """
 
     context_length: int
@@ -42,15 +50,19 @@ class NeedleSample:
 
 @dataclass(frozen=True)
 class NeedleCell:
-    """
-    Samples of one length and depth.
+    """Samples of one length and depth.
 
     Args:
-        context_length (`int`): Tokens of each prompt.
-        depth (`float`): Depth of the cell, in [0, 1]; 0 is the beginning.
-        samples (`int`): Number of questions.
-        correct (`int`): Number of right answers.
-        beyond_window (`bool`): Whether the prompts are longer than the model's `max_position_embeddings`.
+        context_length (`int`):
+            Tokens of each prompt.
+        depth (`float`):
+            Depth of the cell, in [0, 1]; 0 is the beginning.
+        samples (`int`):
+            Number of questions.
+        correct (`int`):
+            Number of right answers.
+        beyond_window (`bool`):
+            Whether the prompts are longer than the model's `max_position_embeddings`.
     """
 
     context_length: int
@@ -72,12 +84,13 @@ class NeedleCell:
 
 @dataclass(frozen=True)
 class NeedleReport:
-    """
-    The result of [`evaluate_needle`].
+    """The result of [`evaluate_needle`].
 
     Args:
-        grid (`dict`): Fields of the [`NeedleGrid`] that was run.
-        samples (`tuple[NeedleSample, ...]`): Every question with its answer.
+        grid (`dict`):
+            Fields of the [`NeedleGrid`] that was run.
+        samples (`tuple[NeedleSample, ...]`):
+            Every question with its answer.
         settings (`dict`):
             Circumstances: `task`, `prompt_style`, `questions_per_haystack` by length, `chance`,
             `max_position_embeddings`, `model`, versions and run time.
@@ -107,11 +120,10 @@ class NeedleReport:
         )
 
     def accuracy_at(self, context_length: int) -> float:
-        """
-        Accuracy over all samples of one length.
+        """Accuracy over all samples of one length.
 
         Raises:
-            `ValueError`: if the grid has no such length.
+            ValueError: if the grid has no such length.
         """
         verdicts = [sample.correct for sample in self.samples if sample.context_length == context_length]
         if not verdicts:
@@ -120,7 +132,7 @@ class NeedleReport:
         return sum(verdicts) / len(verdicts)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data: `accuracy`, `cells`, `grid`, `settings`, `samples`."""
+        """Return the report as plain data: `accuracy`, `cells`, `grid`, `settings`, `samples`."""
         cells = []
         for cell in self.cells:
             low, high = cell.interval
@@ -137,11 +149,10 @@ class NeedleReport:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "NeedleReport":
-        """
-        The inverse of [`~NeedleReport.to_dict`].
+        """Return the inverse of [`~NeedleReport.to_dict`].
 
         Raises:
-            `ValueError`: if `data` is not a needle report of this schema version.
+            ValueError: if `data` is not a needle report of this schema version.
         """
         if data.get("kind") != "needle" or data.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(
@@ -167,8 +178,8 @@ class NeedleReport:
         plot_needle(self, path, title=title)
 
     def to_markdown(self) -> str:
-        """
-        A table of accuracies in percent, depths down, lengths across; lengths beyond the model's window are starred.
+        """Return a table of accuracies in percent, depths down, lengths across; lengths beyond the model's window are
+        starred.
         """
         cells = {(cell.context_length, cell.depth): cell for cell in self.cells}
         lengths = sorted({length for length, _ in cells})
@@ -184,7 +195,7 @@ class NeedleReport:
         return text + "\n\n" + " ".join(self._notes(bool(beyond)))
 
     def _notes(self, beyond: bool) -> Iterable[str]:
-        """What a reader of the table must know, in sentences."""
+        """Yield what a reader of the table must know, in sentences."""
         counts = sorted({cell.samples for cell in self.cells})
         spread = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         yield f"Accuracy in percent, {spread} samples a cell, {len(self.samples):,} in all."

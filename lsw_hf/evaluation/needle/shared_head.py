@@ -7,16 +7,17 @@ _REREAD = 400
 
 
 class SharedHead:
-    """
-    A text that many prompts begin with.
+    """A text that many prompts begin with.
 
-    Tokenizers look at words and their neighbours, so an ending can only change the last tokens of what stands before
-    it. Each ending is tokenised together with the last words of the shared text; where these words do not come out as
-    they do in the shared text, the whole prompt is tokenised instead. So the ids are always those of the whole prompt.
+    Tokenizers look at words and their neighbors, so an ending can only change the last tokens of what stands before
+    it. Each ending is tokenized together with the last words of the shared text; where these words do not come out as
+    they do in the shared text, the whole prompt is tokenized instead. So the ids are always those of the whole prompt.
 
     Args:
-        encoder ([`PromptEncoder`]): The tokenizer.
-        text (`str`): The shared beginning of wrapped prompts.
+        encoder ([`PromptEncoder`]):
+            The tokenizer.
+        text (`str`):
+            The shared beginning of wrapped prompts.
     """
 
     def __init__(self, encoder: PromptEncoder, text: str) -> None:

@@ -17,13 +17,15 @@ NeedleKind = Literal["number", "word", "uuid", "sentence"]
 
 @dataclass(frozen=True)
 class NeedleFact:
-    """
-    One fact that can be hidden in a haystack and asked for.
+    """One fact that can be hidden in a haystack and asked for.
 
     Args:
-        text (`str`): The sentence that is hidden.
-        question (`str`): What is asked at the end of the prompt; it singles out this fact among all of a haystack.
-        answer (`str`): What the model has to say.
+        text (`str`):
+            The sentence that is hidden.
+        question (`str`):
+            What is asked at the end of the prompt; it singles out this fact among all of a haystack.
+        answer (`str`):
+            What the model has to say.
         answer_prefix (`str`, *optional*, defaults to `""`):
             Beginning of the answer, given to the model as the last words of the prompt.
     """
@@ -36,14 +38,17 @@ class NeedleFact:
 
 @runtime_checkable
 class NeedleTask(Protocol):
-    """
-    The world of a needle test. A task is stateless: everything it draws comes from the generator it is given.
+    """The world of a needle test. A task is stateless: everything it draws comes from the generator it is given.
 
     Attributes:
-        name (`str`): Name in the report.
-        separator (`str`): What stands between two sentences of a haystack, usually one space.
-        max_new_tokens (`int`): Tokens the model may generate for an answer, unless the grid says otherwise.
-        chance (`float` or `None`): Accuracy of guessing, in [0, 1], where the task knows it.
+        name (`str`):
+            Name in the report.
+        separator (`str`):
+            What stands between two sentences of a haystack, usually one space.
+        max_new_tokens (`int`):
+            Tokens the model may generate for an answer, unless the grid says otherwise.
+        chance (`float` or `None`):
+            Accuracy of guessing, in [0, 1], where the task knows it.
     """
 
     name: str
@@ -60,7 +65,7 @@ class NeedleTask(Protocol):
         ...
 
     def prompt(self, haystack: str, question: str) -> str:
-        """The words around the haystack. Prompts that begin with the haystack can share its computation."""
+        """Return the words around the haystack. Prompts that begin with the haystack can share its computation."""
         ...
 
 
@@ -83,8 +88,7 @@ _PROMPTS = {
 
 
 class ProseNeedleTask:
-    """
-    The built-in task: facts about named people, hidden in prose.
+    """The built-in task: facts about named people, hidden in prose.
 
     All facts of a haystack have the same form, so that a distractor can only be told from the needle by the name, and
     the last words of the prompt are the needle's own up to the answer, so that base models answer as well.
@@ -93,11 +97,13 @@ class ProseNeedleTask:
         kind (`str`, *optional*, defaults to `"number"`):
             What is remembered: `"number"` (7 digits), `"word"` (one of 64), `"uuid"` (32 hexadecimal digits with
             hyphens) or `"sentence"` (a short wish, one of 256).
-        language (`str`, *optional*, defaults to `"en"`): `"en"` or `"zh"`.
-        filler ([`FillerSource`], *optional*): Text around the facts; defaults to neutral prose of that language.
+        language (`str`, *optional*, defaults to `"en"`):
+            `"en"` or `"zh"`.
+        filler ([`FillerSource`], *optional*):
+            Text around the facts; defaults to neutral prose of that language.
 
     Raises:
-        `ValueError`: for an unknown kind or language.
+        ValueError: for an unknown kind or language.
     """
 
     def __init__(
@@ -159,13 +165,15 @@ class ProseNeedleTask:
 
 
 class NeedleEncoder(PromptEncoder):
-    """
-    Turns haystacks and facts of one task into prompts, and counts their parts.
+    """Turns haystacks and facts of one task into prompts, and counts their parts.
 
     Args:
-        tokenizer ([`PreTrainedTokenizerBase`]): The model's tokenizer.
-        task ([`NeedleTask`]): Gives the words around the haystack.
-        style (`str`, *optional*, defaults to `"auto"`): As in [`PromptEncoder`].
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            The model's tokenizer.
+        task ([`NeedleTask`]):
+            Gives the words around the haystack.
+        style (`str`, *optional*, defaults to `"auto"`):
+            As in [`PromptEncoder`].
     """
 
     def __init__(self, tokenizer: Any, task: NeedleTask, style: PromptStyle = "auto") -> None:
@@ -174,7 +182,7 @@ class NeedleEncoder(PromptEncoder):
         self._sizes: dict[str, int] = {}
 
     def text(self, haystack: str, fact: NeedleFact) -> str:
-        """The whole prompt as text, up to where the model continues."""
+        """Return the whole prompt as text, up to where the model continues."""
         return self.wrap(self.task.prompt(haystack, fact.question), fact.answer_prefix, self.task.separator)
 
     def sizes(self, pieces: list[str]) -> list[int]:

@@ -8,8 +8,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 
 def can_branch(model: torch.nn.Module, prefix: Cache) -> bool:
-    """
-    Whether branches can stand in one row: the attention takes an explicit mask, and no layer forgets part of the
+    """Whether branches can stand in one row: the attention takes an explicit mask, and no layer forgets part of the
     prefix.
 
     Sliding windows and linear attention have layers of other kinds; flash attention takes no such mask.
@@ -20,8 +19,7 @@ def can_branch(model: torch.nn.Module, prefix: Cache) -> bool:
 
 @dataclass
 class Branches:
-    """
-    Continuations of one prefix, laid one behind the other; each token sees the prefix and its own branch.
+    """Continuations of one prefix, laid one behind the other; each token sees the prefix and its own branch.
 
     ```text
     row        prefix | a1 a2 | b1 b2 |   then   | a3 | b3 |
@@ -33,10 +31,14 @@ class Branches:
     all of the work.
 
     Args:
-        prefix ([`Cache`]): The prefix's keys and values; not changed unless it is given away.
-        length (`int`): Tokens in it.
-        dtype (`torch.dtype`): Number type of the mask, the model's.
-        device (`torch.device`): Where the mask is made.
+        prefix ([`Cache`]):
+            The prefix's keys and values; not changed unless it is given away.
+        length (`int`):
+            Tokens in it.
+        dtype (`torch.dtype`):
+            Number type of the mask, the model's.
+        device (`torch.device`):
+            Where the mask is made.
         give_away (`bool`, *optional*, defaults to `False`):
             Grow `prefix` itself: its memory is given back layer by layer, where a copy would hold it twice.
     """
@@ -57,8 +59,7 @@ class Branches:
         self._owners = torch.empty(0, dtype=torch.long, device=self.device)
 
     def extend(self, rows: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        Positions and mask of the next `tokens` tokens of each of `rows` branches.
+        """Positions and mask of the next `tokens` tokens of each of `rows` branches.
 
         Returns:
             `tuple[torch.Tensor, torch.Tensor]`: `position_ids` of shape (1, rows x tokens), and the mask that is added

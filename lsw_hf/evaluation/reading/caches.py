@@ -11,11 +11,12 @@ CACHE_NAMES = ("cache", "past_key_values")
 
 
 def cache_argument(forward: Callable) -> str:
-    """
-    The name under which a model's `forward` takes a cache. Where its signature shows none, `generate`'s own decides.
+    """Return the name under which a model's `forward` takes a cache. Where its signature shows none, `generate`'s own
+    decides.
 
     Args:
-        forward (`Callable`): The bound or unbound forward of the model itself, not of an adapter around it.
+        forward (`Callable`):
+            The bound or unbound forward of the model itself, not of an adapter around it.
 
     Returns:
         `str`: `"cache"` or `"past_key_values"`.
@@ -37,5 +38,5 @@ def cache_argument(forward: Callable) -> str:
 
 
 def returned_cache(output: Any) -> Any:
-    """The cache in what a forward returned, or `None`. The newer name is tried first: the older one warns."""
+    """Return the cache in what a forward returned, or `None`. The newer name is tried first: the older one warns."""
     return next((getattr(output, name) for name in CACHE_NAMES if hasattr(output, name)), None)

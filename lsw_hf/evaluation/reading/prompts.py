@@ -7,18 +7,18 @@ PromptStyle = Literal["auto", "plain", "chat"]
 
 
 class PromptEncoder:
-    """
-    Turns prompts into the ids that a model sees. Text decides, the tokenizer counts: the ids of a prompt are always
+    """Turns prompts into the ids that a model sees. Text decides, the tokenizer counts: the ids of a prompt are always
     the tokenizer's ids of its whole text.
 
     Args:
-        tokenizer ([`PreTrainedTokenizerBase`]): The model's tokenizer.
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            The model's tokenizer.
         style (`str`, *optional*, defaults to `"auto"`):
             `"plain"` encodes the prompt with the tokenizer's special tokens, `"chat"` wraps it as one user turn of the
             chat template, `"auto"` is chat if the tokenizer has a template.
 
     Raises:
-        `ValueError`: for an unknown style, or `"chat"` without a chat template.
+        ValueError: for an unknown style, or `"chat"` without a chat template.
     """
 
     def __init__(self, tokenizer: Any, style: PromptStyle = "auto") -> None:
@@ -34,7 +34,7 @@ class PromptEncoder:
         self.style = ("chat" if has_template else "plain") if style == "auto" else style
 
     def wrap(self, prompt: str, answer_prefix: str = "", separator: str = " ") -> str:
-        """The text that the model sees: the prompt in its template, then the given beginning of the answer."""
+        """Return the text that the model sees: the prompt in its template, then the given beginning of the answer."""
         if self.style == "chat":
             turns = [{"role": "user", "content": prompt}]
             text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)

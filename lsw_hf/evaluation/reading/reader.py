@@ -23,8 +23,7 @@ _MOVING_ANGLES = ("dynamic", "longrope")
 
 
 class _SharedPrefixLayer(DynamicLayer):
-    """
-    Cache layer of a batch whose rows continue one common prefix. The prefix is stored once and only widened for the
+    """Cache layer of a batch whose rows continue one common prefix. The prefix is stored once and only widened for the
     moment of one layer's attention; the layer owns the tokens after it.
     """
 
@@ -45,8 +44,7 @@ class _SharedPrefixLayer(DynamicLayer):
 
 
 def fork_cache(cache: Cache, batch_size: int) -> Cache:
-    """
-    A cache for `batch_size` rows that all continue `cache`, which is left as it is.
+    """Return a cache for `batch_size` rows that all continue `cache`, which is left as it is.
 
     Plain attention layers are shared; layers of other kinds (sliding window, linear attention) are copied for each
     row.
@@ -66,8 +64,7 @@ def fork_cache(cache: Cache, batch_size: int) -> Cache:
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """
-    How a model reads long prompts. None of it changes an answer.
+    """How a model reads long prompts. None of it changes an answer.
 
     Args:
         memory_budget_gb (`float`, *optional*, defaults to 2.0):
@@ -77,7 +74,7 @@ class ReadingOptions:
             explicit mask. Defaults to one piece.
 
     Raises:
-        `ValueError`: for a budget that is not positive, or pieces of less than one token.
+        ValueError: for a budget that is not positive, or pieces of less than one token.
     """
 
     memory_budget_gb: float = 2.0
@@ -91,15 +88,17 @@ class ReadingOptions:
 
 
 class GreedyReader:
-    """
-    Reads prompts with a causal LM and continues them greedily, as `model.generate(do_sample=False)` does. Penalties
+    """Reads prompts with a causal LM and continues them greedily, as `model.generate(do_sample=False)` does. Penalties
     and forced tokens of a generation configuration are not applied: they change what is likeliest, and a penalty on
     repeated tokens works against answers that repeat the text.
 
     Args:
-        model ([`PreTrainedModel`]): The model, on any device.
-        max_new_tokens (`int`): Most tokens that are generated, at least 1.
-        options ([`ReadingOptions`], *optional*): Memory and pieces.
+        model ([`PreTrainedModel`]):
+            The model, on any device.
+        max_new_tokens (`int`):
+            Most tokens that are generated, at least 1.
+        options ([`ReadingOptions`], *optional*):
+            Memory and pieces.
     """
 
     def __init__(self, model: Any, *, max_new_tokens: int, options: ReadingOptions | None = None) -> None:
@@ -117,13 +116,15 @@ class GreedyReader:
         self._eos = set(eos_ids if isinstance(eos_ids, Iterable) else [] if eos_ids is None else [eos_ids])
 
     def prefill(self, ids: list[int], cache: Cache | None = None, past: int = 0) -> Cache:
-        """
-        Compute the common prefix of several prompts once.
+        """Compute the common prefix of several prompts once.
 
         Args:
-            ids (`list[int]`): Its tokens, or those after the ones that `cache` holds.
-            cache ([`Cache`], *optional*): An earlier part, which grows in place.
-            past (`int`, *optional*, defaults to 0): Tokens in `cache`.
+            ids (`list[int]`):
+                Its tokens, or those after the ones that `cache` holds.
+            cache ([`Cache`], *optional*):
+                An earlier part, which grows in place.
+            past (`int`, *optional*, defaults to 0):
+                Tokens in `cache`.
         """
         step = self._piece(past) or len(ids)
         for start in range(0, len(ids), step):
@@ -133,8 +134,7 @@ class GreedyReader:
         return cache
 
     def can_continue(self) -> bool:
-        """
-        Whether a prompt read in two parts gives the logits of the whole one: seen on a few tokens of this model.
+        """Whether a prompt read in two parts gives the logits of the whole one: seen on a few tokens of this model.
         States of linear attention, caches that lose something, or a forward of the user's own can make it wrong.
         RoPE types whose angles move with the length do so beyond the original window, and are taken at their word.
         """
@@ -183,9 +183,8 @@ class GreedyReader:
         return self._agrees
 
     def _probe(self) -> bool:
-        """
-        Two branches of a few tokens against the same two rows alone: position biases that ignore `position_ids`, masks
-        that are rebuilt inside the model, or a forward of the user's own would show here.
+        """Two branches of a few tokens against the same two rows alone: position biases that ignore `position_ids`,
+        masks that are rebuilt inside the model, or a forward of the user's own would show here.
         """
         ids = self._probe_ids(12)
         rows = ids[6:].reshape(2, 3)
@@ -215,13 +214,15 @@ class GreedyReader:
     def answer(
         self, rows: list[list[int]], prefix: Cache | None = None, prefix_length: int = 0, *, give_away: bool = False
     ) -> list[list[int]]:
-        """
-        Continue each row greedily.
+        """Continue each row greedily.
 
         Args:
-            rows (`list[list[int]]`): Token ids after the prefix, all of one length.
-            prefix ([`Cache`], *optional*): From [`~GreedyReader.prefill`]; not changed unless given away.
-            prefix_length (`int`, *optional*, defaults to 0): Tokens in `prefix`.
+            rows (`list[list[int]]`):
+                Token ids after the prefix, all of one length.
+            prefix ([`Cache`], *optional*):
+                From [`~GreedyReader.prefill`]; not changed unless given away.
+            prefix_length (`int`, *optional*, defaults to 0):
+                Tokens in `prefix`.
             give_away (`bool`, *optional*, defaults to `False`):
                 Whether `prefix` is not needed again: then it need not be held beside the grown one.
 
@@ -229,7 +230,7 @@ class GreedyReader:
             `list[list[int]]`: New tokens of each row, up to and without the end-of-sequence token.
 
         Raises:
-            `ValueError`: if a logit is NaN or infinite where the answer is decided.
+            ValueError: if a logit is NaN or infinite where the answer is decided.
         """
         branches = None
         if prefix is not None and len(rows) > 1 and len(rows[0]) <= LONGEST_BRANCH and self._branches(prefix):
@@ -267,14 +268,17 @@ class GreedyReader:
     def log_probabilities(
         self, rows: list[list[int]], scored: list[int], prefix: Cache | None = None, past: int = 0
     ) -> list[float]:
-        """
-        Mean log-probability per token of the last tokens of each row, all given (teacher forcing).
+        """Mean log-probability per token of the last tokens of each row, all given (teacher forcing).
 
         Args:
-            rows (`list[list[int]]`): Token ids after the prefix, of any lengths.
-            scored (`list[int]`): For each row, how many of its last tokens are scored; fewer than the row has.
-            prefix ([`Cache`], *optional*): What [`~GreedyReader.prefill`] returned. It is not changed.
-            past (`int`, *optional*, defaults to 0): Tokens in `prefix`.
+            rows (`list[list[int]]`):
+                Token ids after the prefix, of any lengths.
+            scored (`list[int]`):
+                For each row, how many of its last tokens are scored; fewer than the row has.
+            prefix ([`Cache`], *optional*):
+                What [`~GreedyReader.prefill`] returned. It is not changed.
+            past (`int`, *optional*, defaults to 0):
+                Tokens in `prefix`.
 
         Returns:
             `list[float]`: Natural logarithms, at most 0.
@@ -332,7 +336,7 @@ class GreedyReader:
         return logits[0, :, None].float()
 
     def _keep(self, positions: int) -> dict[str, int]:
-        """The argument that spares the head all other positions, where the model knows it."""
+        """Return the argument that spares the head all other positions, where the model knows it."""
         return {"logits_to_keep": positions} if "logits_to_keep" in self._accepted else {}
 
 

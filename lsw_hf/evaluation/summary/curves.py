@@ -10,24 +10,26 @@ from ..losses.by_position import PositionLossReport
 from ..needle.heat_map import format_length, new_figure, save_figure
 from ..needle.report import NeedleReport
 
-# Two colours that differ in brightness as well as in hue, and two signs, for readers and printers without colour.
+# Two colors that differ in brightness as well as in hue, and two signs, for readers and printers without color.
 _STYLES = (("#00204d", "o", "-"), ("#c67700", "s", "--"), ("#00796b", "^", "-."), ("#7a7a7a", "D", ":"))
 
 
 def plot_length_curves(
     reports: Mapping[str, NeedleReport], path: str | os.PathLike[str], *, title: str | None = None
 ) -> None:
-    """
-    Draw accuracy by length with 95 % intervals, one line a report; lengths are spaced evenly.
+    """Draw accuracy by length with 95 % intervals, one line a report; lengths are spaced evenly.
 
     Args:
-        reports (`Mapping[str, NeedleReport]`): Reports by the label of their line, at most 4.
-        path (`str` or `os.PathLike`): File to write; the ending decides the format.
-        title (`str`, *optional*): Line above the picture.
+        reports (`Mapping[str, NeedleReport]`):
+            Reports by the label of their line, at most 4.
+        path (`str` or `os.PathLike`):
+            File to write; the ending decides the format.
+        title (`str`, *optional*):
+            Line above the picture.
 
     Raises:
-        `ImportError`: if matplotlib is not installed.
-        `ValueError`: for no report, or more than 4.
+        ImportError: if matplotlib is not installed.
+        ValueError: for no report, or more than 4.
     """
     _check(reports)
     figure, panel = new_figure(6.5, 3.6)
@@ -58,17 +60,19 @@ def plot_length_curves(
 def plot_position_loss(
     reports: Mapping[str, PositionLossReport], path: str | os.PathLike[str], *, title: str | None = None
 ) -> None:
-    """
-    Draw the loss by position, one line a report, with 95 % bands from the spread between windows.
+    """Draw the loss by position, one line a report, with 95 % bands from the spread between windows.
 
     Args:
-        reports (`Mapping[str, PositionLossReport]`): Reports by the label of their line, at most 4.
-        path (`str` or `os.PathLike`): File to write; the ending decides the format.
-        title (`str`, *optional*): Line above the picture.
+        reports (`Mapping[str, PositionLossReport]`):
+            Reports by the label of their line, at most 4.
+        path (`str` or `os.PathLike`):
+            File to write; the ending decides the format.
+        title (`str`, *optional*):
+            Line above the picture.
 
     Raises:
-        `ImportError`: if matplotlib is not installed.
-        `ValueError`: for no report, or more than 4.
+        ImportError: if matplotlib is not installed.
+        ValueError: for no report, or more than 4.
     """
     _check(reports)
     figure, panel = new_figure(6.5, 3.6)

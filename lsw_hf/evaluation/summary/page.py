@@ -36,19 +36,23 @@ def write_page(
     title: str = "Long-context evaluation",
     labels: tuple[str, str] = ("before", "after"),
 ) -> None:
-    """
-    Write the page. Figures are inside it, nothing is loaded from elsewhere.
+    """Write the page. Figures are inside it, nothing is loaded from elsewhere.
 
     Args:
-        path (`str` or `os.PathLike`): The HTML file.
-        after ([`EvaluationResults`]): The model that the page is about.
-        before ([`EvaluationResults`], *optional*): What it is compared with.
-        title (`str`, *optional*, defaults to `"Long-context evaluation"`): Headline.
-        labels (`tuple[str, str]`, *optional*, defaults to `("before", "after")`): Names of the two models.
+        path (`str` or `os.PathLike`):
+            The HTML file.
+        after ([`EvaluationResults`]):
+            The model that the page is about.
+        before ([`EvaluationResults`], *optional*):
+            What it is compared with.
+        title (`str`, *optional*, defaults to `"Long-context evaluation"`):
+            Headline.
+        labels (`tuple[str, str]`, *optional*, defaults to `("before", "after")`):
+            Names of the two models.
 
     Raises:
-        `ImportError`: if matplotlib is not installed.
-        `ValueError`: if `after` holds no report, or the two were measured on different grids.
+        ImportError: if matplotlib is not installed.
+        ValueError: if `after` holds no report, or the two were measured on different grids.
     """
     builder = _Page(after, before or EvaluationResults(), labels)
     body = "\n".join(part for part in builder.parts() if part)
@@ -87,7 +91,7 @@ class _Page:
         ]
 
     def _verdict(self) -> str:
-        """The whole page in a few sentences: what is reached, and what it cost."""
+        """Return the whole page in a few sentences: what is reached, and what it cost."""
         sentences = []
         new, old = self.after.needle, self.before.needle
         if new is not None:
@@ -194,7 +198,7 @@ class _Page:
 
 
 def _price(short: ShortContextReport, labels: tuple[str, str]) -> str:
-    """What the longer window cost in the old one, in a sentence."""
+    """Return what the longer window cost in the old one, in a sentence."""
     old, new = short.before.needle.accuracy, short.after.needle.accuracy
     change = 100 * abs(short.change)
     moved = (
@@ -207,7 +211,7 @@ def _price(short: ShortContextReport, labels: tuple[str, str]) -> str:
 
 
 def _examples(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], note: str) -> str:
-    """A table of the first rows, each ending with what was asked, expected and answered."""
+    """Return a table of the first rows, each ending with what was asked, expected and answered."""
     if not rows:
         return f"<h2>{title}</h2><p>None.</p>"
     head = "".join(f"<th>{name}</th>" for name in columns)
@@ -229,7 +233,7 @@ def _place(detail: dict[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
-    """A setting in words that need no Python."""
+    """Return a setting in words that need no Python."""
     if isinstance(value, dict):
         return ", ".join(f"{name}: {_value(part)}" for name, part in value.items())
     if isinstance(value, (list, tuple)):
@@ -238,7 +242,7 @@ def _value(value: object) -> str:
 
 
 def _image(draw: Callable[[Path], None], description: str, narrow: bool = False) -> str:
-    """A figure drawn by `draw`, inside the page."""
+    """Return a figure drawn by `draw`, inside the page."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figure.png"
         draw(file)
@@ -248,7 +252,7 @@ def _image(draw: Callable[[Path], None], description: str, narrow: bool = False)
 
 
 def _table(markdown: str) -> str:
-    """The tables and sentences of our own reports as HTML; no general Markdown."""
+    """Return the tables and sentences of our own reports as HTML; no general Markdown."""
     parts: list[str] = []
     for block in markdown.split("\n\n"):
         lines = block.splitlines()
@@ -263,7 +267,7 @@ def _table(markdown: str) -> str:
 
 
 def _notes(report: NeedleReport) -> str:
-    """The sentences below the report's own table."""
+    """Return the sentences below the report's own table."""
     return _table(report.to_markdown().split("\n\n", 1)[1])
 
 

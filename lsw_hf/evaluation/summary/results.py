@@ -15,14 +15,17 @@ NEEDLE_FILE, TASKS_FILE, LOSS_FILE, SHORT_FILE = "needle.json", "tasks.json", "l
 
 @dataclass(frozen=True)
 class EvaluationResults:
-    """
-    The reports about one model; what was not measured is `None`.
+    """The reports about one model; what was not measured is `None`.
 
     Args:
-        needle ([`NeedleReport`], *optional*): Retrieval grid.
-        tasks ([`TaskReport`], *optional*): Task families by length.
-        loss ([`PositionLossReport`], *optional*): Loss by position.
-        short_context ([`ShortContextMeasure`], *optional*): The original window.
+        needle ([`NeedleReport`], *optional*):
+            Retrieval grid.
+        tasks ([`TaskReport`], *optional*):
+            Task families by length.
+        loss ([`PositionLossReport`], *optional*):
+            Loss by position.
+        short_context ([`ShortContextMeasure`], *optional*):
+            The original window.
     """
 
     needle: NeedleReport | None = None
@@ -48,11 +51,10 @@ class EvaluationResults:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "EvaluationResults":
-        """
-        Read what [`~EvaluationResults.save`] wrote.
+        """Read what [`~EvaluationResults.save`] wrote.
 
         Raises:
-            `ValueError`: if the folder holds none of the files.
+            ValueError: if the folder holds none of the files.
         """
         source = Path(folder)
         found = [source / name for name in (NEEDLE_FILE, TASKS_FILE, LOSS_FILE, SHORT_FILE)]

@@ -21,14 +21,17 @@ from ..tasks.report import TaskReport
 
 @dataclass(frozen=True)
 class ShortContextMeasure:
-    """
-    One model at short lengths.
+    """One model at short lengths.
 
     Args:
-        window (`int`): The original window in tokens.
-        needle ([`NeedleReport`]): Retrieval at half and at the whole window.
-        loss ([`PositionLossReport`], *optional*): Loss on the user's texts over the window.
-        tasks ([`TaskReport`], *optional*): Task families at half and at the whole window.
+        window (`int`):
+            The original window in tokens.
+        needle ([`NeedleReport`]):
+            Retrieval at half and at the whole window.
+        loss ([`PositionLossReport`], *optional*):
+            Loss on the user's texts over the window.
+        tasks ([`TaskReport`], *optional*):
+            Task families at half and at the whole window.
     """
 
     window: int
@@ -37,7 +40,7 @@ class ShortContextMeasure:
     tasks: TaskReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The measure as plain data."""
+        """Return the measure as plain data."""
         return {
             "kind": "short_context",
             "schema_version": SCHEMA_VERSION,
@@ -49,7 +52,7 @@ class ShortContextMeasure:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ShortContextMeasure":
-        """The inverse of [`~ShortContextMeasure.to_dict`]."""
+        """Return the inverse of [`~ShortContextMeasure.to_dict`]."""
         if data.get("kind") != "short_context" or data.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"this is not a short-context measure of schema version {SCHEMA_VERSION}")
         loss = None if data["loss"] is None else PositionLossReport.from_dict(data["loss"])
@@ -68,13 +71,15 @@ class ShortContextMeasure:
 
 @dataclass(frozen=True)
 class ShortContextReport:
-    """
-    Before and after at short lengths.
+    """Before and after at short lengths.
 
     Args:
-        before ([`ShortContextMeasure`]): The model with its original window.
-        after ([`ShortContextMeasure`]): The model with the longer one.
-        tolerance (`float`): Loss of accuracy that is accepted, in [0, 1].
+        before ([`ShortContextMeasure`]):
+            The model with its original window.
+        after ([`ShortContextMeasure`]):
+            The model with the longer one.
+        tolerance (`float`):
+            Loss of accuracy that is accepted, in [0, 1].
     """
 
     before: ShortContextMeasure
@@ -117,11 +122,11 @@ class ShortContextReport:
         return self.change < -self.tolerance
 
     def to_markdown(self, labels: tuple[str, str] = ("before", "after")) -> str:
-        """
-        What was paid, in a table and a sentence.
+        """Return what was paid, in a table and a sentence.
 
         Args:
-            labels (`tuple[str, str]`, *optional*, defaults to `("before", "after")`): Names of the two models.
+            labels (`tuple[str, str]`, *optional*, defaults to `("before", "after")`):
+                Names of the two models.
         """
         low, high = self.interval
         before, after = self.before.needle.accuracy, self.after.needle.accuracy
@@ -156,23 +161,29 @@ def measure_short_context(
     prompt_style: PromptStyle = "auto",
     progress: bool = True,
 ) -> ShortContextMeasure:
-    """
-    Measure one model at half and at the whole of its original window. Call it for the model before and after. Task
+    """Measure one model at half and at the whole of its original window. Call it for the model before and after. Task
     families are measured by [`evaluate_tasks`] at the same lengths and set as `tasks` with `dataclasses.replace`.
 
     Args:
-        model ([`PreTrainedModel`]): A causal LM.
-        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
-        window (`int`): The original window in tokens, the same for both models.
+        model ([`PreTrainedModel`]):
+            A causal LM.
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            Its tokenizer.
+        window (`int`):
+            The original window in tokens, the same for both models.
         grid ([`NeedleGrid`], *optional*):
             Samples, depths and density; its lengths are replaced. Defaults to 20 samples.
-        task ([`NeedleTask`], *optional*): Where the needles come from.
-        texts (`Iterable[str]`, *optional*): Texts for the loss; without them it is not measured.
-        prompt_style (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"chat"`, or chat if there is a template.
-        progress (`bool`, *optional*, defaults to `True`): Show bars on a terminal.
+        task ([`NeedleTask`], *optional*):
+            Where the needles come from.
+        texts (`Iterable[str]`, *optional*):
+            Texts for the loss; without them it is not measured.
+        prompt_style (`str`, *optional*, defaults to `"auto"`):
+            `"plain"`, `"chat"`, or chat if there is a template.
+        progress (`bool`, *optional*, defaults to `True`):
+            Show bars on a terminal.
 
     Raises:
-        `ValueError`: for a window below 2, or what the parts raise.
+        ValueError: for a window below 2, or what the parts raise.
     """
     if window < 2:
         raise ValueError(f"the original window must have at least 2 tokens; got {window}")
@@ -186,16 +197,18 @@ def measure_short_context(
 def compare_short_context(
     before: ShortContextMeasure, after: ShortContextMeasure, *, tolerance: float = 0.01
 ) -> ShortContextReport:
-    """
-    Set two measures against each other.
+    """Set two measures against each other.
 
     Args:
-        before ([`ShortContextMeasure`]): The model with its original window.
-        after ([`ShortContextMeasure`]): The model with the longer one.
-        tolerance (`float`, *optional*, defaults to 0.01): Loss of accuracy that is accepted (our choice).
+        before ([`ShortContextMeasure`]):
+            The model with its original window.
+        after ([`ShortContextMeasure`]):
+            The model with the longer one.
+        tolerance (`float`, *optional*, defaults to 0.01):
+            Loss of accuracy that is accepted (our choice).
 
     Raises:
-        `ValueError`: if they were not measured on the same grid, or by the same tasks.
+        ValueError: if they were not measured on the same grid, or by the same tasks.
     """
     if before.window != after.window or before.needle.grid != after.needle.grid:
         raise ValueError(

@@ -13,13 +13,15 @@ _VOCABULARY = tuple(f"{first}{second}" for first in WORDS for second in ("", *WO
 
 
 class CommonWordsTask(UnitTask):
-    """
-    A numbered list in which some words stand often and all others seldom; asked are the common ones.
+    """A numbered list in which some words stand often and all others seldom; asked are the common ones.
 
     Args:
-        num_words (`int`, *optional*, defaults to 10): Common words.
-        common_count (`int`, *optional*, defaults to 30): How often each common word stands.
-        uncommon_count (`int`, *optional*, defaults to 3): How often each other word stands. Below 4,096 tokens, where
+        num_words (`int`, *optional*, defaults to 10):
+            Common words.
+        common_count (`int`, *optional*, defaults to 30):
+            How often each common word stands.
+        uncommon_count (`int`, *optional*, defaults to 3):
+            How often each other word stands. Below 4,096 tokens, where
             the common words alone would fill the context, a third of both counts is used (our choice).
     """
 
@@ -45,7 +47,7 @@ class CommonWordsTask(UnitTask):
         return super().sample(encoder, context_length, generator)
 
     def draft(self, units: int, generator: np.random.Generator) -> Draft:
-        """A list over `units` different words."""
+        """Return a list over `units` different words."""
         if units > len(_VOCABULARY):
             raise ValueError(
                 f"the common-words task has {len(_VOCABULARY)} words, but {units} are needed to fill this length; "
@@ -65,12 +67,13 @@ class CommonWordsTask(UnitTask):
 
 
 class FrequentWordsTask(UnitTask):
-    """
-    Coded text whose word frequencies follow a zeta distribution; asked are the three most frequent words.
+    """Coded text whose word frequencies follow a zeta distribution; asked are the three most frequent words.
 
     Args:
-        alpha (`float`, *optional*, defaults to 2.0): Exponent of the distribution, above 1.
-        num_answers (`int`, *optional*, defaults to 3): Words that are asked for.
+        alpha (`float`, *optional*, defaults to 2.0):
+            Exponent of the distribution, above 1.
+        num_answers (`int`, *optional*, defaults to 3):
+            Words that are asked for.
     """
 
     name = "frequent_words"

@@ -13,15 +13,16 @@ _IDENTITY = ("prompt_style", "max_position_embeddings", "model", "weights")
 
 
 class TaskDraft:
-    """
-    Collects outcomes, cell by cell: all samples of one task at one length.
+    """Collects outcomes, cell by cell: all samples of one task at one length.
 
     Args:
-        empty ([`TaskReport`]): Suite and settings, without outcomes.
-        path (`str` or `os.PathLike`, *optional*): Where the draft is kept; an existing file is continued.
+        empty ([`TaskReport`]):
+            Suite and settings, without outcomes.
+        path (`str` or `os.PathLike`, *optional*):
+            Where the draft is kept; an existing file is continued.
 
     Raises:
-        `ValueError`: if the file at `path` is of another suite, other tasks or another model; the message names what
+        ValueError: if the file at `path` is of another suite, other tasks or another model; the message names what
             differs.
     """
 
@@ -37,7 +38,7 @@ class TaskDraft:
             self._seconds = old.settings.get("seconds", 0.0)
 
     def held(self, task: str, context_length: int) -> list[TaskOutcome]:
-        """The outcomes of one cell; empty if it is still to be measured."""
+        """Return the outcomes of one cell; empty if it is still to be measured."""
         return self._cells.get((task, context_length), [])
 
     def add(self, task: str, context_length: int, outcomes: list[TaskOutcome]) -> None:
@@ -47,7 +48,7 @@ class TaskDraft:
             self.current().save(self.path)
 
     def current(self) -> TaskReport:
-        """The report so far, in the order of the suite whatever was resumed."""
+        """Return the report so far, in the order of the suite whatever was resumed."""
         suite = self.report.suite
         places = [(task, length) for task in suite["tasks"] for length in suite["context_lengths"]]
         outcomes = tuple(outcome for place in places for outcome in self.held(*place))

@@ -38,12 +38,13 @@ _PAIRS = (
 
 
 class ParaphraseTask(UnitTask):
-    """
-    One sentence about a person among prose; asked is who it was, in other words. Other persons' sentences distract.
+    """One sentence about a person among prose; asked is who it was, in other words. Other persons' sentences distract.
 
     Args:
-        num_distractors (`int`, *optional*, defaults to 3): Sentences about other persons.
-        filler ([`FillerSource`], *optional*): Text around them; defaults to neutral prose without names.
+        num_distractors (`int`, *optional*, defaults to 3):
+            Sentences about other persons.
+        filler ([`FillerSource`], *optional*):
+            Text around them; defaults to neutral prose without names.
     """
 
     name = "paraphrase"

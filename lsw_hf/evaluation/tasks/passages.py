@@ -14,15 +14,14 @@ _COLUMNS = ("passage", "question", "answers")
 
 
 class PassageQuestionTask(UnitTask):
-    """
-    One passage answers the question, passages of other questions distract (RULER's QA, 2404.06654, section 3).
+    """One passage answers the question, passages of other questions distract (RULER's QA, 2404.06654, section 3).
 
     Args:
         rows (`Iterable[Mapping]`):
             Rows with `passage` (`str`), `question` (`str`) and `answers` (`str` or list of accepted `str`).
 
     Raises:
-        `ValueError`: if a row lacks a column (names those it has), or there are fewer than two rows.
+        ValueError: if a row lacks a column (names those it has), or there are fewer than two rows.
     """
 
     name = "passage_questions"
@@ -47,11 +46,10 @@ class PassageQuestionTask(UnitTask):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "PassageQuestionTask":
-        """
-        Read rows from a `.jsonl` file.
+        """Read rows from a `.jsonl` file.
 
         Raises:
-            `ValueError`: if the file is missing, or a line is no JSON object; the message names file and line.
+            ValueError: if the file is missing, or a line is no JSON object; the message names file and line.
         """
         rows = []
         try:
@@ -67,8 +65,8 @@ class PassageQuestionTask(UnitTask):
         return cls(rows)
 
     def draft(self, units: int, generator: np.random.Generator) -> Draft:
-        """
-        `units` passages, the right one at a random place. Where there are too few, others come again, reshuffled.
+        """`units` passages, the right one at a random place. Where there are too few, others come again,
+        reshuffled.
         """
         chosen = int(generator.integers(len(self.rows)))
         passage, question, answers = self.rows[chosen]

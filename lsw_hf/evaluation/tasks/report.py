@@ -16,18 +16,25 @@ RULER_THRESHOLD = 85.6
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """
-    One question and its score.
+    """One question and its score.
 
     Args:
-        task (`str`): Name of the family.
-        context_length (`int`): Most tokens of prompt and answer.
-        prompt_tokens (`int`): Tokens of the prompt, exact.
-        question (`str`): The end of the prompt.
-        expected (`tuple[str, ...]`): The answers.
-        answered (`str`): What the model said.
-        score (`float`): Share of the answers that were given, or 0 or 1; in [0, 1].
-        detail (`dict`, *optional*): Where the evidence stood, and the like.
+        task (`str`):
+            Name of the family.
+        context_length (`int`):
+            Most tokens of prompt and answer.
+        prompt_tokens (`int`):
+            Tokens of the prompt, exact.
+        question (`str`):
+            The end of the prompt.
+        expected (`tuple[str, ...]`):
+            The answers.
+        answered (`str`):
+            What the model said.
+        score (`float`):
+            Share of the answers that were given, or 0 or 1; in [0, 1].
+        detail (`dict`, *optional*):
+            Where the evidence stood, and the like.
     """
 
     task: str
@@ -42,13 +49,15 @@ class TaskOutcome:
 
 @dataclass(frozen=True)
 class TaskReport:
-    """
-    The result of [`evaluate_tasks`].
+    """The result of [`evaluate_tasks`].
 
     Args:
-        suite (`dict`): Fields of the [`TaskSuite`] and the names of the tasks.
-        outcomes (`tuple[TaskOutcome, ...]`): Every question with its answer.
-        settings (`dict`): Circumstances: `prompt_style`, `max_position_embeddings`, `model`, `seconds`.
+        suite (`dict`):
+            Fields of the [`TaskSuite`] and the names of the tasks.
+        outcomes (`tuple[TaskOutcome, ...]`):
+            Every question with its answer.
+        settings (`dict`):
+            Circumstances: `prompt_style`, `max_position_embeddings`, `model`, `seconds`.
     """
 
     suite: dict[str, Any]
@@ -69,8 +78,7 @@ class TaskReport:
         return 100 * mean(means)
 
     def effective_length(self, threshold: float | None = None) -> int | None:
-        """
-        The longest length whose average reaches the threshold, `None` if none does.
+        """Return the longest length whose average reaches the threshold, `None` if none does.
 
         Args:
             threshold (`float`, *optional*):
@@ -82,7 +90,7 @@ class TaskReport:
         return max(passed, default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as plain data."""
         lengths = self.suite["context_lengths"]
         cells = []
         for task in self.suite["tasks"]:
@@ -103,7 +111,7 @@ class TaskReport:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "TaskReport":
-        """The inverse of [`~TaskReport.to_dict`]."""
+        """Return the inverse of [`~TaskReport.to_dict`]."""
         if data.get("kind") != "tasks" or data.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(
                 f"this is not a task report of schema version {SCHEMA_VERSION}: kind {data.get('kind')!r}, "
@@ -122,9 +130,8 @@ class TaskReport:
         return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
     def to_markdown(self) -> str:
-        """
-        A table task x length of scores in percent with half their 95 % interval, averages below; lengths beyond the
-        model's window are starred.
+        """Return a table task x length of scores in percent with half their 95 % interval, averages below; lengths
+        beyond the model's window are starred.
         """
         lengths = self.suite["context_lengths"]
         window = self.settings.get("max_position_embeddings")

@@ -1,5 +1,5 @@
-"""
-The eight needle families of RULER (2404.06654, section 3): one to many needles, among prose, noise or other needles.
+"""The eight needle families of RULER (2404.06654, section 3): one to many needles, among prose, noise or other
+needles.
 """
 
 import uuid
@@ -18,23 +18,28 @@ _INSTRUCTION = (
 
 
 class NeedleRetrievalTask(UnitTask):
-    """
-    Find values by their keys.
+    """Find values by their keys.
 
     Args:
-        name (`str`): Name in reports.
+        name (`str`):
+            Name in reports.
         haystack (`str`, *optional*, defaults to `"prose"`):
             `"prose"`, `"noise"` (the same sentences repeated), or `"needles"` (the whole context is distractor
             needles).
-        num_keys (`int`, *optional*, defaults to 1): Needles with different keys; those that are not asked distract.
-        num_values (`int`, *optional*, defaults to 1): Needles with different values for each key that is asked for.
-        num_queries (`int`, *optional*, defaults to 1): Keys that are asked for.
-        form (`str`, *optional*, defaults to `"numbers"`): Values are 7-digit `"numbers"` or `"codes"` (UUIDs; the keys
+        num_keys (`int`, *optional*, defaults to 1):
+            Needles with different keys; those that are not asked distract.
+        num_values (`int`, *optional*, defaults to 1):
+            Needles with different values for each key that is asked for.
+        num_queries (`int`, *optional*, defaults to 1):
+            Keys that are asked for.
+        form (`str`, *optional*, defaults to `"numbers"`):
+            Values are 7-digit `"numbers"` or `"codes"` (UUIDs; the keys
             then are too).
-        filler ([`FillerSource`], *optional*): Replaces the built-in prose or noise.
+        filler ([`FillerSource`], *optional*):
+            Replaces the built-in prose or noise.
 
     Raises:
-        `ValueError`: for counts below 1 or more queries than keys.
+        ValueError: for counts below 1 or more queries than keys.
     """
 
     def __init__(

@@ -14,14 +14,17 @@ Match = Literal["all", "any"]
 
 @dataclass(frozen=True)
 class Draft:
-    """
-    A question before it is measured.
+    """A question before it is measured.
 
     Args:
-        prompt (`str`): Instruction, context and question.
-        expected (`tuple[str, ...]`): The answers.
-        answer_prefix (`str`, *optional*, defaults to `""`): Beginning of the answer, given to the model.
-        detail (`dict`, *optional*): What a reader of a wrong answer wants to know, such as depths.
+        prompt (`str`):
+            Instruction, context and question.
+        expected (`tuple[str, ...]`):
+            The answers.
+        answer_prefix (`str`, *optional*, defaults to `""`):
+            Beginning of the answer, given to the model.
+        detail (`dict`, *optional*):
+            What a reader of a wrong answer wants to know, such as depths.
     """
 
     prompt: str
@@ -32,15 +35,19 @@ class Draft:
 
 @dataclass(frozen=True)
 class TaskSample:
-    """
-    A question ready for the model.
+    """A question ready for the model.
 
     Args:
-        text (`str`): What the model reads, template included.
-        input_ids (`list[int]`): The tokenizer's ids of it.
-        expected (`tuple[str, ...]`): The answers.
-        match (`str`): `"all"` scores the share of the answers that were given, `"any"` whether one of them was.
-        detail (`dict`): As in [`Draft`].
+        text (`str`):
+            What the model reads, template included.
+        input_ids (`list[int]`):
+            The tokenizer's ids of it.
+        expected (`tuple[str, ...]`):
+            The answers.
+        match (`str`):
+            `"all"` scores the share of the answers that were given, `"any"` whether one of them was.
+        detail (`dict`):
+            As in [`Draft`].
     """
 
     text: str
@@ -52,36 +59,40 @@ class TaskSample:
 
 @runtime_checkable
 class LongContextTask(Protocol):
-    """
-    A family of questions about long contexts. Stateless: everything random comes from the generator it is given.
+    """A family of questions about long contexts. Stateless: everything random comes from the generator it is given.
 
     Attributes:
-        name (`str`): Name in reports.
-        max_new_tokens (`int`): Tokens that the model may generate for an answer; they count as part of the length.
+        name (`str`):
+            Name in reports.
+        max_new_tokens (`int`):
+            Tokens that the model may generate for an answer; they count as part of the length.
     """
 
     name: str
     max_new_tokens: int
 
     def sample(self, encoder: PromptEncoder, context_length: int, generator: np.random.Generator) -> TaskSample:
-        """
-        A question whose prompt and generated tokens together stay within `context_length`, as near as the family can.
+        """Return a question whose prompt and generated tokens together stay within `context_length`, as near as the
+        family can.
 
         Raises:
-            `ValueError`: if not even the smallest question fits.
+            ValueError: if not even the smallest question fits.
         """
         ...
 
 
 class UnitTask(ABC):
-    """
-    A task whose context is a number of pieces: sentences, documents, words. The number follows from the length.
+    """A task whose context is a number of pieces: sentences, documents, words. The number follows from the length.
 
     Attributes:
-        name (`str`): Name in reports.
-        max_new_tokens (`int`): Tokens that the model may generate for an answer.
-        match (`str`): `"all"` or `"any"`, see [`TaskSample`].
-        minimum_units (`int`): The smallest number of pieces.
+        name (`str`):
+            Name in reports.
+        max_new_tokens (`int`):
+            Tokens that the model may generate for an answer.
+        match (`str`):
+            `"all"` or `"any"`, see [`TaskSample`].
+        minimum_units (`int`):
+            The smallest number of pieces.
     """
 
     name: str
@@ -91,23 +102,24 @@ class UnitTask(ABC):
 
     @abstractmethod
     def draft(self, units: int, generator: np.random.Generator) -> Draft:
-        """
-        A question whose context has `units` pieces. The same generator state must give the same question, and its
-        length must grow with `units`.
+        """Return a question whose context has `units` pieces. The same generator state must give the same question,
+        and its length must grow with `units`.
         """
 
     def sample(self, encoder: PromptEncoder, context_length: int, generator: np.random.Generator) -> TaskSample:
-        """
-        The longest question that fits. As in RULER (2404.06654), prompt and generated tokens together stay within the
-        length.
+        """Return the longest question that fits. As in RULER (2404.06654), prompt and generated tokens together stay
+        within the length.
 
         Args:
-            encoder ([`PromptEncoder`]): Tokenizer and template.
-            context_length (`int`): Most tokens of prompt and answer together.
-            generator (`np.random.Generator`): Source of all randomness.
+            encoder ([`PromptEncoder`]):
+                Tokenizer and template.
+            context_length (`int`):
+                Most tokens of prompt and answer together.
+            generator (`np.random.Generator`):
+                Source of all randomness.
 
         Raises:
-            `ValueError`: if not even the smallest question fits; the message names the minimum length.
+            ValueError: if not even the smallest question fits; the message names the minimum length.
         """
         room = context_length - self.max_new_tokens
         seed = int(generator.integers(2**63))
@@ -130,7 +142,7 @@ class UnitTask(ABC):
 
 
 def _largest(length_of: Callable[[int], int], smallest: int, length: int, room: int) -> int:
-    """The largest count whose length is within `room`; lengths grow about linearly, so the mean slope leads."""
+    """Return the largest count whose length is within `room`; lengths grow about linearly, so the mean slope leads."""
     low, step, high, first = smallest, max(8, smallest), None, length
     while high is None or high - low > 1:
         trial = low + step if high is None else min(low + step, high - 1)

@@ -29,19 +29,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TaskSuite:
-    """
-    Lengths and sample counts of a task evaluation.
+    """Lengths and sample counts of a task evaluation.
 
     Args:
         context_lengths (`tuple[int, ...]`):
             Most tokens of prompt and generated answer together, as RULER counts; a prompt stays below by less than
             one piece of its context.
-        num_samples (`int`, *optional*, defaults to 20): Questions for each task and length.
-        seed (`int`, *optional*, defaults to 0): Question i of a task and length depends on (seed, task name, length,
+        num_samples (`int`, *optional*, defaults to 20):
+            Questions for each task and length.
+        seed (`int`, *optional*, defaults to 0):
+            Question i of a task and length depends on (seed, task name, length,
         i).
 
     Raises:
-        `ValueError`: for empty or repeated lengths, lengths or counts below 1.
+        ValueError: for empty or repeated lengths, lengths or counts below 1.
     """
 
     context_lengths: tuple[int, ...]
@@ -61,11 +62,12 @@ class TaskSuite:
 
 
 def default_tasks(filler: FillerSource | None = None) -> list[LongContextTask]:
-    """
-    The families that need no data of the user: eight of needles, tracking, two of words, three of tables, paraphrases.
+    """Return the families that need no data of the user: eight of needles, tracking, two of words, three of tables,
+    paraphrases.
 
     Args:
-        filler ([`FillerSource`], *optional*): Text instead of the built-in prose.
+        filler ([`FillerSource`], *optional*):
+            Text instead of the built-in prose.
     """
     needle = NeedleRetrievalTask
     return [
@@ -90,7 +92,7 @@ def default_tasks(filler: FillerSource | None = None) -> list[LongContextTask]:
 def iterate_samples(
     task: LongContextTask, encoder: PromptEncoder, suite: TaskSuite, context_length: int
 ) -> Iterator[TaskSample]:
-    """The questions of one task at one length, one after the other."""
+    """Yield the questions of one task at one length, one after the other."""
     for index in range(suite.num_samples):
         # A checksum and not hash(): strings hash differently in every process.
         seed = [suite.seed, crc32(task.name.encode()), context_length, index]
@@ -107,26 +109,31 @@ def evaluate_tasks(
     resume_from: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> TaskReport:
-    """
-    Put the questions of several task families to a model and score its greedy answers.
+    """Put the questions of several task families to a model and score its greedy answers.
 
     Args:
-        model ([`PreTrainedModel`]): A causal LM; evaluated in eval mode, and returned to its mode.
-        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer.
-        suite ([`TaskSuite`]): Lengths and counts.
-        tasks (`Sequence[LongContextTask]`, *optional*): Families; defaults to [`default_tasks`].
-        prompt_style (`str`, *optional*, defaults to `"auto"`): `"plain"`, `"chat"`, or chat if there is a template.
+        model ([`PreTrainedModel`]):
+            A causal LM; evaluated in eval mode, and returned to its mode.
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            Its tokenizer.
+        suite ([`TaskSuite`]):
+            Lengths and counts.
+        tasks (`Sequence[LongContextTask]`, *optional*):
+            Families; defaults to [`default_tasks`].
+        prompt_style (`str`, *optional*, defaults to `"auto"`):
+            `"plain"`, `"chat"`, or chat if there is a template.
         resume_from (`str` or `os.PathLike`, *optional*):
             File for the report so far: written after each task and length. If it exists, what it holds is not asked
             again.
-        progress (`bool`, *optional*, defaults to `True`): Show a bar on a terminal.
+        progress (`bool`, *optional*, defaults to `True`):
+            Show a bar on a terminal.
 
     Returns:
         [`TaskReport`]: Scores are shares of the expected answers that were given (RULER's `string_match_all`), or
         whether one of the accepted answers was given (`string_match_part`).
 
     Raises:
-        `ValueError`: for two tasks of one name, a length that a task does not fit into, a task whose words the
+        ValueError: for two tasks of one name, a length that a task does not fit into, a task whose words the
             tokenizer does not know, logits that are not finite, or a file to resume from that is of another suite,
             other tasks, texts or another model.
     """
@@ -204,11 +211,10 @@ def _check_asked(held: TaskOutcome, sample: TaskSample, draft: TaskDraft) -> Non
 def check_tasks(
     tasks: Sequence[LongContextTask], tokenizer: Any, suite: TaskSuite, prompt_style: PromptStyle = "auto"
 ) -> None:
-    """
-    Refuse tasks that cannot be measured, before the first question is put.
+    """Refuse tasks that cannot be measured, before the first question is put.
 
     Raises:
-        `ValueError`: for a task that does not fit into the shortest length, or whose words the tokenizer does not
+        ValueError: for a task that does not fit into the shortest length, or whose words the tokenizer does not
             know.
     """
     encoder, shortest = PromptEncoder(tokenizer, prompt_style), min(suite.context_lengths)
@@ -240,6 +246,6 @@ def _answer(reader: GreedyReader, tokenizer: Any, name: str, length: int, sample
 
 
 def _closing(text: str, characters: int = 300) -> str:
-    """The end of a prompt, where the question stands."""
+    """Return the end of a prompt, where the question stands."""
     question = text.rfind("Question:")
     return text[question:] if question >= 0 and len(text) - question <= characters else text[-characters:]

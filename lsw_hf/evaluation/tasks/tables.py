@@ -14,7 +14,7 @@ TableSkill = Literal["lookup", "join", "aggregate"]
 
 # Types of question whose answer is one value: those whose answers are lists or sentences cannot be scored by text.
 _TYPES: dict[TableSkill, tuple[str, ...]] = {
-    "lookup": ("cell", "reverse", "neighbour"),
+    "lookup": ("cell", "reverse", "neighbor"),
     "join": ("join",),
     "aggregate": ("count", "sum", "distinct"),
 }
@@ -24,18 +24,18 @@ _MARKS = (*"0123456789", ",", "|")
 
 
 class TableTask:
-    """
-    One question about a synthetic table (SynL). Tables come from the `"eval"` split of [`TableGenerator`]: an eighth
-    of all keys, which its `"train"` split never shows.
+    """One question about a synthetic table (SynL). Tables come from the `"eval"` split of [`TableGenerator`]: an
+    eighth of all keys, which its `"train"` split never shows.
 
     Args:
         skill (`str`, *optional*, defaults to `"lookup"`):
             `"lookup"` asks for one cell, `"join"` for a cell of a second table that the first one points to,
             `"aggregate"` for a count or a sum over rows.
-        formats (`tuple[str, ...]`, *optional*, defaults to `("markdown", "csv")`): Ways to write a table.
+        formats (`tuple[str, ...]`, *optional*, defaults to `("markdown", "csv")`):
+            Ways to write a table.
 
     Raises:
-        `ValueError`: for an unknown skill.
+        ValueError: for an unknown skill.
     """
 
     max_new_tokens = 32
@@ -46,11 +46,10 @@ class TableTask:
         self.skill, self.formats, self.name = skill, formats, f"table_{skill}"
 
     def sample(self, encoder: PromptEncoder, context_length: int, generator: np.random.Generator) -> TaskSample:
-        """
-        A table of as many rows as fit, and one question.
+        """Return a table of as many rows as fit, and one question.
 
         Raises:
-            `ValueError`: if not even the smallest table fits, or the tokenizer does not know the words of tables.
+            ValueError: if not even the smallest table fits, or the tokenizer does not know the words of tables.
         """
         self._check_known(encoder)
         room, seed = context_length - self.max_new_tokens, int(generator.integers(2**31))

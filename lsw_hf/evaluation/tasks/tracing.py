@@ -11,16 +11,19 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class VariableTrackingTask(UnitTask):
-    """
-    Chains X1 = value, X2 = X1, X3 = X2 ... are scattered in order over the context; asked are all names of one chain.
+    """Chains X1 = value, X2 = X1, X3 = X2 ... are scattered in order over the context; asked are all names of one
+    chain.
 
     Args:
-        num_hops (`int`, *optional*, defaults to 4): Copies after the first assignment; the chain has one name more.
-        num_chains (`int`, *optional*, defaults to 1): Chains in the context, of which one is asked for.
-        filler ([`FillerSource`], *optional*): Text between the assignments; defaults to repeated noise, as in RULER.
+        num_hops (`int`, *optional*, defaults to 4):
+            Copies after the first assignment; the chain has one name more.
+        num_chains (`int`, *optional*, defaults to 1):
+            Chains in the context, of which one is asked for.
+        filler ([`FillerSource`], *optional*):
+            Text between the assignments; defaults to repeated noise, as in RULER.
 
     Raises:
-        `ValueError`: for counts below 1.
+        ValueError: for counts below 1.
     """
 
     name = "variable_tracking"

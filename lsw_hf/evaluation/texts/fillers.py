@@ -21,11 +21,11 @@ _LONGEST_SENTENCE = 300
 
 @runtime_checkable
 class FillerSource(Protocol):
-    """
-    Endless filler sentences.
+    """Endless filler sentences.
 
     Attributes:
-        name (`str`): Name in the report.
+        name (`str`):
+            Name in the report.
     """
 
     name: str
@@ -36,11 +36,11 @@ class FillerSource(Protocol):
 
 
 class ProseFiller:
-    """
-    Neutral sentences written for this purpose, without numbers and personal names.
+    """Neutral sentences written for this purpose, without numbers and personal names.
 
     Args:
-        language (`str`, *optional*, defaults to `"en"`): `"en"` or `"zh"`.
+        language (`str`, *optional*, defaults to `"en"`):
+            `"en"` or `"zh"`.
     """
 
     def __init__(self, language: Language = "en") -> None:
@@ -55,11 +55,11 @@ class ProseFiller:
 
 
 class NoiseFiller:
-    """
-    The same few sentences over and over, as in the first passkey tests: the easiest haystack there is.
+    """The same few sentences over and over, as in the first passkey tests: the easiest haystack there is.
 
     Args:
-        text (`str`, *optional*): Sentences to repeat; defaults to three short ones.
+        text (`str`, *optional*):
+            Sentences to repeat; defaults to three short ones.
     """
 
     name = "noise"
@@ -70,21 +70,22 @@ class NoiseFiller:
             raise ValueError("the text of a NoiseFiller is empty")
 
     def sentences(self, generator: np.random.Generator) -> Iterator[str]:
-        """The sentences in order, for ever."""
+        """Return the sentences in order, for ever."""
         return chain.from_iterable(repeat(self._sentences))
 
 
 class TextFiller:
-    """
-    The user's own texts, read as one long roll from a random sentence on. A haystack that is longer than all texts
+    """The user's own texts, read as one long roll from a random sentence on. A haystack that is longer than all texts
     together starts over at the beginning; the report says for which lengths this happened.
 
     Args:
-        texts (`Iterable[str]`): Texts, or the `text` column of a dataset.
-        name (`str`, *optional*, defaults to `"texts"`): Name in the report.
+        texts (`Iterable[str]`):
+            Texts, or the `text` column of a dataset.
+        name (`str`, *optional*, defaults to `"texts"`):
+            Name in the report.
 
     Raises:
-        `ValueError`: if the texts hold no sentence.
+        ValueError: if the texts hold no sentence.
     """
 
     def __init__(self, texts: Iterable[str], name: str = "texts") -> None:
@@ -95,11 +96,10 @@ class TextFiller:
 
     @classmethod
     def from_files(cls, *paths: str | os.PathLike[str]) -> "TextFiller":
-        """
-        Read UTF-8 text files, in the order given.
+        """Read UTF-8 text files, in the order given.
 
         Raises:
-            `ValueError`: if a file is missing or not UTF-8; the message names it.
+            ValueError: if a file is missing or not UTF-8; the message names it.
         """
         texts = []
         for path in map(Path, paths):
@@ -112,7 +112,7 @@ class TextFiller:
         return cls(texts, name=" ".join(Path(path).name for path in paths))
 
     def sentences(self, generator: np.random.Generator) -> Iterator[str]:
-        """The sentences in order from a random one on, starting over at the end."""
+        """Yield the sentences in order from a random one on, starting over at the end."""
         start = int(generator.integers(len(self.all_sentences)))
         yield from self.all_sentences[start:]
         while True:

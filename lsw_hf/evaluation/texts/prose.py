@@ -71,11 +71,11 @@ _CLOSINGS = (
 
 
 def neutral_sentences(generator: np.random.Generator) -> Iterator[str]:
-    """
-    Endless English sentences, drawn from 15,000 combinations of phrases written for this purpose.
+    """Endless English sentences, drawn from 15,000 combinations of phrases written for this purpose.
 
     Args:
-        generator (`np.random.Generator`): Source of all randomness; sentences are drawn 256 at a time.
+        generator (`np.random.Generator`):
+            Source of all randomness; sentences are drawn 256 at a time.
     """
     while True:
         subjects = generator.integers(len(_SUBJECTS), size=256).tolist()

@@ -54,11 +54,11 @@ _OPENINGS = (
 
 
 def neutral_sentences_zh(generator: np.random.Generator) -> Iterator[str]:
-    """
-    Endless Chinese sentences, drawn from 9,800 combinations of phrases written for this purpose.
+    """Endless Chinese sentences, drawn from 9,800 combinations of phrases written for this purpose.
 
     Args:
-        generator (`np.random.Generator`): Source of all randomness; sentences are drawn 256 at a time.
+        generator (`np.random.Generator`):
+            Source of all randomness; sentences are drawn 256 at a time.
     """
     while True:
         openings = generator.integers(len(_OPENINGS), size=256).tolist()

@@ -82,7 +82,7 @@ class Solver:
             ranked = sorted(zip(map(comparable, self.column(s["column"])), self.rows, strict=True), key=lambda p: p[0])
             rows = [row for _, row in (ranked if smallest else ranked[::-1])][: int(s.get("number", 1))]
         places = [self.rows.index(row) for row in rows]
-        places += [place + 1 for place in places] if kind == "neighbour" else []
+        places += [place + 1 for place in places] if kind == "neighbor" else []
         hops = [self.second.rows.index(self.second.row(self.cell(s["key"], s["link"])))] if kind == "join" else []
         return sorted(places), hops
 
@@ -156,7 +156,7 @@ class Solver:
     def _absent(self, s, given):
         return [s["key"], 0], [given["key"], sum(row[0] == s["key"] for row in self.rows)]
 
-    def _neighbour(self, s, given):
+    def _neighbor(self, s, given):
         place = self.rows.index(self.row(s["key"]))
         return self.rows[place + 1][self.headers.index(s["column"])], given["value"]
 

@@ -28,7 +28,7 @@ def test_length_is_met_exactly(tokenizer, table_format, language):
 
 
 @pytest.mark.parametrize("row_format", ["messages", "prompt_completion", "conversational"])
-def test_row_formats_count_what_a_trainer_tokenises(byte_tokenizer, row_format):
+def test_row_formats_count_what_a_trainer_tokenizes(byte_tokenizer, row_format):
     generator = TableGenerator(byte_tokenizer, TableConfig(length=2_000, row_format=row_format))
     for row in generator.generate(4):
         if row_format == "prompt_completion":

@@ -188,7 +188,7 @@ def test_labels_and_further_columns():
             assert label == (token if token >= 15 else -100)
 
 
-def test_text_is_tokenised_on_the_way(tiny_tokenizer):
+def test_text_is_tokenized_on_the_way(tiny_tokenizer):
     texts = [{"text": "the lamp is near the river . the old key"} for _ in range(40)]
     config = ChunkInterleaveConfig(
         window_length=22, documents_per_window=2, separator_id=tiny_tokenizer.eos_token_id, split="equal"

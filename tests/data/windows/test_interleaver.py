@@ -141,7 +141,7 @@ def test_random_cut_points_are_uniform_and_equal_ones_even():
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=12), st.data())
-def test_shares_fill_the_window_and_favour_nobody(lengths, data):
+def test_shares_fill_the_window_and_favor_nobody(lengths, data):
     window = data.draw(st.integers(len(lengths), max(len(lengths), sum(lengths))))
     if window > sum(lengths):
         return
@@ -328,7 +328,7 @@ def test_bad_settings_are_refused_before_reading(settings_, message):
     [
         ("text", TypeError, "documents must be an iterable of token id sequences, got str"),
         ({"input_ids": [1]}, TypeError, "documents must be an iterable of token id sequences, got dict"),
-        (["some text", [1]], TypeError, "input_ids of document 0 must be integers, got <U9: tokenise"),
+        (["some text", [1]], TypeError, "input_ids of document 0 must be integers, got <U9: tokenize"),
         ([[1.5, 2.0]], TypeError, "input_ids of document 0 must be integers, got float64"),
         ([{"text": "a"}], ValueError, r"Document 0 has no input_ids, only \['text'\]"),
         ([[1], {"input_ids": [1, 2], "labels": [1]}], ValueError, "Document 1 has 2 input_ids but 1 labels"),

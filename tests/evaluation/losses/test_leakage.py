@@ -102,7 +102,7 @@ def test_a_wide_interval_clears(tmp_path):
 
 def test_overlap():
     others = ["The cat, that sat on the mat, was very old indeed."]
-    reference = ["A dog ran.", "They say the cat that sat on the MAT was grey", "the cat that sat on"]
+    reference = ["A dog ran.", "They say the cat that sat on the MAT was gray", "the cat that sat on"]
     assert find_overlap(reference, others) == [(1, "the cat that sat on the mat was")]
     assert find_overlap(["今天天气很好我们去公园"], ["昨天天气很好我们去公园玩"], ngram=8) == [
         (0, "天 天 气 很 好 我 们 去")

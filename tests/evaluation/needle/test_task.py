@@ -49,6 +49,6 @@ def test_prompt_begins_with_the_haystack_up_to_the_question():
 
 def test_bad_kinds_and_too_many_facts():
     with pytest.raises(ValueError, match="kind must be one of number, word, uuid, sentence"):
-        ProseNeedleTask("colour")
+        ProseNeedleTask("color")
     with pytest.raises(ValueError, match="2305 facts were asked for, but the task 'number-en' has only 2304"):
         ProseNeedleTask().facts(np.random.default_rng(0), 2305)

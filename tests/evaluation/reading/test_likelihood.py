@@ -46,11 +46,11 @@ def test_answers_of_different_lengths_are_scored_per_token(tiny_model):
 
 def test_a_planted_answer_wins(tiny_model, words, word_task):
     """A head that always prefers one token makes exactly those needles right that it answers."""
-    favourite = words.convert_tokens_to_ids("value7")
+    favorite = words.convert_tokens_to_ids("value7")
     with torch.no_grad():
         tiny_model.lm_head.weight.zero_()
     bias = torch.zeros(len(words))
-    bias[favourite] = 5.0
+    bias[favorite] = 5.0
     tiny_model.lm_head.register_forward_hook(lambda module, inputs, output: output + bias)
     grid = dataclasses.replace(GRID, num_samples=60)
     report = evaluate_needle(tiny_model, words, grid, word_task, progress=False)

@@ -17,15 +17,17 @@ Family = Literal["retrieval", "reasoning", "global"]
 
 @dataclass(frozen=True)
 class Question:
-    """
-    A question with its answer.
+    """A question with its answer.
 
     Attributes:
         text, answer (`str`): as they stand in the row.
         family, type (`str`): what kind of question it is.
-        evidence (`tuple[int, ...]`): rows of the table the answer comes from; empty when it takes the whole table.
-        linked_evidence (`tuple[int, ...]`): rows of the linked table, for two hops.
-        template (`int`): which paraphrase was used.
+        evidence (`tuple[int, ...]`):
+            rows of the table the answer comes from; empty when it takes the whole table.
+        linked_evidence (`tuple[int, ...]`):
+            rows of the linked table, for two hops.
+        template (`int`):
+            which paraphrase was used.
     """
 
     text: str
@@ -59,14 +61,17 @@ def ask(
     generator: np.random.Generator,
     templates: Mapping[str, Sequence[tuple[str, str]]] | None = None,
 ) -> Question | None:
-    """
-    One question of a type about a table, or `None` if this table cannot carry it (too few columns of a kind).
+    """One question of a type about a table, or `None` if this table cannot carry it (too few columns of a kind).
 
     Args:
-        table ([`Table`]): what is asked about.
-        question_type (`str`): a key of `QUESTION_TYPES`.
-        generator (`np.random.Generator`): chooses rows, columns and the paraphrase.
-        templates (`dict`, *optional*): `(question, answer)` texts with slots by type, instead of the built-in
+        table ([`Table`]):
+            what is asked about.
+        question_type (`str`):
+            a key of `QUESTION_TYPES`.
+        generator (`np.random.Generator`):
+            chooses rows, columns and the paraphrase.
+        templates (`dict`, *optional*):
+            `(question, answer)` texts with slots by type, instead of the built-in
             paraphrases.
     """
     family, builder = QUESTION_TYPES[question_type]

@@ -30,13 +30,15 @@ PHRASES: dict[Language, dict[Relation, str]] = {
 
 @dataclass(frozen=True)
 class Condition:
-    """
-    A condition on one column.
+    """A condition on one column.
 
     Attributes:
-        column (`int`): its place.
-        text (`str`): as it stands in a question.
-        rows (`np.ndarray`): the rows that satisfy it, in order.
+        column (`int`):
+            its place.
+        text (`str`):
+            as it stands in a question.
+        rows (`np.ndarray`):
+            the rows that satisfy it, in order.
     """
 
     column: int
@@ -52,14 +54,18 @@ def columns_of(table: Table, *kinds: str) -> list[int]:
 def draw_condition(
     table: Table, generator: np.random.Generator, fewest: int = 1, most: int | None = None
 ) -> Condition | None:
-    """
-    A condition that selects at least `fewest` and at most `most` rows, or `None` when a few draws found none.
+    """Return a condition that selects at least `fewest` and at most `most` rows, or `None` when a few draws found
+    none.
 
     Args:
-        table ([`Table`]): where rows are selected.
-        generator (`np.random.Generator`): chooses the column, the relation and the value.
-        fewest (`int`, *optional*, defaults to 1): smallest number of selected rows.
-        most (`int`, *optional*): largest number; all rows but one by default.
+        table ([`Table`]):
+            where rows are selected.
+        generator (`np.random.Generator`):
+            chooses the column, the relation and the value.
+        fewest (`int`, *optional*, defaults to 1):
+            smallest number of selected rows.
+        most (`int`, *optional*):
+            largest number; all rows but one by default.
     """
     limit = table.num_rows - 1 if most is None else most
     columns = columns_of(table, "category", "city", "words", "name", "date", "integer", "decimal")

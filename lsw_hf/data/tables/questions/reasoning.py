@@ -64,7 +64,7 @@ def filter_sum(table: Table, generator: np.random.Generator) -> Found | None:
 
 
 def add_rows(table: Table, generator: np.random.Generator) -> Found | None:
-    """A few rows named by their keys, quoted, and the sum of a number column over them."""
+    """Return a few rows named by their keys, quoted, and the sum of a number column over them."""
     numbers = columns_of(table, "integer", "decimal")
     rows = list(dict.fromkeys(uniform_row(table, generator) for _ in range(int(generator.integers(2, 6)))))
     if not numbers or len(rows) < 2:
@@ -83,8 +83,7 @@ def _added(table: Table, rows: list[int], column: int, slots: dict[str, str]) ->
 
 
 def number_text(column: Column, number: Fraction) -> str:
-    """
-    A computed number the way its column writes numbers: integers whole, decimals with two places.
+    """Return a computed number the way its column writes numbers: integers whole, decimals with two places.
 
     Fractions of the last place are rounded half up, and an integer column's mean gets two places.
     """

@@ -20,7 +20,7 @@ _MOST_NEEDLES = 5
 
 
 def uniform_row(table: Table, generator: np.random.Generator) -> int:
-    """A row at a depth drawn uniformly from 0 to 1."""
+    """Return a row at a depth drawn uniformly from 0 to 1."""
     return min(int(generator.random() * table.num_rows), table.num_rows - 1)
 
 
@@ -55,7 +55,7 @@ def whole_row(table: Table, generator: np.random.Generator) -> Found | None:
 
 
 def reverse(table: Table, generator: np.random.Generator) -> Found | None:
-    """The key of the only row with a value."""
+    """Return the key of the only row with a value."""
     for _ in range(_ATTEMPTS):
         row = uniform_row(table, generator)
         single = [index for index in table.schema.asked_indices if table.occurrences[index][row] == 1]
@@ -67,7 +67,7 @@ def reverse(table: Table, generator: np.random.Generator) -> Found | None:
 
 
 def composite(table: Table, generator: np.random.Generator) -> Found | None:
-    """A row named by two cells that only together occur once."""
+    """Return a row named by two cells that only together occur once."""
     asked = list(table.schema.asked_indices)
     if len(asked) < 3:
         return None
@@ -83,14 +83,14 @@ def composite(table: Table, generator: np.random.Generator) -> Found | None:
 
 
 def ordinal(table: Table, generator: np.random.Generator) -> Found | None:
-    """A cell of the n-th row, counted from 1 below the headers."""
+    """Return a cell of the n-th row, counted from 1 below the headers."""
     row = uniform_row(table, generator)
     column = pick(table.schema.asked_indices, generator)
     return Found({"number": str(row + 1), "column": table.name(column), "value": table.cells[column][row]}, [row])
 
 
 def multi(table: Table, generator: np.random.Generator) -> Found | None:
-    """The same column of several rows, in the order they are asked for."""
+    """Return the same column of several rows, in the order they are asked for."""
     wanted = min(int(generator.integers(2, _MOST_NEEDLES + 1)), table.num_rows)
     rows = list(dict.fromkeys(uniform_row(table, generator) for _ in range(4 * wanted)))[:wanted]
     if len(rows) < 2:
@@ -106,7 +106,7 @@ def multi(table: Table, generator: np.random.Generator) -> Found | None:
 
 
 def absent(table: Table, generator: np.random.Generator) -> Found | None:
-    """A key that is not in the table."""
+    """Return a key that is not in the table."""
     if not table.absent_keys:
         return None
     key = table.absent_keys[int(generator.integers(len(table.absent_keys)))]
@@ -114,8 +114,8 @@ def absent(table: Table, generator: np.random.Generator) -> Found | None:
     return Found(key_slots(table, 0) | {"key": key, "column": table.name(column)}, [])
 
 
-def neighbour(table: Table, generator: np.random.Generator) -> Found | None:
-    """A cell of the row directly below the one a key names."""
+def neighbor(table: Table, generator: np.random.Generator) -> Found | None:
+    """Return a cell of the row directly below the one a key names."""
     row = min(uniform_row(table, generator), table.num_rows - 2)
     column = pick(table.schema.asked_indices, generator)
     slots = key_slots(table, row) | {"column": table.name(column), "value": table.cells[column][row + 1]}
@@ -130,5 +130,5 @@ RETRIEVAL = {
     "ordinal": ordinal,
     "multi": multi,
     "absent": absent,
-    "neighbour": neighbour,
+    "neighbor": neighbor,
 }

@@ -43,7 +43,7 @@ ENGLISH: Templates = {
             "The table has no row with {key_column} {key}.",
         ),
     ),
-    "neighbour": (
+    "neighbor": (
         ("What is the {column} of the row directly below the one whose {key_column} is {key}?", "{value}"),
         ("Find {key_column} {key} and go one row further. What is the {column} there?", "{value}"),
     ),

@@ -31,7 +31,7 @@ CHINESE: dict[str, tuple[tuple[str, str], ...]] = {
         ("请查找{key_column}{key}，给出对应的{column}。", "表中没有{key_column}为{key}的行。"),
         ("表中{key_column}等于{key}时，{column}一栏的内容是什么？", "表中没有{key_column}为{key}的行。"),
     ),
-    "neighbour": (
+    "neighbor": (
         ("{key_column}为{key}的那一行的下一行，{column}是什么？", "{value}"),
         ("先找到{key_column}{key}，再往下一行，那里的{column}是什么？", "{value}"),
     ),

@@ -15,7 +15,7 @@ _INPUTS = """
 Args:
     predictions (`list[str]`): What the model said.
     references (`list[str]`): The right answers.
-    mode (`str`, *optional*, defaults to `"contains"`): `"contains"`, `"exact"` or `"normalised"`.
+    mode (`str`, *optional*, defaults to `"contains"`): `"contains"`, `"exact"` or `"normalized"`.
     context_lengths (`list[int]`, *optional*): Tokens of each prompt, to get `by_length`.
     depths (`list[float]`, *optional*): Depth of each needle's cell, to get `by_depth`.
 
