@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer, LlamaConfig
@@ -18,6 +16,7 @@ from lsw_hf.context.checkpoint import extend_checkpoint
 from lsw_hf.context.tokenizer_files import legacy_tokenizer_settings, save_tokenizer, write_legacy_tokenizer
 from lsw_hf.conversion.skywork import convert_checkpoint
 from lsw_hf.conversion.skywork_tokenizer import PROBE_TEXTS
+from tests.conversion.skywork_folders import make_skywork_folder
 
 EXTRA = ["[USER]", "[SEP]"]
 
@@ -131,10 +130,7 @@ def test_transformers_4_57_reads_what_every_writer_of_ours_saves(tokenizer, tmp_
     python = os.environ.get("LSW_HF_PYTHON_457")
     if not python:
         pytest.skip("set LSW_HF_PYTHON_457 to a Python with transformers 4.57")
-    spec = importlib.util.spec_from_file_location("folders", Path(__file__).with_name("skywork_folders.py"))
-    folders = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(folders)
-    folders.make_skywork_folder(tmp_path / "legacy")
+    make_skywork_folder(tmp_path / "legacy")
     convert_checkpoint(tmp_path / "legacy", tmp_path / "converted", allow_pickle=True)
     LlamaConfig(**SIZES).save_pretrained(tmp_path / "plain")
     tokenizer.save_pretrained(tmp_path / "plain")

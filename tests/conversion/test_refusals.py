@@ -1,20 +1,16 @@
 """Folders that are damaged, incomplete, inconsistent or dangerous are refused, and nothing is left behind."""
 
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 
 from lsw_hf.conversion.skywork import convert_checkpoint
 from lsw_hf.conversion.skywork_tokenizer import convert_tokenizer
-
-_spec = importlib.util.spec_from_file_location("skywork_folders", Path(__file__).with_name("skywork_folders.py"))
-skywork_folders = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(skywork_folders)
-PIECES, make_skywork_folder = skywork_folders.PIECES, skywork_folders.make_skywork_folder
+from tests.conversion.skywork_folders import PIECES, make_skywork_folder
 
 
 def edit_config(folder: Path, **fields) -> None:
@@ -258,7 +254,7 @@ def test_a_tokenizer_that_reads_differently_is_refused(tmp_path, monkeypatch):
     make_skywork_folder(tmp_path / "old")
     from lsw_hf.conversion import skywork_tokenizer
 
-    class Shifted(skywork_folders.sentencepiece.SentencePieceProcessor):
+    class Shifted(sentencepiece.SentencePieceProcessor):
         def encode(self, text):
             return [number + 1 for number in super().encode(text)]
 

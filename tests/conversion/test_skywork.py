@@ -1,7 +1,6 @@
 """Legacy Skywork folders become Llama or LongSkywork checkpoints with the same numbers, or are refused."""
 
 import hashlib
-import importlib.util
 import json
 import math
 import subprocess
@@ -17,13 +16,8 @@ from lsw_hf.cli import main
 from lsw_hf.conversion.skywork import REPORT_NAME, convert_checkpoint
 from lsw_hf.conversion.skywork_tokenizer import CHAT_TOKENS, PROBE_TEXTS
 from lsw_hf.models import LongSkyworkForCausalLM
-
-_path = Path(__file__).with_name("skywork_folders.py")
-_spec = importlib.util.spec_from_file_location("skywork_folders", _path)
-skywork_folders = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(skywork_folders)
-PIECES, SIZES = skywork_folders.PIECES, skywork_folders.SIZES
-make_skywork_folder = skywork_folders.make_skywork_folder
+from tests.conversion import skywork_folders
+from tests.conversion.skywork_folders import PIECES, SIZES, make_skywork_folder
 
 IDS = [1, 40, 301, 77, 5, 260, 418, 9, 33, 33, 12]
 
@@ -277,10 +271,10 @@ def test_memory_does_not_grow_with_the_checkpoint(tmp_path):
     code = f"""
 import sys, threading, time
 from pathlib import Path
-sys.path[:0] = [{str(_path.parent)!r}, {str(_path.parents[2])!r}]
-import skywork_folders as folders
+sys.path[:0] = [{str(Path(__file__).parents[2])!r}]
+from tests.conversion import skywork_folders as folders
 import torch
-from lsw_hf.context.conversion import convert_checkpoint
+from lsw_hf.conversion.skywork import convert_checkpoint
 
 def anonymous():
     return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) // 1024

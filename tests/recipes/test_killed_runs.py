@@ -18,7 +18,7 @@ import torch
 from transformers import TrainerCallback
 from lsw_hf.recipes import longskywork, publication, run_directory
 from lsw_hf.recipes.stage_runner import StageRunner
-from lsw_hf.recipes.tiny import TinySettings, tiny_data, tiny_recipe
+from lsw_hf.demo.recipe import TinySettings, tiny_data, tiny_recipe
 torch.set_num_threads(1)
 folder, moment, stage, step = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 

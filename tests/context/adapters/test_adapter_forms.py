@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 from peft import PeftType, XLoraConfig
 from transformers import AutoModelForCausalLM
 
 from lsw_hf.context.adapters.saving import merge_adapter, save_adapter
-
-_spec = importlib.util.spec_from_file_location("adapter_forms", Path(__file__).with_name("adapter_forms.py"))
-forms = importlib.util.module_from_spec(_spec)
-sys.modules["adapter_forms"] = forms  # dataclasses look there
-_spec.loader.exec_module(forms)
+from tests.context.adapters import adapter_forms as forms
 
 pytestmark = [
     # what PEFT says when an adapter is made, saved or loaded

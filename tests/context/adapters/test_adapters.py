@@ -104,7 +104,7 @@ def test_a_fresh_process_agrees(tied, extended_adapter, logits_of, input_ids, tm
 import sys, torch
 from pathlib import Path
 from transformers import AutoModelForCausalLM
-from lsw_hf.context.adapters import load_adapter
+from lsw_hf.context.adapters.saving import load_adapter
 root = Path(sys.argv[1])
 expected = torch.load(root / "expected.pt")
 with torch.no_grad():

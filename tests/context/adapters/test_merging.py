@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,11 +12,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from lsw_hf.context.adapters.saving import load_adapter, merge_adapter, save_adapter
 from lsw_hf.context.record import ANSWERS, RECORD_FILE
-
-_spec = importlib.util.spec_from_file_location("adapter_forms", Path(__file__).with_name("adapter_forms.py"))
-forms = importlib.util.module_from_spec(_spec)
-sys.modules["adapter_forms"] = forms  # dataclasses look there
-_spec.loader.exec_module(forms)
+from tests.context.adapters import adapter_forms as forms
 
 # what PEFT says when an adapter is made, saved or loaded
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:peft")

@@ -121,7 +121,7 @@ def test_schema_file_is_read(schema_file):
         ("columns: [", "is no valid YAML"),
         ("- a", "the schema must be a mapping, got list"),
         ("columns: []", "lists no columns: give `columns`"),
-        ("columns: []", r"the schema has unknown keys \['columns'\]; known are \['columns'"),
+        ("colums: []", r"the schema has unknown keys \['colums'\]; known are \['columns'"),
         ("columns: [{name: x}]", "column 1 has no kind"),
         ("columns: [{name: x, kind: money}]", "Unknown kind 'money' of column 'x'"),
         ("columns: [{name: x, kind: words, values: [yes, no]}]", "a bare yes, no, on or off as true or false: write"),

@@ -1,9 +1,7 @@
 """Every answer is derived again from the text a model would see, by a parser and a solver that know nothing of the
 generator."""
 
-import importlib.util
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +9,9 @@ import pytest
 from lsw_hf.data.tables import FORMATS, TableConfig, TableGenerator
 from lsw_hf.data.tables.questions.asking import QUESTION_TYPES
 from lsw_hf.data.tables.questions.templates import TEMPLATES
+from tests.data.tables.questions.parsing import parse
+from tests.data.tables.questions.solving import Solver
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"tables_{name}", Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-parse, Solver = load("parsing").parse, load("solving").Solver
 TITLES = {"en": ("Table A", "Table B"), "zh": ("表A", "表B")}
 
 
