@@ -75,7 +75,7 @@ def test_eval_goes_on_where_it_was_stopped(folders, tmp_path, monkeypatch, capsy
         assert cli.main(words) == 130
     assert len(asked) == 8
     assert cli.main([*words, "--seed", "5"]) == 1
-    assert "needle.json holds a report of another evaluation: seed was 0 and is 5" in capsys.readouterr().err
+    assert "needle.json contains a report of another evaluation: seed was 0 and is 5" in capsys.readouterr().err
     assert len(asked) == 8
     assert cli.main(words) == 0
     # The short window of the first model, and both grids of the second.

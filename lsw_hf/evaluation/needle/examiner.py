@@ -6,8 +6,7 @@ import numpy as np
 
 from ..reading.reader import LONGEST_BRANCH, GreedyReader
 from ..scoring import ScoringMode, is_correct
-from .haystack import NeedleQuestion
-from .task import NeedleEncoder
+from .task import NeedleEncoder, NeedleQuestion
 
 # Haystacks of one question and one length are read together up to so many tokens (our choice): short prompts leave
 # the machine idle otherwise, and longer batches would need more memory than one long prompt.

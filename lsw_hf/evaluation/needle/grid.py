@@ -17,12 +17,17 @@ from ..reading.prompts import PromptStyle
 from ..reading.reader import GreedyReader, ReadingOptions
 from ..scoring import SCORING_MODES, ScoringMode
 from ..setting import as_lengths, describe_weights
-from .draft import NeedleDraft
 from .examiner import Examiner, Verdict
-from .haystack import CrowdedHaystackError, HaystackPlan, NeedleQuestion, build_questions, check_plan
-from .moving_needle import build_moving
-from .report import NeedleReport, NeedleSample
-from .task import NeedleEncoder, NeedleTask, ProseNeedleTask
+from .haystack import build_questions, check_plan
+from .report import CheckpointedNeedleReport, NeedleReport, NeedleSample
+from .task import (
+    CrowdedHaystackError,
+    HaystackPlan,
+    NeedleEncoder,
+    NeedleQuestion,
+    NeedleTask,
+    ProseNeedleTask,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -148,11 +153,7 @@ def iterate_haystacks(encoder: NeedleEncoder, grid: NeedleGrid, context_length: 
     Where the needles of one haystack crowd each other out of their depth cells, they are divided among more haystacks.
     """
     for index, plan in enumerate(grid.plans(context_length)):
-        seed = [grid.seed, context_length, index]
-        if plan.moving:
-            yield build_moving(encoder, plan, np.random.default_rng(seed))
-        else:
-            yield from _divided(encoder, plan, seed)
+        yield from _divided(encoder, plan, [grid.seed, context_length, index])
 
 
 def _divided(encoder: NeedleEncoder, plan: HaystackPlan, seed: list[int]) -> Iterator[list[NeedleQuestion]]:
@@ -161,7 +162,7 @@ def _divided(encoder: NeedleEncoder, plan: HaystackPlan, seed: list[int]) -> Ite
     except CrowdedHaystackError:
         half = len(plan.needle_depths) // 2
         if half == 0:
-            # Alone it stands at the sentence border nearest to its depth, as near as this text allows.
+            # Alone it is at the sentence border nearest to its depth, as near as this text allows.
             yield build_questions(encoder, replace(plan, tolerance=0.0), np.random.default_rng(seed))
             return
         for part, depths in enumerate((plan.needle_depths[:half], plan.needle_depths[half:])):
@@ -220,14 +221,14 @@ def evaluate_needle(
     reader = GreedyReader(model, max_new_tokens=grid.max_new_tokens or task.max_new_tokens, options=reading)
     fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(grid).items()}
     settings = _settings(model, encoder, grid, reader.max_new_tokens)
-    draft = NeedleDraft(NeedleReport(fields, (), settings), resume_from)
+    report = CheckpointedNeedleReport(NeedleReport(fields, (), settings), resume_from)
     was_training = model.training
     model.eval()
     try:
-        _examine_grid(Examiner(reader, encoder, grid.scoring), grid, draft, progress)
+        _examine_grid(Examiner(reader, encoder, grid.scoring), grid, report, progress)
     finally:
         model.train(was_training)
-    return draft.finished()
+    return report.finished()
 
 
 def _settings(model: Any, encoder: NeedleEncoder, grid: NeedleGrid, max_new_tokens: int) -> dict[str, Any]:
@@ -253,19 +254,19 @@ def _settings(model: Any, encoder: NeedleEncoder, grid: NeedleGrid, max_new_toke
     }
 
 
-def _examine_grid(examiner: Examiner, grid: NeedleGrid, draft: NeedleDraft, progress: bool) -> None:
-    """Yield samples of all cells, length by length, haystack by haystack, without those in the draft."""
+def _examine_grid(examiner: Examiner, grid: NeedleGrid, report: CheckpointedNeedleReport, progress: bool) -> None:
+    """Examine all cells, length by length, haystack by haystack, except what the report contains."""
     with _progress_bar(grid, progress) as bar:
         for length in grid.context_lengths:
             alone = grid.questions_at(length) == 1 and not grid.moves_at(length)
             size = examiner.batches(length) if alone else 1
             haystacks = enumerate(iterate_haystacks(examiner.encoder, grid, length))
             while batch := list(islice(haystacks, size)):
-                new = [(index, questions) for index, questions in batch if not draft.holds(length, index)]
+                new = [(index, questions) for index, questions in batch if not report.contains(length, index)]
                 verdicts = examiner.examine([questions for _, questions in new]) if new else []
                 for (index, questions), found in zip(new, verdicts, strict=True):
-                    draft.add([_sample(length, index, *pair) for pair in zip(questions, found, strict=True)])
-                bar.set_postfix_str(f"{length:,} tokens, accuracy {draft.accuracy:.3f}", refresh=False)
+                    report.add([_sample(length, index, *pair) for pair in zip(questions, found, strict=True)])
+                bar.set_postfix_str(f"{length:,} tokens, accuracy {report.accuracy:.3f}", refresh=False)
                 bar.update(sum(_cost(length, len(questions)) for _, questions in batch))
 
 

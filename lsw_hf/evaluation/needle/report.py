@@ -2,14 +2,19 @@
 
 import json
 import os
+import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...files import write_text
 from ..intervals import mean, wilson_interval
-from ..setting import SCHEMA_VERSION
+from ..setting import SCHEMA_VERSION, refuse_differences
+
+_SECONDS_BETWEEN_SAVES = 60.0
+# What must be the same for old answers to count. Versions and run time may differ.
+_IDENTITY = ("task", "filler", "prompt_style", "max_new_tokens", "max_position_embeddings", "model", "weights")
 
 
 @dataclass(frozen=True)
@@ -210,3 +215,61 @@ class NeedleReport:
             yield f"The haystack texts are shorter than {min(repeating):,} tokens and start over there."
         if beyond:
             yield f"* longer than the model's window of {self.settings['max_position_embeddings']:,} tokens."
+
+
+class CheckpointedNeedleReport:
+    """A report that grows haystack by haystack, is saved now and then, and can be resumed.
+
+    Args:
+        empty ([`NeedleReport`]):
+            Grid and settings, without samples.
+        path (`str` or `os.PathLike`, *optional*):
+            Where the report so far is kept; an existing file is resumed.
+
+    Raises:
+        ValueError: if the file at `path` is of another grid, task or model; the message names what differs.
+    """
+
+    def __init__(self, empty: NeedleReport, path: str | os.PathLike[str] | None = None) -> None:
+        self.report, self.path = empty, None if path is None else Path(path)
+        self.samples: list[NeedleSample] = []
+        self._seconds, self._started = 0.0, time.perf_counter()
+        self._saved = self._started
+        if self.path is not None and self.path.exists():
+            old = NeedleReport.load(self.path)
+            self._check_same(old)
+            self.samples = list(old.samples)
+            self._seconds = old.settings.get("seconds", 0.0)
+        self._done = {(sample.context_length, sample.haystack) for sample in self.samples}
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers so far."""
+        return sum(sample.correct for sample in self.samples) / max(len(self.samples), 1)
+
+    def contains(self, context_length: int, haystack: int) -> bool:
+        """Whether this haystack was examined already."""
+        return (context_length, haystack) in self._done
+
+    def add(self, samples: list[NeedleSample]) -> None:
+        """Add the samples of one whole haystack."""
+        self.samples += samples
+        if self.path is not None and time.perf_counter() - self._saved > _SECONDS_BETWEEN_SAVES:
+            self._current().save(self.path)
+            self._saved = time.perf_counter()
+
+    def finished(self) -> NeedleReport:
+        """Return the whole report, in the order of the grid whatever was resumed."""
+        report = self._current()
+        if self.path is not None:
+            report.save(self.path)
+        return report
+
+    def _current(self) -> NeedleReport:
+        seconds = round(self._seconds + time.perf_counter() - self._started, 3)
+        return replace(self.report, samples=tuple(self.samples), settings={**self.report.settings, "seconds": seconds})
+
+    def _check_same(self, old: NeedleReport) -> None:
+        pairs = [(name, old.grid.get(name), value) for name, value in self.report.grid.items()]
+        pairs += [(name, old.settings.get(name), self.report.settings.get(name)) for name in _IDENTITY]
+        refuse_differences(pairs, f"{self.path} contains a report of another evaluation")

@@ -44,7 +44,7 @@ class NeedleTask(Protocol):
         name (`str`):
             Name in the report.
         separator (`str`):
-            What stands between two sentences of a haystack, usually one space.
+            Text between two sentences of a haystack, usually one space.
         max_new_tokens (`int`):
             Tokens the model may generate for an answer, unless the grid says otherwise.
         chance (`float` or `None`):
@@ -162,6 +162,68 @@ class ProseNeedleTask:
         if self.language == "en":
             return [f"{deeds[deed]} {places[place]}" for deed, place in pairs]
         return [f"{places[place]}{deeds[deed]}" for deed, place in pairs]
+
+
+@dataclass(frozen=True)
+class NeedleQuestion:
+    """One question about one haystack, ready for the model.
+
+    Args:
+        fact (`NeedleFact`):
+            The fact that is asked for.
+        cell_depth (`float`):
+            Depth of the grid cell that the question counts for.
+        depth (`float`):
+            Where the fact is, by tokens: 0 is the first place of the haystack, 1 the last possible one.
+        prompt (`str`):
+            The whole prompt.
+        input_ids (`list[int]`):
+            The tokenizer's ids of the prompt; exactly `prompt_length` of them.
+        candidates (`tuple[str, ...]`):
+            The right answer, then up to 7 wrong ones: answers of other facts, of this haystack where it has enough.
+            Empty unless the plan asks for them.
+    """
+
+    fact: NeedleFact
+    cell_depth: float
+    depth: float
+    prompt: str
+    input_ids: list[int]
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HaystackPlan:
+    """What one haystack should contain.
+
+    Args:
+        prompt_length (`int`):
+            Tokens of every prompt about this haystack, special tokens and question included.
+        needle_depths (`tuple[float, ...]`):
+            Cell depth of each needle, in [0, 1].
+        tolerance (`float`):
+            How far a needle may be from its cell depth. 0 places it at the nearest sentence border.
+        facts_per_64_tokens (`float`):
+            Density of facts, needles included; the needles are always there.
+        max_distractors (`int`, *optional*):
+            Upper bound on the number of facts that are not needles.
+        candidates (`bool`, *optional*, defaults to `False`):
+            Whether each question has wrong answers to score against.
+        moving (`bool`, *optional*, defaults to `False`):
+            Whether the needles are in the text one at a time, each in a prompt of its own; see [`build_questions`].
+    """
+
+    prompt_length: int
+    needle_depths: tuple[float, ...]
+    tolerance: float
+    facts_per_64_tokens: float = 0.0
+    max_distractors: int | None = None
+    candidates: bool = False
+    moving: bool = False
+
+
+class CrowdedHaystackError(ValueError):
+    """So many needles that one cannot be near enough to its depth."""
 
 
 class NeedleEncoder(PromptEncoder):

@@ -16,9 +16,8 @@ from ..scoring import match_all, match_any
 from ..setting import as_lengths, describe_weights
 from ..texts.fillers import FillerSource
 from .aggregation import CommonWordsTask, FrequentWordsTask
-from .draft import TaskDraft
 from .paraphrase import ParaphraseTask
-from .report import TaskOutcome, TaskReport
+from .report import CheckpointedTaskReport, TaskOutcome, TaskReport
 from .retrieval import NeedleRetrievalTask
 from .sample import LongContextTask, TaskSample
 from .tables import TableTask
@@ -156,14 +155,14 @@ def evaluate_tasks(
         "weights": describe_weights(model),
     }
     fields = asdict(suite) | {"context_lengths": list(suite.context_lengths), "tasks": names}
-    draft = TaskDraft(TaskReport(suite=fields, outcomes=(), settings=settings), resume_from)
+    report = CheckpointedTaskReport(TaskReport(suite=fields, outcomes=(), settings=settings), resume_from)
     was_training = model.training
     model.eval()
     try:
-        _answer_all(model, encoder, suite, tasks, draft, progress)
+        _answer_all(model, encoder, suite, tasks, report, progress)
     finally:
         model.train(was_training)
-    return draft.current()
+    return report.current()
 
 
 def _answer_all(
@@ -171,10 +170,10 @@ def _answer_all(
     encoder: PromptEncoder,
     suite: TaskSuite,
     tasks: Sequence[LongContextTask],
-    draft: TaskDraft,
+    report: CheckpointedTaskReport,
     progress: bool,
 ) -> None:
-    """Every question of every task and length, without those that the draft holds."""
+    """Ask every question of every task and length, except those that the report contains."""
     total = len(tasks) * suite.num_samples * sum(suite.context_lengths)
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {postfix}"
     with tqdm(total=total, desc="tasks", bar_format=layout, disable=None if progress else True) as bar:
@@ -183,28 +182,28 @@ def _answer_all(
             for length in suite.context_lengths:
                 bar.set_postfix_str(f"{task.name}, {length:,} tokens")
                 samples = iterate_samples(task, encoder, suite, length)
-                if held := draft.held(task.name, length):
-                    _check_asked(held[0], next(samples), draft)
+                if known := report.outcomes_of(task.name, length):
+                    _check_asked(known[0], next(samples), report)
                     bar.update(length * suite.num_samples)
                     continue
                 outcomes = []
                 for sample in samples:
                     outcomes.append(_answer(reader, encoder.tokenizer, task.name, length, sample))
                     bar.update(length)
-                draft.add(task.name, length, outcomes)
+                report.add(task.name, length, outcomes)
 
 
-def _check_asked(held: TaskOutcome, sample: TaskSample, draft: TaskDraft) -> None:
+def _check_asked(known: TaskOutcome, sample: TaskSample, report: CheckpointedTaskReport) -> None:
     """Refuse answers to other questions: tasks of one name may differ in their texts, counts or words."""
-    if (held.prompt_tokens, held.question, held.expected) != (
+    if (known.prompt_tokens, known.question, known.expected) != (
         len(sample.input_ids),
         _closing(sample.text),
         sample.expected,
     ):
         raise ValueError(
-            f"{draft.path} holds answers to other questions of the task {held.task!r} at {held.context_length} tokens:"
-            " its texts, its options or the tokenizer are not the same. Give another file, or delete this one to "
-            "start over"
+            f"{report.path} contains answers to other questions of the task {known.task!r} at {known.context_length} "
+            "tokens: its texts, its options or the tokenizer are not the same. Give another file, or delete this one "
+            "to start over"
         )
 
 

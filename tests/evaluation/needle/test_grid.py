@@ -259,7 +259,7 @@ def test_number_task_runs_out_of_people():
 
 def test_a_killed_evaluation_goes_on(lookup_model, words, word_task, tmp_path, monkeypatch):
     whole = evaluate_needle(lookup_model, words, SHARED, word_task, progress=False)
-    monkeypatch.setattr("lsw_hf.evaluation.needle.draft._SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("lsw_hf.evaluation.needle.report._SECONDS_BETWEEN_SAVES", 0.0)
     file, calls = tmp_path / "needle.json", []
 
     def count(length, depth):
@@ -283,7 +283,9 @@ def test_a_report_of_another_grid_is_not_continued(lookup_model, words, word_tas
     file = tmp_path / "needle.json"
     evaluate_needle(lookup_model, words, SINGLE, word_task, progress=False, resume_from=file)
     other = dataclasses.replace(SINGLE, seed=8)
-    with pytest.raises(ValueError, match=r"holds a report of another evaluation: seed was 0 and is 8\. Give another"):
+    with pytest.raises(
+        ValueError, match=r"contains a report of another evaluation: seed was 0 and is 8\. Give another"
+    ):
         evaluate_needle(lookup_model, words, other, word_task, progress=False, resume_from=file)
 
 

@@ -1,4 +1,4 @@
-"""Ids with a shared head against the tokenizer's ids of the whole prompt."""
+"""Token ids with a shared prefix, against the tokenizer's ids of the whole prompt."""
 
 import pytest
 from tokenizers import (
@@ -11,7 +11,7 @@ from tokenizers import (
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from lsw_hf.evaluation.needle.shared_head import SharedHead
+from lsw_hf.evaluation.needle.exact_length import TokenizedPrefix
 from lsw_hf.evaluation.reading.prompts import PromptEncoder
 
 TEXT = (
@@ -46,22 +46,22 @@ def test_ids_are_those_of_the_whole_prompt(kind, cut):
     tokenizer = make(kind)
     encoder = PromptEncoder(tokenizer, "plain")
     text = TEXT[: len(TEXT) - cut]
-    head = SharedHead(encoder, text)
+    prefix = TokenizedPrefix(encoder, text)
     for ending in ENDINGS:
-        assert head.ids(ending) == encoder.ids(text + ending), (kind, cut, ending)
+        assert prefix.ids(ending) == encoder.ids(text + ending), (kind, cut, ending)
 
 
 def test_the_shared_text_is_read_once(monkeypatch):
     encoder = PromptEncoder(make("bytes"), "plain")
-    head = SharedHead(encoder, TEXT)
+    prefix = TokenizedPrefix(encoder, TEXT)
     read = []
     whole = encoder.ids
     monkeypatch.setattr(encoder, "ids", lambda text: read.append(text) or whole(text))
-    head.ids(" What was the cargo?")
+    prefix.ids(" What was the cargo?")
     assert not read
 
 
 def test_a_short_text_is_read_whole():
     encoder = PromptEncoder(make("bytes"), "plain")
     for text in ("", "one", "one two", "The harbour "):
-        assert SharedHead(encoder, text).ids(" and more") == encoder.ids(text + " and more")
+        assert TokenizedPrefix(encoder, text).ids(" and more") == encoder.ids(text + " and more")
