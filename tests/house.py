@@ -61,7 +61,6 @@ MODELS_ALLOWED = {"torch", "transformers"}
 # Optional packages: only these modules, and only inside a function.
 OPTIONAL = {
     "matplotlib": (
-        "lsw_hf.evaluation.needle.heat_map",
         "lsw_hf.evaluation.figures",
         "lsw_hf.data.positions.coverage_plot",
     ),

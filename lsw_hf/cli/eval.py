@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the evaluation with the given options and return the exit status."""
     options = _parser().parse(arguments)
 
-    from ..evaluation.needle.heat_map import new_figure
+    from ..evaluation.figures import new_figure
     from ..evaluation.summary.page import write_page
 
     # What can be refused is refused before hours of measuring: missing folders, texts, families, matplotlib.

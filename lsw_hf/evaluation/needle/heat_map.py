@@ -1,19 +1,25 @@
-"""Heat maps of needle reports. matplotlib is imported where it is used: reports work without it."""
+"""Heat maps of needle reports."""
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .report import NeedleReport
+from ..figures import format_length, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from .report import NeedleReport
 
 # matplotlib's cividis: made to look the same with and without color vision, and dark to light also in print.
 _PALETTE = "cividis"
-_WIDTH, _DPI = 9.0, 200
+_WIDTH = 9.0
 
 
 def plot_needle(
-    report: NeedleReport, path: str | os.PathLike[str], *, title: str | None = None, trained_window: int | None = None
+    report: "NeedleReport",
+    path: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    trained_window: int | None = None,
 ) -> None:
     """Draw one report as a heat map: lengths across, depths down with the beginning of the text at the top, the
     accuracy in percent in each cell, colors from 0 to 100 %, a line where the model's window ends.
@@ -26,7 +32,7 @@ def plot_needle(
         title (`str`, *optional*):
             Line above the map.
         trained_window (`int`, *optional*):
-            Length in tokens behind which the line stands; defaults to the model's `max_position_embeddings`.
+            Length in tokens after which the line is drawn; defaults to the model's `max_position_embeddings`.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -35,8 +41,8 @@ def plot_needle(
 
 
 def plot_needle_pair(
-    before: NeedleReport,
-    after: NeedleReport,
+    before: "NeedleReport",
+    after: "NeedleReport",
     path: str | os.PathLike[str],
     *,
     title: str | None = None,
@@ -55,10 +61,9 @@ def plot_needle_pair(
         title (`str`, *optional*):
             Line above both maps.
         labels (`Sequence[str]`, *optional*, defaults to `("before", "after")`):
-            Line above each map; the mean accuracy
-            follows it.
+            Line above each map, followed by the mean accuracy.
         trained_windows (`Sequence[int | None]`, *optional*, defaults to `(None, None)`):
-            Length in tokens behind which each map's line stands; `None` is the model's `max_position_embeddings`.
+            Length in tokens after which each map's line is drawn; `None` is the model's `max_position_embeddings`.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -66,19 +71,8 @@ def plot_needle_pair(
     _draw([before, after], path, list(labels), title, list(trained_windows))
 
 
-def format_length(tokens: int) -> str:
-    """Short form of a length. K counts in 1,024 as everybody does who works with context windows (128K = 131,072), k
-    in 1,000 (200k = 200,000); other lengths are written out.
-    """
-    if tokens >= 1024 and tokens % 1024 == 0:
-        return f"{tokens // 1024}K"
-    if tokens >= 1000 and tokens % 1000 == 0:
-        return f"{tokens // 1000}k"
-    return f"{tokens:,}"
-
-
 def _draw(
-    reports: list[NeedleReport],
+    reports: list["NeedleReport"],
     path: str | os.PathLike[str],
     labels: list[str],
     title: str | None,
@@ -102,33 +96,7 @@ def _draw(
     save_figure(figure, path)
 
 
-def new_figure(width: float, height: float, panels: int = 1) -> tuple[Any, ...]:
-    """Return a figure of `width` x `height` inches and its panels side by side, without touching matplotlib's global
-    state.
-
-    Raises:
-        ImportError: if matplotlib is not installed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'lsw-hf[plot]'") from error
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, *figure.subplots(1, panels, squeeze=False)[0]
-
-
-def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
-    """Write a figure under a temporary name, then rename; the ending of `path` decides the format."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-    figure.savefig(draft)
-    os.replace(draft, target)
-
-
-def _draw_panel(panel: Any, report: NeedleReport, label: str) -> Any:
+def _draw_panel(panel: Any, report: "NeedleReport", label: str) -> Any:
     """One heat map with numbers; returns the image that the color bar belongs to."""
     cells = {(cell.context_length, cell.depth): cell for cell in report.cells}
     lengths = sorted({length for length, _ in cells})
@@ -154,7 +122,7 @@ def _draw_panel(panel: Any, report: NeedleReport, label: str) -> Any:
     return image
 
 
-def _mark_window(panel: Any, report: NeedleReport, window: int | None) -> bool:
+def _mark_window(panel: Any, report: "NeedleReport", window: int | None) -> bool:
     """Return a line between the lengths inside and beyond the window, if there are both."""
     lengths = {cell.context_length for cell in report.cells}
     window = window or report.settings.get("max_position_embeddings")

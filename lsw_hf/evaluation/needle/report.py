@@ -11,6 +11,7 @@ from typing import Any
 from ...files import write_text
 from ..intervals import mean, wilson_interval
 from ..setting import SCHEMA_VERSION, refuse_differences
+from .heat_map import plot_needle
 
 _SECONDS_BETWEEN_SAVES = 60.0
 # What must be the same for old answers to count. Versions and run time may differ.
@@ -178,8 +179,6 @@ class NeedleReport:
 
     def plot(self, path: str | os.PathLike[str], *, title: str | None = None) -> None:
         """Draw the grid as a heat map; see [`plot_needle`]. Needs matplotlib."""
-        from .heat_map import plot_needle
-
         plot_needle(self, path, title=title)
 
     def to_markdown(self) -> str:

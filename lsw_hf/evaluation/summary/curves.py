@@ -1,13 +1,13 @@
-"""Curves by length and by position. matplotlib is imported where it is used."""
+"""Curves by length and by position."""
 
 import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..figures import format_length, new_figure, save_figure
 from ..intervals import wilson_interval
 from ..losses.by_position import PositionLossReport
-from ..needle.heat_map import format_length, new_figure, save_figure
 from ..needle.report import NeedleReport
 
 # Two colors that differ in brightness as well as in hue, and two signs, for readers and printers without color.

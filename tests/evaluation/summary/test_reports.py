@@ -20,7 +20,8 @@ from lsw_hf.evaluation import (
     write_page,
 )
 from lsw_hf.evaluation.losses.by_position import PositionBucket
-from lsw_hf.evaluation.needle.heat_map import format_length, plot_needle, plot_needle_pair
+from lsw_hf.evaluation.figures import format_length, new_figure
+from lsw_hf.evaluation.needle.heat_map import plot_needle, plot_needle_pair
 from lsw_hf.evaluation.summary.curves import plot_length_curves, plot_position_loss
 from lsw_hf.evaluation.tasks.report import TaskOutcome
 
@@ -196,7 +197,7 @@ def test_figures_are_written_whole(tmp_path):
 
 
 def test_pair_shares_one_scale_and_prints_every_cell():
-    from lsw_hf.evaluation.needle.heat_map import _draw_panel, new_figure
+    from lsw_hf.evaluation.needle.heat_map import _draw_panel
 
     _, left, right = new_figure(6, 3, panels=2)
     images = [_draw_panel(panel, source, "") for panel, source in ((left, BEFORE), (right, AFTER))]
