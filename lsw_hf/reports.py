@@ -16,11 +16,14 @@ SCHEMA_VERSION = 1
 class SavedReport(ABC):
     """A result that is saved as one JSON object, read back, and shown as Markdown.
 
-    A subclass names its `kind` and its data: `_fields` gives them, `_from_fields` takes them back.
+    A subclass names its `kind`, its `title` and its data: `_fields` gives them, `_from_fields` takes them back.
     """
 
     kind: ClassVar[str]
-    """Stored beside the data, so that a file of another kind is refused by name."""
+    """Stored with the data, so that a file of another kind is refused by name."""
+
+    title: ClassVar[str]
+    """What messages call it, such as "task report"."""
 
     @abstractmethod
     def _fields(self) -> dict[str, Any]:
@@ -48,7 +51,7 @@ class SavedReport(ABC):
         """
         if data.get("kind") != cls.kind or data.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(
-                f"this is not a {cls.kind} report of schema version {SCHEMA_VERSION}: kind {data.get('kind')!r}, "
+                f"this is not a {cls.title} of schema version {SCHEMA_VERSION}: kind {data.get('kind')!r}, "
                 f"schema_version {data.get('schema_version')!r}"
             )
         return cls._from_fields(data)

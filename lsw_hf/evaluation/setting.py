@@ -1,12 +1,14 @@
-"""What the evaluations share: lengths, the version of saved reports, which weights they are about."""
+"""What the evaluations share: lengths, and the settings that give their numbers a meaning."""
 
 import hashlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
-SCHEMA_VERSION = 1
+logger = logging.getLogger(__name__)
+
 _NUMBERS_A_TENSOR = 64
 
 
@@ -34,7 +36,7 @@ def describe_weights(model: Any) -> str:
 
 
 def as_lengths(values: Iterable[Any]) -> tuple[int, ...]:
-    """Token counts as they stand in a grid.
+    """Return token counts in the form that grids and suites keep.
 
     Raises:
         TypeError: for a number or a string instead of a sequence, or values that are no whole numbers.
@@ -50,3 +52,34 @@ def refuse_differences(pairs: list[tuple[str, Any, Any]], what: str) -> None:
     differing = [f"{name} was {before!r} and is {now!r}" for name, before, now in pairs if before != now]
     if differing:
         raise ValueError(f"{what}: {'; '.join(differing)}. Give another file, or delete this one to start over")
+
+
+def model_settings(model: Any) -> dict[str, Any]:
+    """Return what every report says about its model: `max_position_embeddings` and `model`, its name."""
+    return {
+        "max_position_embeddings": getattr(
+            model.config.get_text_config(decoder=True), "max_position_embeddings", None
+        ),
+        "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
+    }
+
+
+def window_settings(model: Any, context_lengths: Sequence[int], marked: str) -> dict[str, Any]:
+    """Return [`model_settings`] with a digest of the `weights`; warn of lengths beyond the model's window.
+
+    Args:
+        model ([`PreTrainedModel`]):
+            The model that answers.
+        context_lengths (`Sequence[int]`):
+            Lengths that are measured, in tokens.
+        marked (`str`):
+            What the report marks at lengths beyond the window, such as "cells".
+    """
+    known = model_settings(model)
+    window = known["max_position_embeddings"]
+    beyond = [length for length in context_lengths if window is not None and length > window]
+    if beyond:
+        logger.warning(
+            "lengths %s exceed the model's max_position_embeddings of %s; their %s are marked", beyond, window, marked
+        )
+    return {**known, "weights": describe_weights(model)}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..reports import markdown_table
 from .rope_facts import RopeFacts
 
 NOT_REPORTED = "not reported"
@@ -32,8 +33,8 @@ def percent(share: float) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 1) -> str:
     """Return a Markdown table whose columns from `numbers_from` on are aligned right."""
-    rule = ["---" if index < numbers_from else "---:" for index in range(len(header))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+    marks = "-" * numbers_from + "r" * (len(header) - numbers_from)
+    return markdown_table(header, rows, align=marks)
 
 
 def rope_table(facts: Sequence[RopeFacts]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..reports import markdown_table
+
 
 @dataclass(frozen=True)
 class PlannedStage:
@@ -82,19 +84,19 @@ class RecipePlan:
     def to_markdown(self) -> str:
         """Return the plan as a Markdown table under one line about the model."""
         rope = ", ".join(f"{key} {value}" for key, value in self.rope.items() if value is not None)
-        lines = [
-            f"{self.model}: {self.original_length:,} -> {self.context_length:,} tokens ({rope}), seed {self.seed}",
-            "",
-            "| stage | data | row length | reach | steps | tokens | learning rate | numbers from |",
-            "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
-        ]
+        header = ["stage", "data", "row length", "reach", "steps", "tokens", "learning rate", "numbers from"]
+        rows = []
         for stage in self.stages:
-            lines.append(
-                f"| {stage.stage} | {stage.data} | {stage.max_length:,} | {stage.reach:,} | {stage.max_steps:,} "
-                f"| {stage.tokens:,} | {stage.learning_rate:g} | {stage.source} |"
-            )
-        lines += ["", f"{self.tokens:,} tokens in all, at most."]
-        return "\n".join(lines)
+            counts = (stage.max_length, stage.reach, stage.max_steps, stage.tokens)
+            numbers = [f"{count:,}" for count in counts]
+            rows.append([stage.stage, stage.data, *numbers, f"{stage.learning_rate:g}", stage.source])
+        return "\n\n".join(
+            [
+                f"{self.model}: {self.original_length:,} -> {self.context_length:,} tokens ({rope}), seed {self.seed}",
+                markdown_table(header, rows, align="--rrrrr-"),
+                f"{self.tokens:,} tokens in all, at most.",
+            ]
+        )
 
     def __str__(self) -> str:
         return self.to_markdown()

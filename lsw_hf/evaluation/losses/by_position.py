@@ -1,18 +1,15 @@
 """Loss by position: does the text further back help, or has the model stopped using it?"""
 
-import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice, pairwise
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ...files import write_text
-from ..setting import SCHEMA_VERSION
+from ...reports import SavedReport, markdown_table
+from ..setting import model_settings
 from .token_losses import TokenLosses
 
 
@@ -41,7 +38,7 @@ class PositionBucket:
 
 
 @dataclass(frozen=True)
-class PositionLossReport:
+class PositionLossReport(SavedReport):
     """The result of [`loss_by_position`].
 
     Args:
@@ -56,6 +53,9 @@ class PositionLossReport:
         settings (`dict`):
             `model`, `max_position_embeddings`.
     """
+
+    kind: ClassVar[str] = "loss_by_position"
+    title: ClassVar[str] = "loss-by-position report"
 
     context_length: int
     stride: int | None
@@ -80,15 +80,12 @@ class PositionLossReport:
             raise ValueError(f"no bucket lies within positions {start} to {end}; the borders are {borders}")
         return sum(bucket.loss * bucket.tokens for bucket in found) / sum(bucket.tokens for bucket in found)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data."""
+    def _fields(self) -> dict[str, Any]:
         buckets = [
             {**asdict(b), "standard_error": None if math.isnan(b.standard_error) else b.standard_error}
             for b in self.buckets
         ]
         return {
-            "kind": "loss_by_position",
-            "schema_version": SCHEMA_VERSION,
             "loss": self.loss,
             "context_length": self.context_length,
             "stride": self.stride,
@@ -98,32 +95,21 @@ class PositionLossReport:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "PositionLossReport":
-        """Return the inverse of [`~PositionLossReport.to_dict`]."""
-        if data.get("kind") != "loss_by_position" or data.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"this is not a loss-by-position report of schema version {SCHEMA_VERSION}")
+    def _from_fields(cls, data: dict[str, Any]) -> "PositionLossReport":
         buckets = tuple(
             PositionBucket(**{**b, "standard_error": math.nan if b["standard_error"] is None else b["standard_error"]})
             for b in data["buckets"]
         )
         return cls(data["context_length"], data["stride"], data["windows"], buckets, data["settings"])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as JSON; an existing file is replaced in one step."""
-        write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "PositionLossReport":
-        """Read a report that [`~PositionLossReport.save`] wrote."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-
     def to_markdown(self) -> str:
         """Return a table of losses by position."""
-        rows = ["| positions | tokens | loss | ± |", "| ---: | ---: | ---: | ---: |"]
+        rows = []
         for b in self.buckets:
             error = "" if math.isnan(b.standard_error) else f"{1.96 * b.standard_error:.3f}"
-            rows.append(f"| {b.start:,} to {b.end - 1:,} | {b.tokens:,} | {b.loss:.3f} | {error} |")
-        return "\n".join(rows) + f"\n\nNats per token over {self.windows:,} windows; ± is 95 %, from their spread."
+            rows.append([f"{b.start:,} to {b.end - 1:,}", f"{b.tokens:,}", f"{b.loss:.3f}", error])
+        table = markdown_table(["positions", "tokens", "loss", "±"], rows, align="rrrr")
+        return f"{table}\n\nNats per token over {self.windows:,} windows; ± is 95 %, from their spread."
 
 
 def loss_by_position(
@@ -198,12 +184,8 @@ def loss_by_position(
     if not pieces:
         raise ValueError(f"no text has {context_length} tokens; the longest has {longest}")
     end = max(first + len(values) for first, values in pieces)
-    settings = {
-        "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
-        "max_position_embeddings": getattr(
-            model.config.get_text_config(decoder=True), "max_position_embeddings", None
-        ),
-    }
+    known = model_settings(model)
+    settings = {name: known[name] for name in ("model", "max_position_embeddings")}
     return PositionLossReport(context_length, stride, len(pieces), _gather(pieces, end, num_buckets), settings)
 
 

@@ -1,16 +1,13 @@
 """Did the model see the test set? The loss differences of Skywork-13B (2310.19341, section 5), with intervals."""
 
-import json
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...data.corpus.contamination import units_of
-from ...files import write_text
-from ..setting import SCHEMA_VERSION
+from ...reports import SavedReport, markdown_table
 from .token_losses import TokenLosses
 
 # The paper's table on GSM8K: model, Delta1, Delta2. It sets no threshold; clean models stay within 0.06, and those it
@@ -34,7 +31,7 @@ LEAK_DELTA1, OVERFIT_DELTA2 = -0.1, 0.2
 
 
 @dataclass(frozen=True)
-class LeakageReport:
+class LeakageReport(SavedReport):
     """The result of [`leakage_test`]. Losses are in nats per token, pooled over a set.
 
     Args:
@@ -49,6 +46,9 @@ class LeakageReport:
         overlap (`tuple[tuple[int, str], ...]`, *optional*):
             What [`find_overlap`] found in the reference set; `None` if it was not checked.
     """
+
+    kind: ClassVar[str] = "leakage"
+    title: ClassVar[str] = "leakage report"
 
     train_loss: float
     test_loss: float
@@ -89,41 +89,36 @@ class LeakageReport:
             )
         return "; ".join(findings)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, with the paper's table for comparison."""
+    def _fields(self) -> dict[str, Any]:
         return {
-            "kind": "leakage",
-            "schema_version": SCHEMA_VERSION,
             **asdict(self),
             "test_leaked": self.test_leaked,
             "train_overfitted": self.train_overfitted,
             "verdict": self.verdict,
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as JSON; an existing file is replaced in one step."""
-        write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+    @classmethod
+    def _from_fields(cls, data: dict[str, Any]) -> "LeakageReport":
+        values = {one.name: data[one.name] for one in fields(cls)}
+        if values["overlap"] is not None:
+            values["overlap"] = [tuple(found) for found in values["overlap"]]
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     def to_markdown(self) -> str:
         """Return the verdict, the numbers, and the paper's table to compare with."""
-        rows = [
-            f"{self.verdict[0].upper()}{self.verdict[1:]}.",
-            "",
-            "| model | Delta1 (test - reference) | Delta2 (test - train) |",
-            "| :--- | ---: | ---: |",
-            f"| **this model** | {_number(self.delta1, self.delta1_interval)} "
-            f"| {_number(self.delta2, self.delta2_interval)} |",
-        ]
-        rows += [f"| {name} (paper, GSM8K) | {first:.2f} | {second:.2f} |" for name, first, second in PAPER_TABLE]
+        deltas = (self.delta1, self.delta1_interval), (self.delta2, self.delta2_interval)
+        rows = [["**this model**", *(_number(*delta) for delta in deltas)]]
+        rows += [[f"{name} (paper, GSM8K)", f"{first:.2f}", f"{second:.2f}"] for name, first, second in PAPER_TABLE]
         train, test, reference = self.samples
-        rows += [
-            "",
-            f"Loss in nats per token: train {self.train_loss:.3f} ({train:,} samples), test {self.test_loss:.3f} "
-            f"({test:,}), reference {self.reference_loss:.3f} ({reference:,}); differences with 95 % intervals.",
-            "",
-            self._overlap_note(),
-        ]
-        return "\n".join(rows)
+        return "\n\n".join(
+            [
+                f"{self.verdict[0].upper()}{self.verdict[1:]}.",
+                markdown_table(["model", "Delta1 (test - reference)", "Delta2 (test - train)"], rows, align="lrr"),
+                f"Loss in nats per token: train {self.train_loss:.3f} ({train:,} samples), test {self.test_loss:.3f} "
+                f"({test:,}), reference {self.reference_loss:.3f} ({reference:,}); differences with 95 % intervals.",
+                self._overlap_note(),
+            ]
+        )
 
     def _overlap_note(self) -> str:
         """Return what is known of the reference set, with the first samples that are not its own."""

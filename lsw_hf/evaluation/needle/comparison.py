@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ...reports import markdown_table
 from ..intervals import wilson_interval
 from .report import NeedleReport
 
@@ -40,20 +41,16 @@ class NeedleComparison:
             labels (`tuple[str, str]`, *optional*, defaults to `("before", "after")`):
                 Names of the two models.
         """
-        rows = [
-            f"| length | {labels[0]} | {labels[1]} | change | gained | lost |",
-            "| ---: | ---: | ---: | ---: | ---: | ---: |",
-        ]
+        rows = []
         lengths = sorted({sample.context_length for sample in self.before.samples})
         for length in lengths:
             pairs = [(a.correct, b.correct) for a, b in self._pairs() if a.context_length == length]
             old, new = (_with_interval([pair[side] for pair in pairs]) for side in (0, 1))
             change = 100 * (sum(b for _, b in pairs) - sum(a for a, _ in pairs)) / len(pairs)
             gained, lost = sum(b and not a for a, b in pairs), sum(a and not b for a, b in pairs)
-            rows.append(f"| {length:,} | {old} | {new} | {change:+.1f} | {gained:,} | {lost:,} |")
-        return (
-            "\n".join(rows) + "\n\nAccuracy in percent with 95 % intervals; both models answered the same questions."
-        )
+            rows.append([f"{length:,}", old, new, f"{change:+.1f}", f"{gained:,}", f"{lost:,}"])
+        table = markdown_table(["length", *labels, "change", "gained", "lost"], rows, align="rrrrrr")
+        return f"{table}\n\nAccuracy in percent with 95 % intervals; both models answered the same questions."
 
 
 def compare_needle(before: NeedleReport, after: NeedleReport) -> NeedleComparison:

@@ -1,6 +1,5 @@
 """The needle grid: can the model say what stood at a given depth of a text of a given length?"""
 
-import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from tqdm.auto import tqdm
 from ..reading.prompts import PromptStyle
 from ..reading.reader import GreedyReader, ReadingOptions
 from ..scoring import SCORING_MODES, ScoringMode
-from ..setting import as_lengths, describe_weights
+from ..setting import as_lengths, window_settings
 from .examiner import Examiner, Verdict
 from .haystack import build_questions, check_plan
 from .report import CheckpointedNeedleReport, NeedleReport, NeedleSample
@@ -28,8 +27,6 @@ from .task import (
     NeedleTask,
     ProseNeedleTask,
 )
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -232,13 +229,8 @@ def evaluate_needle(
 
 
 def _settings(model: Any, encoder: NeedleEncoder, grid: NeedleGrid, max_new_tokens: int) -> dict[str, Any]:
-    """Return the circumstances that give the numbers their meaning; warns of lengths beyond the model's window."""
-    task, window = encoder.task, getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-    beyond = [length for length in grid.context_lengths if window is not None and length > window]
-    if beyond:
-        logger.warning(
-            "lengths %s exceed the model's max_position_embeddings of %s; their cells are marked", beyond, window
-        )
+    """Return the circumstances that give the numbers their meaning."""
+    task = encoder.task
     return {
         "task": task.name,
         "filler": getattr(getattr(task, "filler", None), "name", None),
@@ -247,9 +239,7 @@ def _settings(model: Any, encoder: NeedleEncoder, grid: NeedleGrid, max_new_toke
         "prompt_style": encoder.style,
         "questions_per_haystack": {str(length): grid.questions_at(length) for length in grid.context_lengths},
         "max_new_tokens": max_new_tokens,
-        "max_position_embeddings": window,
-        "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
-        "weights": describe_weights(model),
+        **window_settings(model, grid.context_lengths, "cells"),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
 

@@ -1,16 +1,15 @@
 """What a needle evaluation found: cells, samples, and the circumstances that give the numbers their meaning."""
 
-import json
 import os
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ...files import write_text
+from ...reports import SavedReport, markdown_table
 from ..intervals import mean, wilson_interval
-from ..setting import SCHEMA_VERSION, refuse_differences
+from ..setting import refuse_differences
 from .heat_map import plot_needle
 
 _SECONDS_BETWEEN_SAVES = 60.0
@@ -89,7 +88,7 @@ class NeedleCell:
 
 
 @dataclass(frozen=True)
-class NeedleReport:
+class NeedleReport(SavedReport):
     """The result of [`evaluate_needle`].
 
     Args:
@@ -101,6 +100,9 @@ class NeedleReport:
             Circumstances: `task`, `prompt_style`, `questions_per_haystack` by length, `chance`,
             `max_position_embeddings`, `model`, versions and run time.
     """
+
+    kind: ClassVar[str] = "needle"
+    title: ClassVar[str] = "needle report"
 
     grid: dict[str, Any]
     samples: tuple[NeedleSample, ...]
@@ -137,15 +139,12 @@ class NeedleReport:
             raise ValueError(f"no samples of {context_length} tokens; the report has {lengths}")
         return sum(verdicts) / len(verdicts)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data: `accuracy`, `cells`, `grid`, `settings`, `samples`."""
+    def _fields(self) -> dict[str, Any]:
         cells = []
         for cell in self.cells:
             low, high = cell.interval
             cells.append({**asdict(cell), "accuracy": cell.accuracy, "interval": [low, high]})
         return {
-            "kind": "needle",
-            "schema_version": SCHEMA_VERSION,
             "accuracy": self.accuracy,
             "cells": cells,
             "grid": self.grid,
@@ -154,28 +153,9 @@ class NeedleReport:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "NeedleReport":
-        """Return the inverse of [`~NeedleReport.to_dict`].
-
-        Raises:
-            ValueError: if `data` is not a needle report of this schema version.
-        """
-        if data.get("kind") != "needle" or data.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(
-                f"this is not a needle report of schema version {SCHEMA_VERSION}: kind {data.get('kind')!r}, "
-                f"schema_version {data.get('schema_version')!r}"
-            )
+    def _from_fields(cls, data: dict[str, Any]) -> "NeedleReport":
         samples = tuple(NeedleSample(**sample) for sample in data["samples"])
         return cls(grid=data["grid"], samples=samples, settings=data["settings"])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as JSON; an existing file is replaced in one step."""
-        write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "NeedleReport":
-        """Read a report that [`~NeedleReport.save`] wrote."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
     def plot(self, path: str | os.PathLike[str], *, title: str | None = None) -> None:
         """Draw the grid as a heat map; see [`plot_needle`]. Needs matplotlib."""
@@ -190,13 +170,12 @@ class NeedleReport:
         depths = sorted({depth for _, depth in cells})
         beyond = {length for (length, _), cell in cells.items() if cell.beyond_window}
         header = ["depth", *(f"{length:,}{'*' if length in beyond else ''}" for length in lengths)]
-        rows = [header, ["---:"] * len(header)]
+        rows = []
         for depth in depths:
             found = (cells.get((length, depth)) for length in lengths)
             rows.append([f"{depth:.2f}", *("" if cell is None else f"{100 * cell.accuracy:.1f}" for cell in found)])
         rows.append(["all", *(f"{100 * self.accuracy_at(length):.1f}" for length in lengths)])
-        text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        return text + "\n\n" + " ".join(self._notes(bool(beyond)))
+        return markdown_table(header, rows, align="r" * len(header)) + "\n\n" + " ".join(self._notes(bool(beyond)))
 
     def _notes(self, beyond: bool) -> Iterable[str]:
         """Yield what a reader of the table must know, in sentences."""

@@ -1,26 +1,22 @@
 """What the longer window cost: the same model before and after, at the lengths it always had."""
 
-import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ...files import write_text
+from ...reports import SavedReport, markdown_table
 from ..intervals import mean, wilson_interval
 from ..losses.by_position import PositionLossReport, loss_by_position
 from ..needle.grid import NeedleGrid, evaluate_needle
 from ..needle.report import NeedleReport
 from ..needle.task import NeedleTask
 from ..reading.prompts import PromptStyle
-from ..setting import SCHEMA_VERSION
 from ..tasks.report import TaskReport
 
 
 @dataclass(frozen=True)
-class ShortContextMeasure:
+class ShortContextMeasure(SavedReport):
     """One model at short lengths.
 
     Args:
@@ -34,16 +30,16 @@ class ShortContextMeasure:
             Task families at half and at the whole window.
     """
 
+    kind: ClassVar[str] = "short_context"
+    title: ClassVar[str] = "short-context measure"
+
     window: int
     needle: NeedleReport
     loss: PositionLossReport | None = None
     tasks: TaskReport | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the measure as plain data."""
+    def _fields(self) -> dict[str, Any]:
         return {
-            "kind": "short_context",
-            "schema_version": SCHEMA_VERSION,
             "window": self.window,
             "needle": self.needle.to_dict(),
             "loss": None if self.loss is None else self.loss.to_dict(),
@@ -51,22 +47,15 @@ class ShortContextMeasure:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "ShortContextMeasure":
-        """Return the inverse of [`~ShortContextMeasure.to_dict`]."""
-        if data.get("kind") != "short_context" or data.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"this is not a short-context measure of schema version {SCHEMA_VERSION}")
+    def _from_fields(cls, data: dict[str, Any]) -> "ShortContextMeasure":
         loss = None if data["loss"] is None else PositionLossReport.from_dict(data["loss"])
         tasks = None if data.get("tasks") is None else TaskReport.from_dict(data["tasks"])
         return cls(data["window"], NeedleReport.from_dict(data["needle"]), loss, tasks)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the measure as JSON; an existing file is replaced in one step."""
-        write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "ShortContextMeasure":
-        """Read a measure that [`~ShortContextMeasure.save`] wrote."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    def to_markdown(self) -> str:
+        """Return the tables of its reports, one after the other."""
+        parts = (self.needle, self.loss, self.tasks)
+        return "\n\n".join(part.to_markdown() for part in parts if part is not None)
 
 
 @dataclass(frozen=True)
@@ -117,12 +106,12 @@ class ShortContextReport:
         return before, after
 
     @property
-    def paid(self) -> bool:
+    def worse(self) -> bool:
         """Whether accuracy fell by more than the tolerance."""
         return self.change < -self.tolerance
 
     def to_markdown(self, labels: tuple[str, str] = ("before", "after")) -> str:
-        """Return what was paid, in a table and a sentence.
+        """Return what the longer window cost, in a table and a sentence.
 
         Args:
             labels (`tuple[str, str]`, *optional*, defaults to `("before", "after")`):
@@ -130,24 +119,26 @@ class ShortContextReport:
         """
         low, high = self.interval
         before, after = self.before.needle.accuracy, self.after.needle.accuracy
+        interval = f"[{100 * low:+.1f}, {100 * high:+.1f}]"
         rows = [
-            f"| in the original window | {labels[0]} | {labels[1]} | change |",
-            "| :--- | ---: | ---: | ---: |",
-            f"| needle accuracy (%) | {100 * before:.1f} | {100 * after:.1f} | {100 * self.change:+.1f} "
-            f"[{100 * low:+.1f}, {100 * high:+.1f}] |",
+            [
+                "needle accuracy (%)",
+                f"{100 * before:.1f}",
+                f"{100 * after:.1f}",
+                f"{100 * self.change:+.1f} {interval}",
+            ]
         ]
         if self.loss_change is not None and self.before.loss and self.after.loss:
-            rows.append(
-                f"| loss (nats per token) | {self.before.loss.loss:.3f} | {self.after.loss.loss:.3f} "
-                f"| {self.loss_change:+.3f} |"
-            )
+            losses = [f"{loss:.3f}" for loss in (self.before.loss.loss, self.after.loss.loss)]
+            rows.append(["loss (nats per token)", *losses, f"{self.loss_change:+.3f}"])
         if self.task_averages is not None:
             old, new = self.task_averages
-            rows.append(f"| task families (%) | {old:.1f} | {new:.1f} | {new - old:+.1f} |")
-        verdict = "Retrieval got worse" if self.paid else "Retrieval did not get worse"
+            rows.append(["task families (%)", f"{old:.1f}", f"{new:.1f}", f"{new - old:+.1f}"])
+        verdict = "Retrieval got worse" if self.worse else "Retrieval did not get worse"
         lengths = " and ".join(f"{length:,}" for length in self.before.needle.grid["context_lengths"])
         note = f"{verdict} at {lengths} tokens, by a tolerance of {100 * self.tolerance:g} points."
-        return "\n".join(rows) + f"\n\n{note} Change with its 95 % interval."
+        table = markdown_table(["in the original window", *labels, "change"], rows, align="lrrr")
+        return f"{table}\n\n{note} Change with its 95 % interval."
 
 
 def measure_short_context(

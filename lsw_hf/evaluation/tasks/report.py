@@ -1,15 +1,14 @@
 """What a task evaluation found: scores by task and length, and the length up to which they hold."""
 
-import json
 import os
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ...files import write_text
+from ...reports import SavedReport, markdown_table
 from ..intervals import mean, wilson_interval
-from ..setting import SCHEMA_VERSION, refuse_differences
+from ..setting import refuse_differences
 
 # RULER (2404.06654, section 4): the score of Llama2-7B at its own 4K, in percent.
 RULER_THRESHOLD = 85.6
@@ -51,7 +50,7 @@ class TaskOutcome:
 
 
 @dataclass(frozen=True)
-class TaskReport:
+class TaskReport(SavedReport):
     """The result of [`evaluate_tasks`].
 
     Args:
@@ -62,6 +61,9 @@ class TaskReport:
         settings (`dict`):
             Circumstances: `prompt_style`, `max_position_embeddings`, `model`, `seconds`.
     """
+
+    kind: ClassVar[str] = "tasks"
+    title: ClassVar[str] = "task report"
 
     suite: dict[str, Any]
     outcomes: tuple[TaskOutcome, ...]
@@ -92,8 +94,7 @@ class TaskReport:
         passed = [length for length in self.suite["context_lengths"] if self.average(length) >= limit]
         return max(passed, default=None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data."""
+    def _fields(self) -> dict[str, Any]:
         lengths = self.suite["context_lengths"]
         cells = []
         for task in self.suite["tasks"]:
@@ -102,8 +103,6 @@ class TaskReport:
                 cell = {"task": task, "context_length": length, "samples": len(scores), "score": mean(scores)}
                 cells.append(cell | {"interval": list(wilson_interval(sum(scores), len(scores)))})
         return {
-            "kind": "tasks",
-            "schema_version": SCHEMA_VERSION,
             "averages": {str(length): self.average(length) for length in lengths},
             "effective_length": self.effective_length(),
             "cells": cells,
@@ -113,24 +112,9 @@ class TaskReport:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "TaskReport":
-        """Return the inverse of [`~TaskReport.to_dict`]."""
-        if data.get("kind") != "tasks" or data.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(
-                f"this is not a task report of schema version {SCHEMA_VERSION}: kind {data.get('kind')!r}, "
-                f"schema_version {data.get('schema_version')!r}"
-            )
+    def _from_fields(cls, data: dict[str, Any]) -> "TaskReport":
         outcomes = tuple(TaskOutcome(**sample | {"expected": tuple(sample["expected"])}) for sample in data["samples"])
         return cls(suite=data["suite"], outcomes=outcomes, settings=data["settings"])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as JSON; an existing file is replaced in one step."""
-        write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "TaskReport":
-        """Read a report that [`~TaskReport.save`] wrote."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
     def to_markdown(self) -> str:
         """Return a table task x length of scores in percent with half their 95 % interval, averages below; lengths
@@ -140,7 +124,7 @@ class TaskReport:
         window = self.settings.get("max_position_embeddings")
         beyond = {length for length in lengths if window is not None and length > window}
         header = ["task", *(f"{length:,}{'*' if length in beyond else ''}" for length in lengths)]
-        rows = [header, [":---", *(["---:"] * len(lengths))]]
+        rows = []
         for task in self.suite["tasks"]:
             row = [task]
             for length in lengths:
@@ -149,7 +133,7 @@ class TaskReport:
                 row.append(f"{100 * mean(scores):.1f} ± {50 * (high - low):.1f}")
             rows.append(row)
         rows.append(["average", *(f"{self.average(length):.1f}" for length in lengths)])
-        table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        table = markdown_table(header, rows, align="l" + "r" * len(lengths))
         effective = self.effective_length()
         verdict = f"{effective:,} tokens" if effective else "none of these lengths"
         note = f" * longer than the model's window of {window:,} tokens." if beyond else ""

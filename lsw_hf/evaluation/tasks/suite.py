@@ -1,6 +1,5 @@
 """Running task families at several lengths, and the table that comes out."""
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from tqdm.auto import tqdm
 from ..reading.prompts import PromptEncoder, PromptStyle
 from ..reading.reader import GreedyReader
 from ..scoring import match_all, match_any
-from ..setting import as_lengths, describe_weights
+from ..setting import as_lengths, window_settings
 from ..texts.fillers import FillerSource
 from .aggregation import CommonWordsTask, FrequentWordsTask
 from .paraphrase import ParaphraseTask
@@ -22,8 +21,6 @@ from .retrieval import NeedleRetrievalTask
 from .sample import LongContextTask, TaskSample
 from .tables import TableTask
 from .tracing import VariableTrackingTask
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -141,19 +138,8 @@ def evaluate_tasks(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"tasks need different names, and at least one task; got {names}")
     encoder = PromptEncoder(tokenizer, prompt_style)
-    window = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     check_tasks(tasks, tokenizer, suite, prompt_style)
-    beyond = [length for length in suite.context_lengths if window is not None and length > window]
-    if beyond:
-        logger.warning(
-            "lengths %s exceed the model's max_position_embeddings of %s; their scores are marked", beyond, window
-        )
-    settings = {
-        "prompt_style": encoder.style,
-        "max_position_embeddings": window,
-        "model": getattr(model.config, "name_or_path", "") or type(model).__name__,
-        "weights": describe_weights(model),
-    }
+    settings = {"prompt_style": encoder.style, **window_settings(model, suite.context_lengths, "scores")}
     fields = asdict(suite) | {"context_lengths": list(suite.context_lengths), "tasks": names}
     report = CheckpointedTaskReport(TaskReport(suite=fields, outcomes=(), settings=settings), resume_from)
     was_training = model.training

@@ -19,8 +19,8 @@ from lsw_hf.evaluation import (
     measure_short_context,
     write_page,
 )
-from lsw_hf.evaluation.losses.by_position import PositionBucket
 from lsw_hf.evaluation.figures import format_length, new_figure
+from lsw_hf.evaluation.losses.by_position import PositionBucket
 from lsw_hf.evaluation.needle.heat_map import plot_needle, plot_needle_pair
 from lsw_hf.evaluation.summary.curves import plot_length_curves, plot_position_loss
 from lsw_hf.evaluation.tasks.report import TaskOutcome
@@ -84,15 +84,15 @@ def test_newcombe_interval_against_the_published_example():
 
 def test_guard_says_what_was_paid():
     cheap = compare_short_context(ShortContextMeasure(512, BEFORE, LOSS), ShortContextMeasure(512, BEFORE, LOSS))
-    assert not cheap.paid
+    assert not cheap.worse
     assert "Retrieval did not get worse at 512 and 1,024 tokens, by a tolerance of 1 points." in cheap.to_markdown()
     worse = dataclasses.replace(BEFORE, samples=AFTER.samples[:4] + BEFORE.samples[4:])
     dear = compare_short_context(ShortContextMeasure(512, BEFORE), ShortContextMeasure(512, worse))
-    assert dear.paid
+    assert dear.worse
     assert dear.loss_change is None
     assert not compare_short_context(
         ShortContextMeasure(512, BEFORE), ShortContextMeasure(512, worse), tolerance=0.2
-    ).paid
+    ).worse
     with pytest.raises(ValueError, match="different grids: window 512 and 256"):
         compare_short_context(ShortContextMeasure(512, BEFORE), ShortContextMeasure(256, BEFORE))
 
