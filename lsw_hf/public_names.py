@@ -92,7 +92,7 @@ HOMES = {
     "interleave_chunks": "data.windows.interleaver",
     "interleave_dataset": "data.windows.dataset",
     "leakage_test": "evaluation.losses.leakage",
-    "leakage_test_files": "evaluation.losses.leakage_files",
+    "leakage_test_files": "evaluation.losses.leakage",
     "load_adapter": "context.adapters.saving",
     "load_documents": "data.corpus.documents",
     "load_instructions": "data.corpus.instructions",

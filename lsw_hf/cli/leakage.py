@@ -34,8 +34,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from dataclasses import replace
 
-    from ..evaluation.losses.leakage import find_overlap, leakage_test
-    from ..evaluation.losses.leakage_files import SPLITS, read_samples
+    from ..evaluation.losses.leakage import SPLITS, find_overlap, leakage_test, read_samples
     from ..files import write_text
 
     sets = {name: read_samples(getattr(options, name), options.column, split) for name, split in SPLITS.items()}

@@ -11,8 +11,8 @@ from lsw_hf import cli
 from lsw_hf.demo.model import build_tiny_model
 from lsw_hf.demo.world import build_tokenizer
 from lsw_hf.evaluation import LeakageReport, leakage_test, leakage_test_files
-from lsw_hf.evaluation.losses import leakage_files
-from lsw_hf.evaluation.losses.leakage_files import read_samples
+from lsw_hf.evaluation.losses import leakage
+from lsw_hf.evaluation.losses.leakage import read_samples
 
 SETS = {
     "train": [("Recall Marlow", "sang"), ("Recall Vera", "left"), ("Recall Ada", "slept")],
@@ -104,7 +104,7 @@ def test_each_set_is_its_own_split_of_a_dataset(model_folder, files, tmp_path, m
     assert cli.main(["leakage", *words, "--resamples", "50"]) == 0
     assert json.loads((tmp_path / "leakage.json").read_text(encoding="utf-8"))["samples"] == [3, 2, 3]
     heard = {}
-    monkeypatch.setattr(leakage_files, "leakage_test", lambda *_, **given: heard.update(given) or LEAKLESS)
+    monkeypatch.setattr(leakage, "leakage_test", lambda *_, **given: heard.update(given) or LEAKLESS)
     leakage_test_files(None, None, train=place, test=place, reference=files["reference"])
     assert (heard["train"], heard["test"]) == (texts("train"), texts("test"))
 
@@ -114,9 +114,13 @@ def test_each_set_is_its_own_split_of_a_dataset(model_folder, files, tmp_path, m
     [
         (None, "none.jsonl", "none.jsonl does not exist"),
         ("", "empty.jsonl", "empty.jsonl is empty (0 bytes)"),
-        ("\n\n", "blank.txt", "blank.txt holds no sample with any text"),
+        ("\n\n", "blank.txt", "blank.txt contains no sample with any text"),
         ('{"prompt": "a", "answer": "b"}\n', "other.jsonl", "line 1 has no column question. It has: prompt, answer"),
-        ('{"question": 7, "answer": "b"}\n', "typed.jsonl", "line 1: column 'question' holds int, a sample is text"),
+        (
+            '{"question": 7, "answer": "b"}\n',
+            "typed.jsonl",
+            "line 1: column 'question' contains int, a sample is text",
+        ),
         ("x", "set.csv", "set.csv ends in '.csv'. Files that can be read end in .jsonl, .parquet, .txt"),
         ('{"question": "a", "answer": "b"}\n', "one.jsonl", "the reference set has 1 samples; a comparison needs"),
     ],

@@ -1,12 +1,14 @@
 """Did the model see the test set? The loss differences of Skywork-13B (2310.19341, section 5), with intervals."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ...data.corpus.contamination import units_of
+from ...data.corpus.files import file_kind, read_lines
+from ...data.corpus.sources import Source, iterate_rows, resolve_sources
 from ...reports import SavedReport, markdown_table
 from .token_losses import TokenLosses
 
@@ -28,6 +30,9 @@ PAPER_TABLE: tuple[tuple[str, float, float], ...] = (
     ("Skywork-13B", 0.01, 0.04),
 )
 LEAK_DELTA1, OVERFIT_DELTA2 = -0.1, 0.2
+# What is read of a dataset with several splits.
+SPLITS = {"train": "train", "test": "test", "reference": "train"}
+_KINDS = (".jsonl", ".parquet", ".txt")
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class LeakageReport(SavedReport):
         delta1 (`float`):
             Test minus reference: clearly negative if the model knows the test set.
         delta2 (`float`):
-            Test minus train: clearly positive if the model knows the training split by heart.
+            Test minus train: clearly positive if the model memorized the training split.
         delta1_interval, delta2_interval (`tuple[float, float]`): 95 % bootstrap intervals over samples.
         samples (`tuple[int, int, int]`):
             Size of train, test and reference set.
@@ -99,10 +104,12 @@ class LeakageReport(SavedReport):
 
     @classmethod
     def _from_fields(cls, data: dict[str, Any]) -> "LeakageReport":
-        values = {one.name: data[one.name] for one in fields(cls)}
+        values: dict[str, Any] = {one.name: data[one.name] for one in fields(cls)}
         if values["overlap"] is not None:
-            values["overlap"] = [tuple(found) for found in values["overlap"]]
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+            values["overlap"] = tuple(tuple(found) for found in values["overlap"])
+        for name in ("delta1_interval", "delta2_interval", "samples"):
+            values[name] = tuple(values[name])
+        return cls(**values)
 
     def to_markdown(self) -> str:
         """Return the verdict, the numbers, and the paper's table to compare with."""
@@ -203,8 +210,7 @@ def find_overlap(reference: Iterable[str], others: Iterable[str], ngram: int = 8
             Texts it must not repeat: the train and test split.
         ngram (`int`, *optional*, defaults to 8):
             Words in a row that count as a copy, in any case and without punctuation. Each Chinese, Japanese or
-            Korean character counts as a word. A shorter sample is a copy if it stands whole among the other texts as
-            a sample of its own.
+            Korean character counts as a word. A shorter sample is a copy if it is one of the other texts.
 
     Returns:
         `list[tuple[int, str]]`: Index of the sample, and the first run found.
@@ -218,6 +224,83 @@ def find_overlap(reference: Iterable[str], others: Iterable[str], ngram: int = 8
         if run is not None:
             found.append((index, " ".join(run)))
     return found
+
+
+def read_samples(source: Source, columns: Sequence[str] = ("text",), split: str = "train") -> list[str]:
+    """Return samples of one set: a line of a text file, or a row of a `.jsonl` or `.parquet` file or of a dataset.
+
+    Args:
+        source (`str`, `os.PathLike` or dataset):
+            A file, a folder of files, a saved dataset, or an id on the Hub.
+        columns (`Sequence[str]`, *optional*, defaults to `("text",)`):
+            Columns that make a sample, joined by line breaks: question and answer, say. Text files have none.
+        split (`str`, *optional*, defaults to `"train"`):
+            Which split of a dataset with several.
+
+    Raises:
+        ValueError: for a missing column (row, and the columns that are there), an empty file, or a set without text.
+        TypeError: for a value that is no string (row), or one string as `columns`.
+        FileNotFoundError: for a path or id that does not exist.
+    """
+    if isinstance(columns, str):
+        raise TypeError(f"columns is a sequence of names, as in ({columns!r},); got {columns!r}")
+    samples = []
+    for rows in resolve_sources(source, kinds=_KINDS, split=split):
+        if not hasattr(rows, "column_names") and file_kind(rows) == ".txt":
+            samples += [line.strip() for _, line in read_lines(rows) if line.strip()]
+            continue
+        for place, row in iterate_rows(rows):
+            missing = [name for name in columns if name not in row]
+            if missing:
+                raise ValueError(
+                    f"{place} has no column {', '.join(missing)}. It has: {', '.join(map(str, row)) or 'none'}; "
+                    "choose with columns (--column)."
+                )
+            for name in columns:
+                if not isinstance(row[name], str):
+                    raise TypeError(f"{place}: column {name!r} contains {type(row[name]).__name__}, a sample is text.")
+            samples.append("\n".join(row[name].strip() for name in columns).strip())
+    samples = [sample for sample in samples if sample]
+    if not samples:
+        raise ValueError(f"{source} contains no sample with any text.")
+    return samples
+
+
+def leakage_test_files(
+    model: Any,
+    tokenizer: Any,
+    *,
+    train: Source,
+    test: Source,
+    reference: Source,
+    columns: Sequence[str] = ("text",),
+    ngram: int = 8,
+    num_resamples: int = 2000,
+) -> LeakageReport:
+    """Return the leakage test of [`leakage_test`] on files, with the overlap of the reference set beside it.
+
+    Args:
+        model ([`PreTrainedModel`]):
+            A causal LM.
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            Its tokenizer.
+        train, test, reference (`str`, `os.PathLike` or dataset): The three sets, see [`read_samples`]; of a dataset
+            with several splits the test set is `test`, and the others are `train`.
+        columns (`Sequence[str]`, *optional*, defaults to `("text",)`):
+            Columns that make a sample.
+        ngram (`int`, *optional*, defaults to 8):
+            Words in a row that count as a copy, see [`find_overlap`].
+        num_resamples (`int`, *optional*, defaults to 2000):
+            Bootstrap resamples of the samples of each set.
+
+    Raises:
+        As [`read_samples`] and [`leakage_test`] do; files are read before the model is asked.
+    """
+    sources = {"train": train, "test": test, "reference": reference}
+    known, asked, fresh = (read_samples(source, columns, SPLITS[name]) for name, source in sources.items())
+    overlap = find_overlap(fresh, [*known, *asked], ngram)
+    report = leakage_test(model, tokenizer, train=known, test=asked, reference=fresh, num_resamples=num_resamples)
+    return replace(report, overlap=tuple(overlap))
 
 
 def _runs(text: str, ngram: int) -> list[tuple[str, ...]]:

@@ -77,7 +77,7 @@ class Examiner:
         answers = []
         for start in range(0, len(rows), size):
             part = [row[shared:] for row in rows[start : start + size]]
-            answers += self.reader.answer(part, prefix, shared, give_away=start + size >= len(rows))
+            answers += self.reader.answer(part, prefix, shared, consume_prefix=start + size >= len(rows))
         return answers
 
     def _follow(self, rows: list[list[int]]) -> list[list[int]]:

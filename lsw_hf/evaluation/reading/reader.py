@@ -1,6 +1,5 @@
 """Many questions about one long text: the text is computed once, each question sees it and nothing else."""
 
-import copy
 import inspect
 import math
 from collections.abc import Iterable
@@ -10,56 +9,15 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from .branching import Branches, can_branch
-from .caches import cache_argument, returned_cache
+from .caches import Branches, cache_argument, can_branch, fork_cache, returned_cache
 
-# Tokens read at once after a prefix: each piece needs an explicit mask over all that stands before it. Our choice:
+# Tokens read at once after a prefix: each piece needs an explicit mask over all that precedes it. Our choice:
 # the fastest on a CPU, and a mask of 100,000 rows would not fit into memory.
 _PIECE_AFTER_PREFIX = 512
-# Longer endings are asked row by row: beside each other, every ending costs mask over all others.
+# Longer endings are asked row by row: in one row, each ending costs mask over all others.
 LONGEST_BRANCH = 128
 # Rotary angles of these follow the longest position so far: the keys of a part are not those of the whole.
 _MOVING_ANGLES = ("dynamic", "longrope")
-
-
-class _SharedPrefixLayer(DynamicLayer):
-    """Cache layer of a batch whose rows continue one common prefix. The prefix is stored once and only widened for the
-    moment of one layer's attention; the layer owns the tokens after it.
-    """
-
-    def __init__(self, prefix: DynamicLayer, batch_size: int) -> None:
-        super().__init__()
-        self._prefix_keys = prefix.keys.expand(batch_size, -1, -1, -1)
-        self._prefix_values = prefix.values.expand(batch_size, -1, -1, -1)
-        self.lazy_initialization(prefix.keys, prefix.values)
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        keys, values = super().update(key_states, value_states)
-        return torch.cat([self._prefix_keys, keys], dim=-2), torch.cat([self._prefix_values, values], dim=-2)
-
-    def get_seq_length(self) -> int:
-        return int(self._prefix_keys.shape[-2]) + int(super().get_seq_length())
-
-
-def fork_cache(cache: Cache, batch_size: int) -> Cache:
-    """Return a cache for `batch_size` rows that all continue `cache`, which is left as it is.
-
-    Plain attention layers are shared; layers of other kinds (sliding window, linear attention) are copied for each
-    row.
-    """
-    fork = copy.copy(cache)
-    fork.layers = []
-    for layer in cache.layers:
-        if type(layer) is DynamicLayer and layer.is_initialized:
-            fork.layers.append(_SharedPrefixLayer(layer, batch_size))
-        else:
-            layer = copy.deepcopy(layer)
-            if batch_size > 1 and hasattr(layer, "batch_repeat_interleave"):
-                layer.batch_repeat_interleave(batch_size)
-            fork.layers.append(layer)
-    return fork
 
 
 @dataclass(frozen=True)
@@ -120,7 +78,7 @@ class GreedyReader:
 
         Args:
             ids (`list[int]`):
-                Its tokens, or those after the ones that `cache` holds.
+                Its tokens, or those after the ones in `cache`.
             cache ([`Cache`], *optional*):
                 An earlier part, which grows in place.
             past (`int`, *optional*, defaults to 0):
@@ -136,7 +94,7 @@ class GreedyReader:
     def can_continue(self) -> bool:
         """Whether a prompt read in two parts gives the logits of the whole one: seen on a few tokens of this model.
         States of linear attention, caches that lose something, or a forward of the user's own can make it wrong.
-        RoPE types whose angles move with the length do so beyond the original window, and are taken at their word.
+        False without a test for RoPE types whose angles depend on the length: beyond the original window they differ.
         """
         if self._continues is None and self._angles_move():
             self._continues = False
@@ -175,7 +133,7 @@ class GreedyReader:
         return max(1, min(questions, int(budget // max(row, 1))))
 
     def _branches(self, prefix: Cache) -> bool:
-        """Whether questions can stand in one row: the cache allows it, and the model was seen to do it right."""
+        """Whether questions can be in one row: the cache allows it, and the model was seen to do it right."""
         if not can_branch(self.model, prefix):
             return False
         if self._agrees is None:
@@ -212,7 +170,12 @@ class GreedyReader:
         return chunk if past == 0 else min(chunk or _PIECE_AFTER_PREFIX, _PIECE_AFTER_PREFIX)
 
     def answer(
-        self, rows: list[list[int]], prefix: Cache | None = None, prefix_length: int = 0, *, give_away: bool = False
+        self,
+        rows: list[list[int]],
+        prefix: Cache | None = None,
+        prefix_length: int = 0,
+        *,
+        consume_prefix: bool = False,
     ) -> list[list[int]]:
         """Continue each row greedily.
 
@@ -223,8 +186,8 @@ class GreedyReader:
                 From [`~GreedyReader.prefill`]; not changed unless given away.
             prefix_length (`int`, *optional*, defaults to 0):
                 Tokens in `prefix`.
-            give_away (`bool`, *optional*, defaults to `False`):
-                Whether `prefix` is not needed again: then it need not be held beside the grown one.
+            consume_prefix (`bool`, *optional*, defaults to `False`):
+                Whether `prefix` is not needed again, so that no copy of it is kept.
 
         Returns:
             `list[list[int]]`: New tokens of each row, up to and without the end-of-sequence token.
@@ -234,7 +197,7 @@ class GreedyReader:
         """
         branches = None
         if prefix is not None and len(rows) > 1 and len(rows[0]) <= LONGEST_BRANCH and self._branches(prefix):
-            branches = Branches(prefix, prefix_length, self.model.dtype, self.model.device, give_away)
+            branches = Branches(prefix, prefix_length, self.model.dtype, self.model.device, consume_prefix)
         cache = None if prefix is None or branches else fork_cache(prefix, len(rows))
         ids, past = torch.tensor(rows), prefix_length
         step = self._piece(past) or ids.shape[1]
@@ -284,7 +247,7 @@ class GreedyReader:
             `list[float]`: Natural logarithms, at most 0.
         """
         longest = max(map(len, rows))
-        # Padding stands to the right of everything that is scored, where causal attention cannot see it.
+        # Padding is to the right of everything that is scored, where causal attention cannot see it.
         ids = torch.tensor([row + [row[-1]] * (longest - len(row)) for row in rows])
         cache = None if prefix is None else fork_cache(prefix, len(rows))
         logits, _ = self._forward(ids, cache, past, keep=longest)
@@ -305,7 +268,7 @@ class GreedyReader:
         """Logits of the last `keep` positions (batch, keep, vocabulary) and the grown cache, if there is one."""
         device = self.model.device
         # An explicit all-ones mask: without one, position ids can be mistaken for those of packed documents.
-        # It spans what the cache holds keys of: models that keep states alone (Mamba) want it for the new tokens.
+        # It covers what the cache has keys of: models that keep states alone (Mamba) want it for the new tokens.
         masked = ids.shape[1] + (0 if cache is not None and _keeps_states_alone(cache) else past)
         mask = torch.ones((ids.shape[0], masked), dtype=torch.long, device=device)
         output = self.model(

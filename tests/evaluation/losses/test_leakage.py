@@ -1,5 +1,6 @@
 """The leakage test on models that did and did not see the test split, and the overlap check."""
 
+import dataclasses
 import copy
 import re
 
@@ -91,6 +92,9 @@ def test_report_shows_the_papers_table(tmp_path):
     text = report.to_markdown()
     assert "| **this model** | -0.40 [-0.50, -0.30] | -0.20 [-0.30, -0.10] |" in text
     assert "| Skywork-13B (paper, GSM8K) | 0.01 | 0.04 |" in text
+    overlapping = dataclasses.replace(report, overlap=((3, "Wörter"),))
+    overlapping.save(tmp_path / "leakage.json")
+    assert LeakageReport.load(tmp_path / "leakage.json") == overlapping
     report.save(tmp_path / "leakage.json")
     assert '"test_leaked": true' in (tmp_path / "leakage.json").read_text()
 

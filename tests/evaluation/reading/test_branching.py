@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from lsw_hf.evaluation.reading.branching import can_branch
+from lsw_hf.evaluation.reading.caches import can_branch
 from lsw_hf.evaluation.reading.reader import GreedyReader
 
 
@@ -48,7 +48,7 @@ def test_branches_answer_as_each_prompt_alone(implementation):
         assert torch.equal(before.keys, after.keys)
 
 
-def test_a_prefix_that_is_given_away_is_not_held_twice():
+def test_a_consumed_prefix_is_not_kept_twice():
     model = small()
     generator = torch.Generator().manual_seed(2)
     prefix = torch.randint(0, 53, (37,), generator=generator).tolist()
@@ -56,7 +56,9 @@ def test_a_prefix_that_is_given_away_is_not_held_twice():
     reader = GreedyReader(model, max_new_tokens=4)
     cache = reader.prefill(prefix)
     kept = [weakref.ref(layer.keys) for layer in cache.layers]
-    assert reader.answer(rows, cache, len(prefix), give_away=True) == [alone(model, prefix + row, 4) for row in rows]
+    assert reader.answer(rows, cache, len(prefix), consume_prefix=True) == [
+        alone(model, prefix + row, 4) for row in rows
+    ]
     assert all(reference() is None for reference in kept)
 
 
