@@ -1,7 +1,7 @@
 """The leakage test on models that did and did not see the test split, and the overlap check."""
 
-import dataclasses
 import copy
+import dataclasses
 import re
 
 import numpy as np
