@@ -18,7 +18,7 @@ def is_correct(expected: str, answered: str, mode: ScoringMode = "contains") -> 
         answered (`str`):
             What the model said.
         mode (`str`, *optional*, defaults to `"contains"`):
-            - `"contains"`: the expected answer stands anywhere in what was said, in any case (RULER's rule), but
+            - `"contains"`: the expected answer is anywhere in what was said, in any case (RULER's rule), but
               not as a part of a longer word or number: 482 is not found in 14827 (our choice).
             - `"exact"`: the first line of what was said is the expected answer, but for spaces and a closing mark.
             - `"normalized"`: as `"contains"`, after both are brought to one form: compatibility characters

@@ -1,4 +1,4 @@
-"""A model card from plain facts: pure, offline, and open about what it was not told."""
+"""A model card from plain facts: offline, and open about what is missing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def build_model_card(
 ) -> ModelCard:
     """Build the card of a model with an extended context window.
 
-    Nothing is looked up and nothing is guessed: what is not given stands in the card as "not reported".
+    Nothing is looked up and nothing is guessed: what is not given is "not reported" in the card.
 
     Args:
         config (`PreTrainedConfig`):
@@ -75,7 +75,7 @@ def build_model_card(
         base_model (`str`, *optional*):
             the Hub id of the model it was made from.
         repo_id (`str`, *optional*):
-            the Hub id of this model, for the commands; a placeholder stands there without it.
+            the Hub id of this model, for the commands; a placeholder without it.
         figure (`str`, *optional*, defaults to `"needle.png"`):
             the picture of the needle grids, relative to the card.
             It is shown when there is a `report`; `None` shows none.
@@ -87,7 +87,7 @@ def build_model_card(
 
     Raises:
         ValueError: for a config without RoPE, a base model that is no Hub id (a local path would mean nothing to a
-            reader), a report without cells, and any fact that holds an access token.
+            reader), a report without cells, and any fact that contains an access token.
         TypeError: for an unknown field of the YAML block.
 
     Example:
@@ -124,7 +124,7 @@ def build_model_card(
     for section, text in (*sections.items(), ("metadata", data.to_yaml())):
         if _TOKEN.search(text):
             raise ValueError(
-                f"The {section} of the card would hold an access token (hf_...). Remove it from the facts."
+                f"The {section} of the card would contain an access token (hf_...). Remove it from the facts."
             )
     return ModelCard.from_template(data, template_path=str(TEMPLATE), **sections)
 

@@ -74,9 +74,8 @@ def rope_facts(config: Any) -> list[RopeFacts]:
 
 
 def reader_notes(config: Any) -> list[str]:
-    """Return what a reader of the config may not expect, in sentences: what an extension left as it was or changed
-    beside what it should, and what transformers 4.57 computes otherwise than the model. Empty if there is nothing of
-    the kind.
+    """Return what a reader of the config may not expect, in sentences: what an extension left unchanged, what else it
+    changed, and what transformers 4.57 computes differently from the model. Empty if there is nothing to note.
     """
     text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
     notes = (*extension_notes(text), *legacy_losses(complete_text(text)))

@@ -296,7 +296,7 @@ def test_unknown_field_names_the_nearest(config):
     ],
 )
 def test_tokens_never_reach_the_card(config, facts):
-    with pytest.raises(ValueError, match=r"would hold an access token \(hf_\.\.\.\)\. Remove it"):
+    with pytest.raises(ValueError, match=r"would contain an access token \(hf_\.\.\.\)\. Remove it"):
         build_model_card(config, **facts)
 
 

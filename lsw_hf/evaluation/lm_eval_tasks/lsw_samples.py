@@ -13,7 +13,7 @@ from lsw_hf.evaluation.reading.prompts import PromptEncoder
 from lsw_hf.evaluation.scoring import match_all, match_any
 from lsw_hf.evaluation.tasks.suite import TaskSuite, default_tasks, iterate_samples
 
-# What `--metadata` may hold besides the tokenizer (or `pretrained` of the model arguments).
+# What `--metadata` may contain besides the tokenizer (or `pretrained` of the model arguments).
 _DEFAULTS = {"max_seq_lengths": [4096], "num_samples": 20, "seed": 0}
 
 

@@ -77,7 +77,7 @@ def domain_losses(
         max_tokens (`int`, *optional*, defaults to 4096):
             Longest document, in tokens.
         num_characters (`int`, *optional*):
-            Characters kept of a document; defaults to `max_tokens // 3`.
+            Most characters of a document; defaults to `max_tokens // 3`.
         max_documents (`int`, *optional*, defaults to 10000):
             Most documents of a domain.
 

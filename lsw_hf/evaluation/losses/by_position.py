@@ -69,7 +69,7 @@ class PositionLossReport(SavedReport):
         return sum(bucket.loss * bucket.tokens for bucket in self.buckets) / sum(b.tokens for b in self.buckets)
 
     def loss_between(self, start: int, end: int) -> float:
-        """Mean loss, in nats, of the buckets that lie wholly within positions `start` to `end` - 1.
+        """Mean loss, in nats, of the buckets wholly within positions `start` to `end` - 1.
 
         Raises:
             ValueError: if there is no such bucket.

@@ -77,7 +77,7 @@ class LeakageReport(SavedReport):
 
     @property
     def verdict(self) -> str:
-        """The numbers in words."""
+        """What the numbers say, in one sentence."""
         findings = []
         if self.test_leaked:
             findings.append(
@@ -277,7 +277,7 @@ def leakage_test_files(
     ngram: int = 8,
     num_resamples: int = 2000,
 ) -> LeakageReport:
-    """Return the leakage test of [`leakage_test`] on files, with the overlap of the reference set beside it.
+    """Return the leakage test of [`leakage_test`] on files, with the overlap of the reference set.
 
     Args:
         model ([`PreTrainedModel`]):

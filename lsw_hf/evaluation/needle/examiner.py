@@ -1,4 +1,4 @@
-"""Putting questions to a model and judging what comes back."""
+"""Ask a model the questions about haystacks, and judge its answers."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from .task import NeedleEncoder, NeedleQuestion
 # Haystacks of one question and one length are read together up to so many tokens (our choice): short prompts leave
 # the machine idle otherwise, and longer batches would need more memory than one long prompt.
 _BATCH_TOKENS = 4096
-# Shorter prompts are read together rather than one after the other from where they part (our choice).
+# Shorter prompts are read together rather than one after the other from where they differ (our choice).
 _SHORT_PROMPT = 256
 # A prompt that shares less of itself is read alone: on a CPU the masks of continuing cost more than that saves.
 _LEAST_SHARED = 0.25
@@ -51,14 +51,14 @@ class Examiner:
     def __init__(self, reader: GreedyReader, encoder: NeedleEncoder, scoring: ScoringMode) -> None:
         self.reader, self.encoder, self.scoring = reader, encoder, scoring
 
-    def batches(self, context_length: int) -> int:
+    def batch_size(self, context_length: int) -> int:
         """How many haystacks of one question each are read together."""
         return 1 if self.scoring == "likelihood" else max(1, _BATCH_TOKENS // context_length)
 
     def examine(self, haystacks: list[list[NeedleQuestion]]) -> list[list[Verdict]]:
         """Verdicts on all questions; several haystacks at once only if each has one question and all one length."""
         if self.scoring == "likelihood":
-            return [self._weigh_all(questions) for questions in haystacks]
+            return [self._score_all_likelihoods(questions) for questions in haystacks]
         if len(haystacks) > 1:
             answers = self.reader.answer([questions[0].input_ids for questions in haystacks])
             return [self._judge(questions, [answer]) for questions, answer in zip(haystacks, answers, strict=True)]
@@ -71,7 +71,7 @@ class Examiner:
         shared = common_prefix(rows)
         ending = len(rows[0]) - shared
         if ending > LONGEST_BRANCH:
-            return self._follow(rows) if len(rows[0]) >= _SHORT_PROMPT else self._together(rows)
+            return self._generate_in_turn(rows) if len(rows[0]) >= _SHORT_PROMPT else self._generate_together(rows)
         prefix = self.reader.prefill(rows[0][:shared])
         size = self.reader.batch_size(prefix, len(rows), ending)
         answers = []
@@ -80,8 +80,8 @@ class Examiner:
             answers += self.reader.answer(part, prefix, shared, consume_prefix=start + size >= len(rows))
         return answers
 
-    def _follow(self, rows: list[list[int]]) -> list[list[int]]:
-        """Answers to prompts each of which goes along with the next one for longer than with the one before."""
+    def _generate_in_turn(self, rows: list[list[int]]) -> list[list[int]]:
+        """Return answers to prompts that each share a longer prefix with the next one than with the one before."""
         answers: list[list[int]] = []
         trunk, read = None, 0
         for row, following in zip(rows, [*rows[1:], None], strict=True):
@@ -94,9 +94,9 @@ class Examiner:
                 trunk, read = None, 0
         return answers
 
-    def _together(self, rows: list[list[int]]) -> list[list[int]]:
-        """Answers to short prompts of one length, a few of them read at once."""
-        size, answers = self.batches(len(rows[0])), []
+    def _generate_together(self, rows: list[list[int]]) -> list[list[int]]:
+        """Return answers to short prompts of one length, a few of them read at once."""
+        size, answers = self.batch_size(len(rows[0])), []
         for start in range(0, len(rows), size):
             answers += self.reader.answer(rows[start : start + size])
         return answers
@@ -108,14 +108,14 @@ class Examiner:
             for question, text in zip(questions, texts, strict=True)
         ]
 
-    def _weigh_all(self, questions: list[NeedleQuestion]) -> list[Verdict]:
-        """Questions at the end of one text share it; needles that move through a text are weighed one by one."""
+    def _score_all_likelihoods(self, questions: list[NeedleQuestion]) -> list[Verdict]:
+        """Questions at the end of one text share it; needles that move through a text are scored one by one."""
         shared = common_prefix([question.input_ids for question in questions])
         if len(questions[0].input_ids) - shared > LONGEST_BRANCH:
-            return [verdict for question in questions for verdict in self._weigh([question])]
-        return self._weigh(questions)
+            return [verdict for question in questions for verdict in self._score_likelihoods([question])]
+        return self._score_likelihoods(questions)
 
-    def _weigh(self, questions: list[NeedleQuestion]) -> list[Verdict]:
+    def _score_likelihoods(self, questions: list[NeedleQuestion]) -> list[Verdict]:
         """Teacher-forced: the right answer must be likelier, per token, than every candidate."""
         separator = self.encoder.task.separator
         table = [
@@ -147,7 +147,7 @@ class Examiner:
 
 
 def common_prefix(rows: list[list[int]]) -> int:
-    """Tokens that all rows begin with, leaving at least one of each row to ask with."""
+    """Tokens that all rows begin with, leaving at least one token of each row."""
     shortest = min(map(len, rows))
     table = np.array([row[:shortest] for row in rows])
     differs = (table != table[0]).any(axis=0)

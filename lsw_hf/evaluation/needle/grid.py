@@ -1,4 +1,4 @@
-"""The needle grid: can the model say what stood at a given depth of a text of a given length?"""
+"""The needle grid: does a model find a fact at a given depth of a text of a given length?"""
 
 import os
 from collections import defaultdict
@@ -42,14 +42,14 @@ class NeedleGrid:
         num_samples (`int`, *optional*, defaults to 10):
             Questions a cell.
         questions_per_haystack (`int`, *optional*, defaults to 1):
-            Most independent questions about one haystack. With 1 the haystack holds one needle at the cell's depth
+            Most independent questions about one haystack. With 1 the haystack has one needle at the cell's depth
             (at the nearest sentence border). With more, one computation of a haystack serves several needles, each
             within 0.1 (or half the distance between two depths) of its cell's depth; a question never sees another
-            one. That is a different test: the haystack holds the other needles too. Where the density of facts is
+            one. That is a different test: the haystack has the other needles too. Where the density of facts is
             set, the number is lowered at lengths that have fewer facts; crowded needles are divided among haystacks.
         shared_haystack (`bool`, *optional*, defaults to `True`):
             For one question a haystack: the depths of a sample hide their needles, each a fact of its own, in the same
-            text, in one prompt each. What stands before a needle is then read once for all deeper ones. Texts of
+            text, in one prompt each. The text before a needle is then read once for all deeper ones. Texts of
             different samples differ, so that the samples of a cell stay independent, as their intervals ask for;
             depths are compared on equal texts. `False` draws a text for every question.
         distractors_per_64_tokens (`float`, *optional*, defaults to 0.0):
@@ -92,7 +92,7 @@ class NeedleGrid:
         if min(self.context_lengths) < 1:
             raise ValueError(f"context_lengths are token counts of at least 1; got {self.context_lengths}")
         if not all(0.0 <= depth <= 1.0 for depth in self.depths):
-            raise ValueError(f"depths lie between 0 (beginning) and 1 (end); got {self.depths}")
+            raise ValueError(f"depths are between 0 (beginning) and 1 (end); got {self.depths}")
         for name in ("num_samples", "questions_per_haystack", "max_new_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -108,7 +108,7 @@ class NeedleGrid:
 
     @property
     def tolerance(self) -> float:
-        """How far a needle may stand from its cell's depth where several share a haystack."""
+        """How far a needle may be from its cell's depth where several share a haystack."""
         gaps = [high - low for low, high in zip(sorted(self.depths), sorted(self.depths)[1:], strict=False)]
         return min([0.1, *(gap / 2 for gap in gaps)])
 
@@ -125,7 +125,7 @@ class NeedleGrid:
         return self.shared_haystack and len(self.depths) > 1 and self.questions_at(context_length) == 1
 
     def plans(self, context_length: int) -> list[HaystackPlan]:
-        """Return what each text of one length holds: every cell gets `num_samples` needles, spread over the texts."""
+        """Return what each text of one length contains: every cell gets `num_samples` needles, spread over them."""
         moving = self.moves_at(context_length)
         shared = len(self.depths) if moving else self.questions_at(context_length)
         depths = sorted(self.depths) if moving else self.depths
@@ -145,7 +145,7 @@ class NeedleGrid:
 
 
 def iterate_haystacks(encoder: NeedleEncoder, grid: NeedleGrid, context_length: int) -> Iterator[list[NeedleQuestion]]:
-    """Build the haystacks of one length, one after the other; each item holds the questions about one text.
+    """Build the haystacks of one length, one after the other; each item is the questions about one text.
 
     Where the needles of one haystack crowd each other out of their depth cells, they are divided among more haystacks.
     """
@@ -183,7 +183,7 @@ def evaluate_needle(
     a row of its own. Where one needle moves through a text, each prompt continues from the words that it shares with
     the deeper ones. Models that do not give the same logits that way (seen on a few tokens) read every prompt alone.
     Verdicts equal those of generating greedily from every prompt alone. An answer is right if the expected answer
-    stands in the first `max_new_tokens` greedily generated tokens.
+    is in the first `max_new_tokens` greedily generated tokens.
 
     Args:
         model ([`PreTrainedModel`]):
@@ -199,8 +199,8 @@ def evaluate_needle(
         reading ([`ReadingOptions`], *optional*):
             Memory for questions, and reading in pieces.
         resume_from (`str` or `os.PathLike`, *optional*):
-            File for the report so far: written at least every minute while evaluating. If it exists, what it holds is
-            not asked again.
+            File for the report so far: written at least every minute while evaluating. If it exists, what it
+            contains is not asked again.
         progress (`bool`, *optional*, defaults to `True`):
             Show a bar with the remaining time on a terminal.
 
@@ -249,7 +249,7 @@ def _examine_grid(examiner: Examiner, grid: NeedleGrid, report: CheckpointedNeed
     with _progress_bar(grid, progress) as bar:
         for length in grid.context_lengths:
             alone = grid.questions_at(length) == 1 and not grid.moves_at(length)
-            size = examiner.batches(length) if alone else 1
+            size = examiner.batch_size(length) if alone else 1
             haystacks = enumerate(iterate_haystacks(examiner.encoder, grid, length))
             while batch := list(islice(haystacks, size)):
                 new = [(index, questions) for index, questions in batch if not report.contains(length, index)]
@@ -296,7 +296,7 @@ def _cost(length: int, questions: int) -> float:
 
 
 def _progress_bar(grid: NeedleGrid, progress: bool) -> Any:
-    """Return a bar over the expected work, so that the remaining time holds for short and long contexts alike."""
+    """Return a bar over the expected work, so that the remaining time is right for short and long contexts alike."""
     costs: dict[int, float] = defaultdict(float)
     for length in grid.context_lengths:
         for plan in grid.plans(length):

@@ -27,7 +27,7 @@ class NeedleSample:
         cell_depth (`float`):
             Depth of the cell it counts for.
         depth (`float`):
-            Where the needle really stood, in [0, 1], by tokens.
+            Where the needle was, exactly: in [0, 1], by tokens.
         haystack (`int`):
             Number of the haystack within its length; questions of one haystack share it.
         question (`str`):

@@ -1,4 +1,4 @@
-"""Many questions about one long text: the text is computed once, each question sees it and nothing else."""
+"""Greedy answers to many questions about one long text, which is computed once; no question sees another."""
 
 import inspect
 import math
@@ -26,7 +26,7 @@ class ReadingOptions:
 
     Args:
         memory_budget_gb (`float`, *optional*, defaults to 2.0):
-            Memory, in GB beside the model and one prefix, that asking several questions at once may take.
+            Memory in GB, on top of the model and one prefix, that asking several questions at once may take.
         prefill_chunk_length (`int`, *optional*):
             Tokens per piece of a prefix: less memory, but on CPU about 5x the time, because every piece needs an
             explicit mask. Defaults to one piece.

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: the verdict in a line, the figures, the tables, and what went wrong."""
+"""One self-contained HTML page: the verdict, figures, tables and wrong answers."""
 
 import base64
 import html
@@ -52,7 +52,7 @@ def write_page(
 
     Raises:
         ImportError: if matplotlib is not installed.
-        ValueError: if `after` holds no report, or the two were measured on different grids.
+        ValueError: if `after` has no report, or the two were measured on different grids.
     """
     builder = _Page(after, before or EvaluationResults(), labels)
     body = "\n".join(part for part in builder.parts() if part)
@@ -71,7 +71,7 @@ class _Page:
 
     def __init__(self, after: EvaluationResults, before: EvaluationResults, labels: tuple[str, str]) -> None:
         self.after, self.before = after, before
-        # All text of a page is escaped where it is written; labels stand in many places.
+        # All text of a page is escaped where it is written; labels are used in many places.
         self.labels = (html.escape(labels[0]), html.escape(labels[1]))
         self.names = labels
         old, new = before.short_context, after.short_context
@@ -91,7 +91,7 @@ class _Page:
         ]
 
     def _verdict(self) -> str:
-        """Return the whole page in a few sentences: what is reached, and what it cost."""
+        """Return a summary of the page: what was reached, and what it cost."""
         sentences = []
         new, old = self.after.needle, self.before.needle
         if new is not None:
@@ -140,7 +140,7 @@ class _Page:
     def _short(self) -> str:
         if self.short is None:
             return ""
-        return f"<h2>What the original window paid</h2>{_table(self.short.to_markdown(self.names))}"
+        return f"<h2>What the longer window cost</h2>{_table(self.short.to_markdown(self.names))}"
 
     def _tasks(self) -> str:
         if self.after.tasks is None:
@@ -168,7 +168,7 @@ class _Page:
             (f"{s.context_length:,}", f"{s.depth:.2f}", s.question, s.expected, s.answered)
             for s in sorted(wrong, key=lambda s: (s.context_length, s.depth))
         ]
-        note = "Depth is where the fact stood: 0 is the beginning of the text, 1 its end."
+        note = "Depth is where the fact was: 0 is the beginning of the text, 1 its end."
         return _examples("Wrong answers about hidden facts", ("length", "depth"), rows, note)
 
     def _wrong_tasks(self) -> str:
@@ -180,11 +180,11 @@ class _Page:
             (o.task, f"{o.context_length:,}", _place(o.detail), o.question, ", ".join(o.expected), o.answered)
             for o in sorted(wrong, key=lambda o: o.context_length)
         ]
-        note = "Depths are where the evidence stood: 0 is the beginning of the text, 1 its end."
+        note = "Depths are where the evidence was: 0 is the beginning of the text, 1 its end."
         return _examples("Wrong answers in the task families", ("task", "length", "depths"), rows, note)
 
     def _setting(self) -> str:
-        """Under which circumstances the numbers were made."""
+        """Return the settings of the evaluation."""
         if self.after.needle is None:
             return ""
         settings = self.after.needle.grid | self.after.needle.settings
@@ -226,14 +226,14 @@ def _examples(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ..
 
 
 def _place(detail: dict[str, Any]) -> str:
-    """Where the evidence of a task stood, as far as the task says."""
+    """Return the depths of the evidence, where the task gives them."""
     depths = detail.get("depths", detail.get("depth"))
     values = depths if isinstance(depths, (list, tuple)) else [] if depths is None else [depths]
     return " ".join(f"{float(value):.2f}" for value in values)
 
 
 def _value(value: object) -> str:
-    """Return a setting in words that need no Python."""
+    """Return a setting as text without Python syntax."""
     if isinstance(value, dict):
         return ", ".join(f"{name}: {_value(part)}" for name, part in value.items())
     if isinstance(value, (list, tuple)):

@@ -54,12 +54,12 @@ class EvaluationResults:
         """Read what [`~EvaluationResults.save`] wrote.
 
         Raises:
-            ValueError: if the folder holds none of the files.
+            ValueError: if the folder has none of the files.
         """
         source = Path(folder)
         found = [source / name for name in (NEEDLE_FILE, TASKS_FILE, LOSS_FILE, SHORT_FILE)]
         if not any(path.exists() for path in found):
-            raise ValueError(f"{source} holds no evaluation: none of {', '.join(path.name for path in found)}")
+            raise ValueError(f"{source} contains no evaluation: none of {', '.join(path.name for path in found)}")
         needle, tasks, loss, short = found
         return cls(
             needle=NeedleReport.load(needle) if needle.exists() else None,

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..reading.prompts import PromptEncoder
 from ..texts.prose import WORDS
-from .sample import Draft, TaskSample, UnitTask
+from .sample import TaskDraft, TaskSample, UnitTask
 
 _SHORT_CONTEXT = 4096
 _SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "ri", "so", "tu", "va")
@@ -13,15 +13,15 @@ _VOCABULARY = tuple(f"{first}{second}" for first in WORDS for second in ("", *WO
 
 
 class CommonWordsTask(UnitTask):
-    """A numbered list in which some words stand often and all others seldom; asked are the common ones.
+    """A numbered list in which some words occur often and all others seldom; the question asks for the common ones.
 
     Args:
         num_words (`int`, *optional*, defaults to 10):
             Common words.
         common_count (`int`, *optional*, defaults to 30):
-            How often each common word stands.
+            How often each common word occurs.
         uncommon_count (`int`, *optional*, defaults to 3):
-            How often each other word stands. Below 4,096 tokens, where
+            How often each other word occurs. Below 4,096 tokens, where
             the common words alone would fill the context, a third of both counts is used (our choice).
     """
 
@@ -46,7 +46,7 @@ class CommonWordsTask(UnitTask):
             )
         return super().sample(encoder, context_length, generator)
 
-    def draft(self, units: int, generator: np.random.Generator) -> Draft:
+    def draft(self, units: int, generator: np.random.Generator) -> TaskDraft:
         """Return a list over `units` different words."""
         if units > len(_VOCABULARY):
             raise ValueError(
@@ -63,7 +63,7 @@ class CommonWordsTask(UnitTask):
             f"Below is a numbered list of words. Some stand in it often, most seldom.\n\n{lines}\n\n"
             f"Question: Which {number} words stand most often in the list?\nAnswer:"
         )
-        return Draft(prompt, tuple(common), f"The {number} words that stand most often in the list are:")
+        return TaskDraft(prompt, tuple(common), f"The {number} words that stand most often in the list are:")
 
 
 class FrequentWordsTask(UnitTask):
@@ -85,7 +85,7 @@ class FrequentWordsTask(UnitTask):
             raise ValueError(f"alpha must be above 1 and num_answers at least 1; got {alpha}, {num_answers}")
         self.alpha, self.num_answers = alpha, num_answers
 
-    def draft(self, units: int, generator: np.random.Generator) -> Draft:
+    def draft(self, units: int, generator: np.random.Generator) -> TaskDraft:
         """About `units` coded words in random order, dots as noise between them."""
         ranks = np.arange(1, 2001, dtype=float) ** -self.alpha
         counts = np.floor(units * ranks / ranks.sum()).astype(int)
@@ -95,7 +95,7 @@ class FrequentWordsTask(UnitTask):
         counts = counts[counts > 0]
         words = self._coded(len(counts), generator)
         listed = [word for word, count in zip(words, counts.tolist(), strict=True) for _ in range(count)]
-        # Rounding down leaves room for dots: noise that has to be told from words.
+        # Rounding down leaves room for dots: noise that has to be told apart from words.
         listed += ["..."] * max(0, units - len(listed))
         text = " ".join(listed[index] for index in generator.permutation(len(listed)).tolist())
         number = self.num_answers
@@ -103,7 +103,7 @@ class FrequentWordsTask(UnitTask):
             f"Below is a text of coded words; dots mean nothing.\n\n{text}\n\n"
             f"Question: Which {number} coded words occur most often in the text?\nAnswer:"
         )
-        return Draft(prompt, tuple(words[:number]), f"The {number} most frequent coded words are:")
+        return TaskDraft(prompt, tuple(words[:number]), f"The {number} most frequent coded words are:")
 
     def _coded(self, count: int, generator: np.random.Generator) -> list[str]:
         """Distinct words of three syllables that mean nothing."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..texts.fillers import FillerSource, ProseFiller
 from ..texts.prose import GIVEN_NAMES
-from .sample import Draft, UnitTask
+from .sample import TaskDraft, UnitTask
 
 # What is said of a person, and what it means in other words; no content word occurs on both sides.
 _PAIRS = (
@@ -57,7 +57,7 @@ class ParaphraseTask(UnitTask):
         self.num_distractors = num_distractors
         self.filler: FillerSource = ProseFiller() if filler is None else filler
 
-    def draft(self, units: int, generator: np.random.Generator) -> Draft:
+    def draft(self, units: int, generator: np.random.Generator) -> TaskDraft:
         """`units` sentences of prose with the needle and its distractors among them."""
         pairs = generator.permutation(len(_PAIRS))[: self.num_distractors + 1].tolist()
         names = generator.permutation(len(GIVEN_NAMES))[: self.num_distractors + 1].tolist()
@@ -73,4 +73,4 @@ class ParaphraseTask(UnitTask):
             "Read the text and answer the question about it with one name.\n\n"
             f"{' '.join(pieces)}\n\nQuestion: {_PAIRS[pairs[0]][1]}\nAnswer:"
         )
-        return Draft(prompt, (GIVEN_NAMES[names[0]],), "", {"depth": depths[0], "needle": lines[0][1]})
+        return TaskDraft(prompt, (GIVEN_NAMES[names[0]],), "", {"depth": depths[0], "needle": lines[0][1]})

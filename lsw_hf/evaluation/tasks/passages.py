@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .sample import Draft, UnitTask
+from .sample import TaskDraft, UnitTask
 
 _COLUMNS = ("passage", "question", "answers")
 
@@ -64,18 +64,18 @@ class PassageQuestionTask(UnitTask):
                     raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from error
         return cls(rows)
 
-    def draft(self, units: int, generator: np.random.Generator) -> Draft:
+    def draft(self, units: int, generator: np.random.Generator) -> TaskDraft:
         """`units` passages, the right one at a random place. Where there are too few, others come again,
         reshuffled.
         """
         chosen = int(generator.integers(len(self.rows)))
         passage, question, answers = self.rows[chosen]
-        # A passage that holds the answer as well would make a second right place.
+        # A passage that contains the answer as well would be a second right place.
         others = [
             text for text, _, _ in self.rows if text != passage and not any(answer in text for answer in answers)
         ]
         if not others and units > 1:
-            raise ValueError(f"every other passage holds an answer of {question!r}: nothing can distract")
+            raise ValueError(f"every other passage contains an answer of {question!r}: nothing can distract")
         context: list[str] = []
         while len(context) < units - 1:
             context += [others[index] for index in generator.permutation(len(others)).tolist()]
@@ -86,4 +86,4 @@ class PassageQuestionTask(UnitTask):
         prompt = (
             f"Answer the question from the passages below, in a few words.\n\n{shown}\n\nQuestion: {question}\nAnswer:"
         )
-        return Draft(prompt, answers, "", {"depth": depth})
+        return TaskDraft(prompt, answers, "", {"depth": depth})

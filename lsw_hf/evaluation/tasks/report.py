@@ -1,4 +1,4 @@
-"""What a task evaluation found: scores by task and length, and the length up to which they hold."""
+"""What a task evaluation found: scores by task and length, and the effective length."""
 
 import os
 import time
@@ -36,7 +36,7 @@ class TaskOutcome:
         score (`float`):
             Share of the answers that were given, or 0 or 1; in [0, 1].
         detail (`dict`, *optional*):
-            Where the evidence stood, and the like.
+            Where the evidence is, and the like.
     """
 
     task: str
@@ -87,7 +87,7 @@ class TaskReport(SavedReport):
 
         Args:
             threshold (`float`, *optional*):
-                Percent; defaults to RULER's 85.6. To hold a model against itself, as NoLiMa (2502.05167) does, give
+                Percent; defaults to RULER's 85.6. To compare a model with itself, as NoLiMa (2502.05167) does, give
                 85 % of its average at the shortest length.
         """
         limit = RULER_THRESHOLD if threshold is None else threshold

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..texts.fillers import FillerSource, NoiseFiller, ProseFiller
 from ..texts.prose import FAMILY_NAMES, GIVEN_NAMES, WORDS
-from .sample import Draft, UnitTask
+from .sample import TaskDraft, UnitTask
 
 _INSTRUCTION = (
     "Registration {form} are hidden in the text below. Remember them; afterwards you will be asked for some of them."
@@ -64,7 +64,7 @@ class NeedleRetrievalTask(UnitTask):
         self.filler: FillerSource = default if filler is None else filler
         self.max_new_tokens = 128
 
-    def draft(self, units: int, generator: np.random.Generator) -> Draft:
+    def draft(self, units: int, generator: np.random.Generator) -> TaskDraft:
         """`units` filler sentences (or needles, in a haystack of needles) with the needles among them."""
         keys = self._keys(self.num_keys, generator)
         asked = keys[: self.num_queries]
@@ -92,7 +92,7 @@ class NeedleRetrievalTask(UnitTask):
         prefix = f"The registration {noun} given in the text for {subject} {verb}"
         expected = tuple(value for _, value in needles[: self.num_queries * self.num_values])
         places = dict(zip(order, depths, strict=True))
-        return Draft(prompt, expected, prefix, {"depths": [places[index] for index in range(len(expected))]})
+        return TaskDraft(prompt, expected, prefix, {"depths": [places[index] for index in range(len(expected))]})
 
     def _line(self, key: str, value: str) -> str:
         return f"A registration {self.form[:-1]} for {key} is {value}."

@@ -13,7 +13,7 @@ Match = Literal["all", "any"]
 
 
 @dataclass(frozen=True)
-class Draft:
+class TaskDraft:
     """A question before it is measured.
 
     Args:
@@ -47,7 +47,7 @@ class TaskSample:
         match (`str`):
             `"all"` scores the share of the answers that were given, `"any"` whether one of them was.
         detail (`dict`):
-            As in [`Draft`].
+            As in [`TaskDraft`].
     """
 
     text: str
@@ -101,7 +101,7 @@ class UnitTask(ABC):
     minimum_units: int = 1
 
     @abstractmethod
-    def draft(self, units: int, generator: np.random.Generator) -> Draft:
+    def draft(self, units: int, generator: np.random.Generator) -> TaskDraft:
         """Return a question whose context has `units` pieces. The same generator state must give the same question,
         and its length must grow with `units`.
         """
@@ -124,7 +124,7 @@ class UnitTask(ABC):
         room = context_length - self.max_new_tokens
         seed = int(generator.integers(2**63))
 
-        def measure(units: int) -> tuple[Draft, str, list[int]]:
+        def measure(units: int) -> tuple[TaskDraft, str, list[int]]:
             draft = self.draft(units, np.random.default_rng(seed))
             text = encoder.wrap(draft.prompt, draft.answer_prefix)
             return draft, text, encoder.ids(text)
@@ -148,7 +148,7 @@ def _largest(length_of: Callable[[int], int], smallest: int, length: int, room: 
         trial = low + step if high is None else min(low + step, high - 1)
         length = length_of(trial)
         if length <= room:
-            # Aim a little below the line: overshooting is the dearer mistake. Never more than threefold at once, for
+            # Aim a little below the line: overshooting costs more. Never more than threefold at once, for
             # counts whose first pieces add next to nothing.
             slope = max((length - first) / (trial - smallest), 0.01)
             low, step = trial, max(1, min(int(0.98 * (room - length) / slope), 2 * trial))

@@ -1,4 +1,4 @@
-"""Running task families at several lengths, and the table that comes out."""
+"""Run task families at several lengths."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -34,8 +34,7 @@ class TaskSuite:
         num_samples (`int`, *optional*, defaults to 20):
             Questions for each task and length.
         seed (`int`, *optional*, defaults to 0):
-            Question i of a task and length depends on (seed, task name, length,
-        i).
+            Question i of a task and length depends on (seed, task name, length, i).
 
     Raises:
         ValueError: for empty or repeated lengths, lengths or counts below 1.
@@ -105,7 +104,7 @@ def evaluate_tasks(
     resume_from: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> TaskReport:
-    """Put the questions of several task families to a model and score its greedy answers.
+    """Ask a model the questions of several task families and score its greedy answers.
 
     Args:
         model ([`PreTrainedModel`]):
@@ -119,8 +118,8 @@ def evaluate_tasks(
         prompt_style (`str`, *optional*, defaults to `"auto"`):
             `"plain"`, `"chat"`, or chat if there is a template.
         resume_from (`str` or `os.PathLike`, *optional*):
-            File for the report so far: written after each task and length. If it exists, what it holds is not asked
-            again.
+            File for the report so far: written after each task and length. If it exists, what it contains is
+            not asked again.
         progress (`bool`, *optional*, defaults to `True`):
             Show a bar on a terminal.
 
@@ -196,7 +195,7 @@ def _check_asked(known: TaskOutcome, sample: TaskSample, report: CheckpointedTas
 def check_tasks(
     tasks: Sequence[LongContextTask], tokenizer: Any, suite: TaskSuite, prompt_style: PromptStyle = "auto"
 ) -> None:
-    """Refuse tasks that cannot be measured, before the first question is put.
+    """Refuse tasks that cannot be measured, before the first question is asked.
 
     Raises:
         ValueError: for a task that does not fit into the shortest length, or whose words the tokenizer does not
@@ -214,7 +213,7 @@ def check_tasks(
 
 
 def _answer(reader: GreedyReader, tokenizer: Any, name: str, length: int, sample: TaskSample) -> TaskOutcome:
-    """One question put and scored."""
+    """Ask one question and score the answer."""
     (answer,) = reader.answer([sample.input_ids])
     text = tokenizer.decode(answer, skip_special_tokens=True)
     score = match_all(sample.expected, text) if sample.match == "all" else match_any(sample.expected, text)
@@ -231,6 +230,6 @@ def _answer(reader: GreedyReader, tokenizer: Any, name: str, length: int, sample
 
 
 def _closing(text: str, characters: int = 300) -> str:
-    """Return the end of a prompt, where the question stands."""
+    """Return the end of a prompt, where the question is."""
     question = text.rfind("Question:")
     return text[question:] if question >= 0 and len(text) - question <= characters else text[-characters:]

@@ -1,4 +1,4 @@
-"""Questions about one long table, with keys that no training table of ours holds."""
+"""Questions about one long table, with keys that are in no training table of ours."""
 
 from typing import Literal, get_args
 

@@ -1,11 +1,11 @@
-"""Variable tracking (RULER, 2404.06654, section 3): which variables hold a value, along a chain of assignments?"""
+"""Variable tracking (RULER, 2404.06654, section 3): which variables have a value, along a chain of assignments?"""
 
 from itertools import islice, pairwise
 
 import numpy as np
 
 from ..texts.fillers import FillerSource, NoiseFiller
-from .sample import Draft, UnitTask
+from .sample import TaskDraft, UnitTask
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -35,7 +35,7 @@ class VariableTrackingTask(UnitTask):
         self.filler: FillerSource = NoiseFiller() if filler is None else filler
         self.max_new_tokens = 30 if num_hops <= 4 else 8 * (num_hops + 1)
 
-    def draft(self, units: int, generator: np.random.Generator) -> Draft:
+    def draft(self, units: int, generator: np.random.Generator) -> TaskDraft:
         """`units` filler sentences with the assignments of all chains among them, each chain in its order."""
         length = self.num_hops + 1
         names = self._names(length * self.num_chains, generator)
@@ -54,7 +54,7 @@ class VariableTrackingTask(UnitTask):
             f"{' '.join(pieces)}\n\nQuestion: Which {length} variables hold the value {values[0]}?\nAnswer:"
         )
         prefix = f"The {length} variables that hold the value {values[0]} are"
-        return Draft(prompt, tuple(names[:length]), prefix, {"value": values[0]})
+        return TaskDraft(prompt, tuple(names[:length]), prefix, {"value": values[0]})
 
     def _names(self, count: int, generator: np.random.Generator) -> list[str]:
         """Distinct names of five capital letters."""

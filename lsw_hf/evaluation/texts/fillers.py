@@ -1,4 +1,4 @@
-"""Where the text around the needles comes from: prose of ours, the user's own texts, or one repeated noise."""
+"""Where the text around the needles comes from: our prose, the user's own texts, or one repeated noise."""
 
 import os
 import re
@@ -70,12 +70,12 @@ class NoiseFiller:
             raise ValueError("the text of a NoiseFiller is empty")
 
     def sentences(self, generator: np.random.Generator) -> Iterator[str]:
-        """Return the sentences in order, for ever."""
+        """Return the sentences in order, endlessly."""
         return chain.from_iterable(repeat(self._sentences))
 
 
 class TextFiller:
-    """The user's own texts, read as one long roll from a random sentence on. A haystack that is longer than all texts
+    """The user's own texts, read as one long text from a random sentence on. A haystack that is longer than all texts
     together starts over at the beginning; the report says for which lengths this happened.
 
     Args:
@@ -85,14 +85,14 @@ class TextFiller:
             Name in the report.
 
     Raises:
-        ValueError: if the texts hold no sentence.
+        ValueError: if the texts have no sentence.
     """
 
     def __init__(self, texts: Iterable[str], name: str = "texts") -> None:
         self.name = name
         self.all_sentences = [sentence for text in texts for sentence in split_sentences(text)]
         if not self.all_sentences:
-            raise ValueError(f"the haystack texts ({name}) hold no sentence: they are empty or only spaces")
+            raise ValueError(f"the haystack texts ({name}) contain no sentence: they are empty or only spaces")
 
     @classmethod
     def from_files(cls, *paths: str | os.PathLike[str]) -> "TextFiller":

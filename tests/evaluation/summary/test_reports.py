@@ -113,7 +113,7 @@ def test_results_survive_saving(tmp_path):
     assert EvaluationResults.load(tmp_path).to_dict() == results.to_dict()
     assert results.short_context.to_markdown() == f"{BEFORE.to_markdown()}\n\n{LOSS.to_markdown()}"
     assert not (tmp_path / "tasks.json").exists()
-    with pytest.raises(ValueError, match="holds no evaluation"):
+    with pytest.raises(ValueError, match="contains no evaluation"):
         EvaluationResults.load(tmp_path / "elsewhere")
 
 

@@ -69,7 +69,7 @@ def test_files(tmp_path):
 
 
 def test_empty_texts_are_refused():
-    with pytest.raises(ValueError, match="hold no sentence"):
+    with pytest.raises(ValueError, match="contain no sentence"):
         TextFiller(["  \n "])
     with pytest.raises(ValueError, match="NoiseFiller is empty"):
         NoiseFiller(" ")

@@ -11,7 +11,7 @@ from lsw_hf.evaluation.losses.leakage import leakage_test
 _SETS = ("train", "test", "reference")
 _DESCRIPTION = (
     "Delta1 (test minus reference) and Delta2 (test minus train loss) of Skywork-13B (arXiv 2310.19341), with 95 % "
-    "bootstrap intervals and a verdict in words."
+    "bootstrap intervals and a verdict."
 )
 _INPUTS = """
 Args:

@@ -10,7 +10,7 @@ from lsw_hf.evaluation.losses.by_position import loss_by_position
 
 _DESCRIPTION = (
     "Mean next-token loss of a causal language model by position in a window of the given length: it falls as long as "
-    "the model uses what stands further back, and rises where the model fails."
+    "the model uses text further back, and rises where the model fails."
 )
 _INPUTS = """
 Args:
