@@ -2,35 +2,61 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+_HIDDEN = re.compile(r"\.(?P<stem>.+)\.(?P<pid>\d+)\.(?:partial|replaced)(?P<suffix>(?:\.[^.]+)?)", re.DOTALL)
+
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, overwrite_folder: bool = False) -> Iterator[Path]:
     """Yield a place to write a file or folder, which takes the name `path` when the block ends, and is deleted when it
     raises.
 
+    What killed processes left of earlier attempts at the same path is deleted first.
+
     Args:
         path (`str` or `os.PathLike`):
-            Final name. Its folder is made as needed. An existing file is replaced in one step; a folder must not exist
-            yet, or be empty.
+            Final name. Its folder is made as needed. An existing file is replaced in one step.
+        overwrite_folder (`bool`, *optional*, defaults to `False`):
+            Whether a folder with files in it is replaced too. That takes two steps: a kill between them leaves no
+            folder at `path`. By default a folder must not exist yet, or be empty.
 
     Yields:
         `Path`: a hidden name in the same folder, with the same ending, for this process alone. Nothing is there.
+
+    Raises:
+        OSError: at the end of the block, if `path` is a folder that is not to be replaced; it keeps its files.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
-    _remove(draft)  # left by a process of the same number that was killed
+    _remove_leftovers(target)
+    draft, aside = (_hidden(target, kind) for kind in ("partial", "replaced"))
     try:
         yield draft
-        os.replace(draft, target)
+        if draft.is_dir() and target.is_dir():
+            if overwrite_folder:
+                os.replace(target, aside)
+            else:
+                target.rmdir()
+        try:
+            os.replace(draft, target)
+        except OSError:
+            if aside.exists():
+                os.replace(aside, target)
+            raise
     finally:
         _remove(draft)
+        _remove(aside)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file or folder of this name is one that [`replacing`] had not finished, or not cleared away."""
+    return _HIDDEN.fullmatch(name) is not None
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -59,8 +85,35 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def _hidden(target: Path, kind: str) -> Path:
+    return target.with_name(f".{target.stem}.{os.getpid()}.{kind}{target.suffix}")
+
+
+def _remove_leftovers(target: Path) -> None:
+    for path in target.parent.iterdir():
+        found = _HIDDEN.fullmatch(path.name)
+        if found and (found["stem"], found["suffix"]) == (target.stem, target.suffix) and not _runs(int(found["pid"])):
+            _remove(path)
+
+
+def _runs(process: int) -> bool:
+    """Whether another process of that number runs on this machine."""
+    if process == os.getpid():
+        return False
+    if os.name != "posix":
+        return True  # elsewhere `os.kill` would end it
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # two processes may clear away the same leftover
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

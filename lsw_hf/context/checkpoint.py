@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import os
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from transformers import PreTrainedConfig
 
-from ..files import read_json_object
+from ..files import read_json_object, replacing, write_json
 from .architecture.layout import WRITTEN_FIELDS, inner_base
 from .architecture.text_part import complete_text, set_field, text_chain
 from .extension import extend_config
@@ -100,23 +99,15 @@ def extend_checkpoint(
     raw = read_json_object(source / "config.json")
     extended = extend_config(config, context_length=context_length, method=method, **(options or {}))
     before = config.get_text_config(decoder=True)
-    partial = target.with_name(f".{target.name}.lsw-partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-    try:
+    with replacing(target) as partial:
         _link_tree(source, partial)
-        _write_json(partial / "config.json", _with_extension(raw, extended, before.max_position_embeddings))
+        write_json(partial / "config.json", _with_extension(raw, extended, before.max_position_embeddings))
         _replace_value(source, partial, TOKENIZER_CONFIG, "model_max_length", context_length)
         if (partial / TOKENIZER_CONFIG).is_file():
             write_legacy_tokenizer(partial)
         length = before.max_position_embeddings
         _replace_value(source, partial, "generation_config.json", "max_length", context_length, only_if=length)
-        report = verify_context(str(partial), trust_remote_code=trust_remote_code)
-        if target.exists():
-            target.rmdir()
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return report
+        return verify_context(str(partial), trust_remote_code=trust_remote_code)
 
 
 def download_model(name: str, revision: str | None = None) -> Path:
@@ -258,9 +249,4 @@ def _replace_value(source: Path, target: Path, name: str, key: str, value: int, 
     raw = read_json_object(source / name)
     if only_if is None or raw.get(key) == only_if:
         raw[key] = value
-    _write_json(target / name, raw)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(target / name, raw)

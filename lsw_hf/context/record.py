@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ..files import read_json_object
+from ..files import read_json_object, write_json
 from .architecture.origin import RECORD_KEY
 from .rotary import RotaryState, compare_states, rebuild, rotary_modules, rotary_states
 from .transformers4.writing import keep_legacy_rope
@@ -72,12 +71,8 @@ def write_record(
         answers (`dict`, *optional*):
             What the model, its adapter on, answers to fixed tokens, to prove a later load.
     """
-    path = Path(folder) / RECORD_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{RECORD_FILE}.partial")
     record = context_record(model) | ({} if answers is None else {ANSWERS: answers})
-    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(Path(folder) / RECORD_FILE, record)
 
 
 def read_record(folder: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -16,10 +16,11 @@ import json
 import os
 import re
 import shutil
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 
-from ..files import read_json_object
+from ..files import read_json_object, replacing, write_json
 
 CODE_FILES = ("rope_longskywork.py", "configuration_longskywork.py", "modeling_longskywork.py")
 RELEASED = Path(__file__).with_name("released_code.json")
@@ -84,17 +85,12 @@ def refresh_code(folder: str | os.PathLike) -> list[str]:
         )
     wanted = _with_siblings(present, _named_by_config(place), current)
     stale = [name for name in wanted if code_hash(present.get(name, b"")) != code_hash(current[name])]
-    drafts = [place / f".{name}.new" for name in stale]
-    try:
-        for name, draft in zip(stale, drafts, strict=True):
+    with ExitStack() as all_or_none:
+        for name in reversed(stale):  # leaving the stack replaces them in their own order
+            draft = all_or_none.enter_context(replacing(place / name))
             draft.write_bytes(current[name])
             if name in present:
                 shutil.copymode(place / name, draft)
-        for name, draft in zip(stale, drafts, strict=True):
-            os.replace(draft, place / name)
-    finally:
-        for draft in drafts:
-            draft.unlink(missing_ok=True)
     return stale
 
 
@@ -129,7 +125,7 @@ def list_current_code() -> list[str]:
         if code_hash(code) not in released[name]:
             released[name].append(code_hash(code))
             new.append(name)
-    RELEASED.write_text(json.dumps(released, indent=2) + "\n", encoding="utf-8")
+    write_json(RELEASED, released)
     return new
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ..files import read_json_object
+from ..files import read_json_object, write_json
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 NEWER_CLASS, OLDER_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
@@ -57,9 +56,7 @@ def write_legacy_tokenizer(folder: str | os.PathLike[str]) -> bool:
     renamed = legacy_tokenizer_settings(settings)
     if renamed == settings:
         return False
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(json.dumps(renamed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(path, renamed)
     return True
 
 

@@ -10,7 +10,6 @@ with a published one.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
 from ..context.tokenizer_files import save_tokenizer
 from ..context.transformers4.writing import write_legacy_rope
-from ..files import read_json_object
+from ..files import read_json_object, replacing, write_json
 from ..models import LongSkyworkConfig, modeling_longskywork
 from ..models.configuration_longskywork import is_number
 from ..models.presets import estimate_memory
@@ -166,22 +165,14 @@ def convert_checkpoint(
     old_rows = config.vocab_size
     _fit_vocabulary(config, len(tokenizer), changes)
     report = ConversionReport(source.name, to, [], changes, [], len(PROBE_TEXTS), checked)
-    partial = target.with_name(f".{target.name}.lsw-partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-    partial.mkdir(parents=True)
-    try:
+    with replacing(target) as partial:
+        partial.mkdir()
         tensors = _converted(files.tensors(), config, old_rows, dtype, rope_parameters is not None, report)
         _write_shards(tensors, partial, shard_bytes, report)
         _write_configs(config, source, partial, report)
         save_tokenizer(tokenizer, partial)
         shutil.copyfile(source / "tokenizer.model", partial / "tokenizer.model")  # llama.cpp reads this one
-        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
-        (partial / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
-        if target.exists():
-            target.rmdir()
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_json(partial / REPORT_NAME, report.to_dict())
     return report
 
 
@@ -310,8 +301,7 @@ def _write_shards(
                 report.tensors.append(ConvertedTensor(name, *record))
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-        path = folder / "model.safetensors.index.json"
-        path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "model.safetensors.index.json", index)
 
 
 def _write_configs(config: LlamaConfig, source: Path, folder: Path, report: ConversionReport) -> None:

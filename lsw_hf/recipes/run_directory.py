@@ -12,10 +12,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..files import is_unfinished, replacing
+
 _SETTINGS = "settings.json"
 _LOCK = ".lock"
 # What a run writes before it works; `0_start` is a copy of a live model.
-_BEFORE_WORK = {_SETTINGS, ".settings.partial.json", _LOCK, ".writable", "plan.md", "plan.json"}
+_BEFORE_WORK = {_SETTINGS, _LOCK, ".writable", "plan.md", "plan.json"}
 START = "0_start"
 
 
@@ -66,7 +68,9 @@ class RunDirectory:
             return given
         # What a kill in the first moment of a run of ours leaves is ours.
         inside = self.path.iterdir() if self.path.is_dir() else ()
-        others = sorted(entry.name for entry in inside if entry.name not in _BEFORE_WORK)
+        others = sorted(
+            entry.name for entry in inside if entry.name not in _BEFORE_WORK and not is_unfinished(entry.name)
+        )
         if others:
             raise ValueError(
                 f"{self.path} is not empty and holds no run of this recipe ({', '.join(others[:5])}"
@@ -105,7 +109,8 @@ class RunDirectory:
         # Again, because another process may have begun and ended in between.
         settings = self.check(settings)
         if self.read_json(_SETTINGS) != settings:
-            _remove(self.path / START)
+            if (self.path / START).is_dir():
+                shutil.rmtree(self.path / START)
             self.write_json(_SETTINGS, settings)
         return lock
 
@@ -154,17 +159,8 @@ class RunDirectory:
             `Path`: the final place.
         """
         target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.stem}.partial{target.suffix}")
-        _remove(temporary)
-        write(temporary)
-        # A folder cannot be replaced in one step; a kill between the two leaves the old one beside the new name.
-        aside = target.with_name(f".{target.name}.old")
-        _remove(aside)
-        if target.is_dir():
-            os.replace(target, aside)
-        os.replace(temporary, target)
-        _remove(aside)
+        with replacing(target, overwrite_folder=True) as draft:
+            write(draft)
         return target
 
 
@@ -182,10 +178,3 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif before != after:
             found.append((prefix + key, before, after))
     return found
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

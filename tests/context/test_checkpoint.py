@@ -19,6 +19,7 @@ from lsw_hf.context import checkpoint
 from lsw_hf.context.checkpoint import extend_checkpoint
 from lsw_hf.context.extension import extend_config, extend_context
 from lsw_hf.models import LongSkyworkConfig
+from tests.processes import dead_process
 
 TARGET = 448
 
@@ -173,6 +174,15 @@ def test_a_neighbor_of_the_target_is_not_removed(source, tmp_path):
     (tmp_path / "long.partial" / "thesis.tex").write_text("x")
     extend_checkpoint(source, tmp_path / "long", context_length=TARGET)
     assert (tmp_path / "long.partial" / "thesis.tex").read_text() == "x"
+
+
+def test_what_a_killed_process_left_does_not_block_the_next(source, tmp_path):
+    leftover = tmp_path / f".long.{dead_process()}.partial"
+    leftover.mkdir()
+    (leftover / "half.safetensors").touch()
+    extend_checkpoint(source, tmp_path / "long", context_length=TARGET)
+    assert not leftover.exists()
+    assert not (tmp_path / "long" / "half.safetensors").exists()
 
 
 def test_the_working_folder_is_no_target(source, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import torch
 from lsw_hf.conversion.skywork import convert_checkpoint
 from lsw_hf.conversion.skywork_tokenizer import convert_tokenizer
 from tests.conversion.skywork_folders import PIECES, make_skywork_folder
+from tests.processes import dead_process
 
 
 def edit_config(folder: Path, **fields) -> None:
@@ -158,6 +159,14 @@ def test_a_neighbor_of_the_target_is_not_removed(tmp_path):
     (tmp_path / "new.partial" / "thesis.tex").write_text("x")
     convert_checkpoint(tmp_path / "old", tmp_path / "new", allow_pickle=True)
     assert (tmp_path / "new.partial" / "thesis.tex").read_text() == "x"
+
+
+def test_what_a_killed_process_left_does_not_block_the_next(tmp_path):
+    make_skywork_folder(tmp_path / "old")
+    leftover = tmp_path / f".new.{dead_process()}.partial"
+    leftover.mkdir()
+    convert_checkpoint(tmp_path / "old", tmp_path / "new", allow_pickle=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
 
 
 def test_unknown_and_missing_tensors_are_refused(tmp_path):

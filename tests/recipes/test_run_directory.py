@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from lsw_hf.recipes.run_directory import RunDirectory, differences
+from tests.processes import dead_process
 
 
 def test_the_same_settings_may_return_and_others_are_shown(tmp_path):
@@ -32,6 +33,13 @@ def test_a_run_that_did_nothing_yet_makes_room(tmp_path):
     (tmp_path / "3_sft" / "checkpoint-1" / "model.safetensors").touch()
     with pytest.raises(ValueError, match="seed: 1 there, 2 now"):
         directory.claim({"seed": 2})
+
+
+def test_a_kill_in_the_first_moment_makes_room(tmp_path):
+    (tmp_path / f".settings.{dead_process()}.partial.json").write_text("{")
+    directory = RunDirectory(tmp_path)
+    directory.claim({"seed": 0})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "settings.json"]
 
 
 @pytest.mark.slow
@@ -124,8 +132,10 @@ def test_a_folder_is_replaced_whole(tmp_path):
     directory.replace("model", write("a"))
     directory.replace("model", write("b"))
     assert os.listdir(tmp_path / "model") == ["b"]
-    # What a kill between the two renames leaves: the old folder set aside, and no new one.
-    os.replace(tmp_path / "model", tmp_path / ".model.old")
+    # What a kill between the two renames leaves: the old folder set aside, the new one not yet in its place.
+    killed = dead_process()
+    os.replace(tmp_path / "model", tmp_path / f".model.{killed}.replaced")
+    (tmp_path / f".model.{killed}.partial").mkdir()
     directory.replace("model", write("c"))
     assert os.listdir(tmp_path) == ["model"]
     assert os.listdir(tmp_path / "model") == ["c"]

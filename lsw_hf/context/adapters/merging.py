@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
 
+from ...files import replacing
 from ..rotary import unwrapped
 from ..transformers4.writing import keep_legacy_rope
 from ..verification import verify_context
@@ -163,9 +162,7 @@ def save_merged(merged: PreTrainedModel, folder: Path) -> None:
     Raises:
         ValueError: what is read back is another model. Nothing is left on disk.
     """
-    partial = folder.with_name(f".{folder.name}.lsw-partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-    try:
+    with replacing(folder) as partial:
         keep_legacy_rope(merged.config)
         merged.save_pretrained(partial)
         verify_context(str(partial), merged)
@@ -176,11 +173,6 @@ def save_merged(merged: PreTrainedModel, folder: Path) -> None:
                 "disk, and the model given is used up: load it again, and merge it without a folder to have the "
                 "merged model in memory."
             )
-        if folder.exists():
-            folder.rmdir()
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _effect(model: PeftModel, probe: Probe) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
-from ...files import read_json_object
+from ...files import read_json_object, write_text
 from ...models.rope_longskywork import yarn_attention_factor
 from ..architecture.text_part import complete_text, config_of, newer_spelling, text_fields
 from .classes import LEGACY_CLASSES, PLAIN
@@ -123,9 +123,7 @@ def _complete(path: Path, config: PreTrainedConfig | None) -> bool:
     if fields.items() <= text.items():
         return False
     text.update(fields)
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(json.dumps(raw, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(raw, indent=2, sort_keys=True) + "\n")
     return True
 
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from lsw_hf.context.adapters.saving import load_adapter, merge_adapter, save_adapter
 from lsw_hf.context.record import ANSWERS, RECORD_FILE
 from tests.context.adapters import adapter_forms as forms
+from tests.processes import dead_process
 
 # what PEFT says when an adapter is made, saved or loaded
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:peft")
@@ -113,10 +114,11 @@ def test_a_folder_that_is_in_use_is_refused_before_any_work(live, monkeypatch, t
         merge_adapter(model, tmp_path / "empty")
     assert_as_it_was(model, before)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".empty.lsw-partial").mkdir()  # of a run that was killed
+    leftover = tmp_path / f".empty.{dead_process()}.partial"
+    leftover.mkdir()
     merge_adapter(model, tmp_path / "empty")
     assert (tmp_path / "empty" / "model.safetensors").is_file()
-    assert not (tmp_path / ".empty.lsw-partial").exists()
+    assert not leftover.exists()
 
 
 def test_several_processes_do_not_write_one_folder(live, monkeypatch, tmp_path):

@@ -1,0 +1,96 @@
+"""Files and folders are written whole or not at all, and what killed writers left is cleared away."""
+
+import os
+
+import pytest
+
+from lsw_hf.files import is_unfinished, replacing, write_json, write_text
+from tests.processes import dead_process
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_at_the_end_of_the_block(tmp_path):
+    path = tmp_path / "new" / "report.json"
+    write_json(path, {"name": "中"})
+    with replacing(path) as draft:
+        assert (draft.parent, draft.suffix) == (path.parent, ".json")
+        assert is_unfinished(draft.name)
+        draft.write_text("new")
+        assert path.read_text(encoding="utf-8") == '{\n  "name": "中"\n}\n'
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["report.json"]
+
+
+def test_a_block_that_raises_leaves_what_was_there(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+
+    def stop_halfway(name, error):
+        with replacing(tmp_path / name) as draft:
+            draft.write_text("ne")
+            raise error
+
+    with pytest.raises(OSError, match="No space left"):
+        stop_halfway("a.txt", OSError(28, "No space left on device"))
+    with pytest.raises(KeyboardInterrupt):
+        stop_halfway("b.txt", KeyboardInterrupt())
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_folder_with_files_is_kept_unless_it_is_to_be_replaced(tmp_path):
+    target = tmp_path / "model"
+    target.mkdir()
+    with replacing(target) as draft:
+        draft.mkdir()
+        (draft / "first").touch()
+    with pytest.raises(OSError, match="not empty"), replacing(target) as draft:
+        draft.mkdir()
+    assert names(target) == ["first"]
+    with replacing(target, overwrite_folder=True) as draft:
+        draft.mkdir()
+        (draft / "third").touch()
+    assert names(target) == ["third"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
+    target, rename = tmp_path / "model", os.replace
+    target.mkdir()
+    (target / "old").touch()
+
+    def refuse(source, destination):
+        if ".partial" in os.fspath(source):
+            raise OSError("the disk is gone")
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="the disk is gone"), replacing(target, overwrite_folder=True) as draft:
+        draft.mkdir()
+    assert names(target) == ["old"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_only_what_dead_processes_left_of_the_same_path_is_removed(tmp_path):
+    dead, alive = dead_process(), os.getppid()
+    for name in (f".model.{dead}.partial", f".model.{os.getpid()}.partial", f".model.{10**30}.replaced"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").touch()
+    others = [f".model.{alive}.partial", f".other.{dead}.partial", f".model.{dead}.partial.json", "model.partial"]
+    others += [".model.old.partial", f"model.{dead}.partial"]
+    for name in others:
+        (tmp_path / name).touch()
+    with replacing(tmp_path / "model") as draft:
+        assert names(tmp_path) == sorted(others)
+        draft.mkdir()
+    assert names(tmp_path) == sorted([*others, "model"])
+
+
+@pytest.mark.parametrize(("name", "unfinished"), [
+    (".a.1.partial", True), (".a.b.1.replaced.json", True), ("a.1.partial", False), (".a.partial", False),
+    (".lock", False), (".a.1.partial.b.c", False),
+])  # fmt: skip
+def test_names_of_unfinished_files(name, unfinished):
+    assert is_unfinished(name) is unfinished
