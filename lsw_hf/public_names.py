@@ -105,7 +105,7 @@ HOMES = {
     "render_table": "data.tables.rendering",
     "restore_rotary": "context.verification",
     "save_adapter": "context.adapters.saving",
-    "save_tokenizer": "context.tokenizer_files",
+    "save_tokenizer": "context.saved_model",
     "search_rope_factors": "context.search",
     "skipped_position_ids": "data.positions.sampler",
     "suggest_context": "context.suggestion",

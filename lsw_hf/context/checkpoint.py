@@ -18,8 +18,7 @@ from .architecture.layout import WRITTEN_FIELDS, inner_base
 from .architecture.text_part import complete_text, set_field, text_chain
 from .extension import extend_config
 from .request import AUTO
-from .saved_model import load_config
-from .tokenizer_files import TOKENIZER_CONFIG, write_legacy_tokenizer
+from .saved_model import TOKENIZER_CONFIG, load_config, refuse_no_model, write_legacy_tokenizer
 from .transformers4.writing import CHECKPOINT_FOLDER, LEGACY_KEYS, legacy_rope_fields
 from .verification import ContextReport, verify_context
 
@@ -72,7 +71,7 @@ def extend_checkpoint(
         `ContextReport`: of the written folder.
 
     Raises:
-        ValueError: the source is neither a folder nor to be had from the Hub, has no readable `config.json` or links
+        ValueError: the source is neither a folder nor a model on the Hub, has no readable `config.json` or links
             to files that are missing, the target is not empty, one of the two lies in the other, or [`extend_config`]
             refuses.
     """
@@ -85,6 +84,7 @@ def extend_checkpoint(
         raise ValueError(f"output_dir {target} exists and is not an empty folder. Choose another one, or remove it.")
     if target.absolute() == Path.cwd():
         raise ValueError(f"output_dir {target} is the working folder, which cannot be replaced. Name a new one.")
+    refuse_no_model(path_or_id)
     if not source.exists():
         source = download_model(str(path_or_id), revision)
     elif revision is not None:

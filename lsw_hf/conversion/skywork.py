@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
-from ..context.tokenizer_files import save_tokenizer
+from ..context.saved_model import save_tokenizer
 from ..context.transformers4.writing import write_legacy_rope
 from ..files import read_json_object, replacing, write_json
 from ..models import LongSkyworkConfig, modeling_longskywork

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..context.extension import extend_config
+from ..context.saved_model import load_config, load_tokenizer, where_from, window_of, without_weights
 from ..evaluation.needle.grid import NeedleGrid, evaluate_needle
 from ..evaluation.needle.report import NeedleReport
 from ..evaluation.needle.task import NeedleTask
@@ -21,7 +22,6 @@ from .run_directory import START, RunDirectory
 from .stage_data import check_dialogues
 from .stage_runner import StageRunner, check_stage
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
-from .starting_point import load_config, load_tokenizer, window_of, without_weights
 from .synthetic_tables import check_smallest_table, synthetic_tables
 
 # What each stage trains on: the argument of `run` that holds it.
@@ -108,7 +108,10 @@ class LongSkyworkRecipe:
         check_stage_names([*self.options] or [*self.stages])
         self.stages = tuple(name for name in STAGES if name in self.stages)
         model = self.model
-        self._config = model.config if isinstance(model, PreTrainedModel) else load_config(model, self.model_kwargs)
+        if isinstance(model, PreTrainedModel):
+            self._config = model.config
+        else:
+            self._config = load_config(model, **where_from(self.model_kwargs))
         self.original_length = window_of(self._config)
         if isinstance(self.context_length, bool) or not isinstance(self.context_length, int):
             raise TypeError(f"context_length must be a whole number of tokens, got {self.context_length!r}.")

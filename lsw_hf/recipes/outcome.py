@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..context.tokenizer_files import save_tokenizer
+from ..context.saved_model import save_tokenizer
 from ..context.verification import verify_context
 from ..evaluation.needle.heat_map import plot_needle_pair
 from ..evaluation.needle.report import NeedleReport

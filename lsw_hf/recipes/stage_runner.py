@@ -20,7 +20,7 @@ from trl import ModelConfig, get_peft_config
 
 from ..context.adapters.merging import merged_model
 from ..context.extension import extend_context
-from ..context.tokenizer_files import save_tokenizer
+from ..context.saved_model import save_tokenizer
 from ..training.checkpoints import last_complete_checkpoint
 from ..training.long_context_trainer import NonFiniteLossError
 from ..training.progress import StageProgress

@@ -77,6 +77,46 @@ def test_refusals_are_one_line(train, words, message, capsys):
     assert "Traceback" not in shown
 
 
+MISTAKES = {
+    "a file": ("config.json", lambda folder: None, "is a file. Give the folder of a saved model, or a Hub id"),
+    "an empty folder": ("empty", lambda folder: None, "has no config.json. Give the folder of a saved model."),
+    "an adapter": (
+        "empty",
+        lambda folder: (folder / "empty" / "adapter_config.json").write_text("{}"),
+        "contains an adapter and no model. Give the folder of its base model.",
+    ),
+    "a missing folder": ("missing", lambda folder: None, "There is no folder "),
+    "an unknown id": ("metta/lama", lambda folder: None, "metta/lama is no folder here (looked from "),
+    "broken JSON": ("", lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
+    "no model_type": ("", lambda folder: (folder / "config.json").write_text("{}"), "has no model_type"),
+    "an unknown model_type": (
+        "",
+        lambda folder: (folder / "config.json").write_text('{"model_type": "x9"}'),
+        "upgrade transformers if the architecture is newer.",
+    ),
+    "no rotary embedding": (
+        "",
+        lambda folder: (folder / "config.json").write_text('{"model_type": "gpt2", "n_positions": 64}'),
+        "'gpt2' cannot be extended",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_train_and_suggest_answer_a_mistake_alike(mistake, train, model, capsys):
+    name, damage, message = MISTAKES[mistake]
+    (model / "empty").mkdir()
+    damage(model)
+    given = name if name == "metta/lama" else str(model / name)
+    shown = []
+    for command in ("train", "suggest"):
+        words = ["suggest", "--model", given, "--context-length", "128"]
+        assert (train("--model", given) if command == "train" else cli.main(words)) == 1
+        shown.append(capsys.readouterr().err.removeprefix(f"lsw-hf {command}: "))
+    assert shown[0] == shown[1]
+    assert message in shown[0]
+
+
 def test_damaged_weights_are_named(train, model, capsys):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

@@ -51,7 +51,7 @@ def edited(source, **changes):
 
 
 STRANGE = {
-    "no such model": (lambda source: None, "--model {folder}/nowhere", "is no folder here"),
+    "no such model": (lambda source: None, "--model {folder}/nowhere", "There is no folder .*/nowhere. Give"),
     "a file": (lambda source: None, "--model {source}/config.json", "is a file. Give the folder"),
     "an empty folder": (lambda source: None, "--model {folder}", "has no config.json. Give the folder"),
     "broken JSON": (lambda source: (source / "config.json").write_text("{"), "", "config.json is not JSON"),

@@ -1,31 +1,9 @@
-"""What a run starts from, and what is said of a model that cannot be the start of one."""
+"""Models, extensions and tokenizers that a run cannot start from are refused before any work."""
 
 import pytest
-from transformers import BloomConfig, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from lsw_hf.recipes.longskywork import LongSkyworkRecipe
-from lsw_hf.recipes.starting_point import load_config, load_tokenizer, window_of
-
-
-def test_a_model_that_is_nowhere_is_named(tmp_path):
-    for name in ("lama", "metta/lama"):
-        with pytest.raises(ValueError, match=f"The model {name} is no folder here .* could not be read from the Hub"):
-            load_config(name, {})
-    file = tmp_path / "model.gguf"
-    file.touch()
-    with pytest.raises(ValueError, match=r"model.gguf is a file. Give the folder that holds its config.json"):
-        load_config(file, {})
-
-
-def test_a_folder_without_tokenizer_is_named(tiny_llama, tmp_path):
-    tiny_llama.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"There is no tokenizer in .* save the model's tokenizer there"):
-        load_tokenizer(tmp_path, {})
-
-
-def test_a_model_without_a_window_is_refused():
-    with pytest.raises(ValueError, match="A bloom model has no max_position_embeddings"):
-        window_of(BloomConfig(n_layer=1))
 
 
 def test_an_extension_that_cannot_be_is_refused_at_once(tiny_llama, tiny_tokenizer, tmp_path):

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, LlamaConfig
 import lsw_hf
 from benchmarks.context_zoo import SIZES
 from lsw_hf.context.checkpoint import extend_checkpoint
-from lsw_hf.context.tokenizer_files import legacy_tokenizer_settings, save_tokenizer, write_legacy_tokenizer
+from lsw_hf.context.saved_model import legacy_tokenizer_settings, save_tokenizer, write_legacy_tokenizer
 from lsw_hf.conversion.skywork import convert_checkpoint
 from lsw_hf.conversion.skywork_tokenizer import PROBE_TEXTS
 from tests.conversion.skywork_folders import make_skywork_folder
