@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..evaluation.setting import describe_weights
 
 # Arguments of `from_pretrained` that do not change what is loaded, or that no file may hold.
 _NOT_SETTINGS = ("token", "device_map", "cache_dir", "local_files_only", "force_download")
@@ -27,12 +28,12 @@ def describe_model(model: str | Path | PreTrainedModel, model_kwargs: Mapping[st
             Arguments of `from_pretrained`; a token is left out.
 
     Returns:
-        `dict`: name and arguments; for a live model its class and a checksum of its weights.
+        `dict`: name and arguments; for a live model its class and a digest of its weights.
     """
     arguments = {key: str(value) for key, value in sorted(model_kwargs.items()) if key not in _NOT_SETTINGS}
     if not isinstance(model, PreTrainedModel):
         return {"name": str(model), **arguments}
-    return {"name": type(model).__name__, "weights": _weights_checksum(model), **arguments}
+    return {"name": type(model).__name__, "weights": describe_weights(model), **arguments}
 
 
 def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -89,15 +90,6 @@ def describe_settings(value: Any) -> Any:
         return None
     fields = asdict(value) if is_dataclass(value) and not isinstance(value, type) else {}
     return {"class": type(value).__qualname__, **json.loads(json.dumps(fields, default=str))}
-
-
-def _weights_checksum(model: PreTrainedModel) -> str:
-    """Change with any weight's name, shape, type or sum; one pass over the weights, whatever device they are on."""
-    sums = [
-        (name, list(weight.shape), str(weight.dtype), float(weight.detach().sum(dtype=torch.float64)))
-        for name, weight in sorted(model.state_dict().items())
-    ]
-    return _checksum(sums)
 
 
 def _checksum(value: Any) -> str:

@@ -16,13 +16,17 @@ from lsw_hf.recipes.provenance import (
 )
 
 
-def test_a_live_model_is_known_by_its_weights(tiny_llama):
-    same, other = copy.deepcopy(tiny_llama), copy.deepcopy(tiny_llama)
-    with torch.no_grad():
-        other.model.norm.weight[3] += 1e-3
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_live_model_is_known_by_every_number_of_its_weights(tiny_llama, dtype):
+    tiny_llama.to(dtype)
     described = describe_model(tiny_llama, {})
-    assert describe_model(same, {}) == described
-    assert describe_model(other, {}) != described
+    assert describe_model(copy.deepcopy(tiny_llama), {}) == described
+    for name in ("model.norm.weight", "model.embed_tokens.weight"):
+        for place in (0, 1, -1):
+            other = copy.deepcopy(tiny_llama)
+            with torch.no_grad():
+                other.get_parameter(name).view(-1)[place] += 0.1
+            assert describe_model(other, {}) != described, (name, place)
 
 
 def test_a_token_is_never_described():
