@@ -15,14 +15,13 @@ from ..context.saved_model import load_config, load_tokenizer, where_from, windo
 from ..evaluation.needle.grid import NeedleGrid, evaluate_needle
 from ..evaluation.needle.report import NeedleReport
 from ..evaluation.needle.task import NeedleTask
-from .outcome import RecipeResults, publish, published
+from .outcome import RecipeResults, finish, finished
 from .plan import PlannedStage, RecipePlan
 from .provenance import describe_model, describe_rows, describe_settings, describe_tokenizer
 from .run_directory import START, RunDirectory
-from .stage_data import check_dialogues
+from .stage_data import check_dialogues, check_smallest_table, synthetic_tables
 from .stage_runner import StageRunner, check_stage
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
-from .synthetic_tables import check_smallest_table, synthetic_tables
 
 # What each stage trains on: the argument of `run` that holds it.
 _DATA_OF = {
@@ -187,7 +186,7 @@ class LongSkyworkRecipe:
         }
         directory, settings = self._checked(data)
         with directory.claim(settings):
-            return published(directory) or self._run(directory, data)
+            return finished(directory) or self._run(directory, data)
 
     def _run(self, directory: RunDirectory, data: dict[str, Any]) -> RecipeResults:
         """Everything that is not finished, in a folder that this process holds."""
@@ -201,14 +200,14 @@ class LongSkyworkRecipe:
             directory, tokenizer, self.context_length, dict(self.rope), self.seed, dict(self.model_kwargs)
         )
         source = self._start(directory)
-        finished, before = [], None
+        metrics, before = [], None
         for name in self.stages:
             if name != "pretraining" and before is None:
                 before = self._needle(runner, source, "needle_before.json")
-            finished.append(runner.run(STAGES[name], self._options[name], source, data[_DATA_OF[name]]))
+            metrics.append(runner.run(STAGES[name], self._options[name], source, data[_DATA_OF[name]]))
             source = directory.path / STAGES[name].folder / "model"
         after = self._needle(runner, source, "needle_after.json")
-        return publish(runner, Path(source), plan, finished, before, after)
+        return finish(runner, Path(source), plan, metrics, before, after)
 
     def check(
         self, *, documents: Any = None, instructions: Any = None, tables: Any = None, pretraining_documents: Any = None

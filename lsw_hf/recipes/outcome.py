@@ -1,4 +1,4 @@
-"""What a finished run hands over: the model's folder with its card, the figure, and the report."""
+"""The results of a run: the model's folder with its card, the figure and the report."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..context.verification import verify_context
 from ..evaluation.needle.heat_map import plot_needle_pair
 from ..evaluation.needle.report import NeedleReport
 from ..hub.model_card import build_model_card
-from .environment import describe_environment
 from .plan import PlannedStage, RecipePlan
+from .provenance import describe_environment
 from .run_directory import RunDirectory
 from .stage_runner import StageRunner
 
@@ -40,8 +40,8 @@ class RecipeResults:
     after: NeedleReport | None
 
 
-def published(directory: RunDirectory) -> RecipeResults | None:
-    """Return the results of a run that is finished, as they lie on disk; `None` of one that is not."""
+def finished(directory: RunDirectory) -> RecipeResults | None:
+    """Return the results of a finished run from its folder; `None` if the run is not finished."""
     report = directory.read_json(REPORT)
     if report is None:
         return None
@@ -50,11 +50,11 @@ def published(directory: RunDirectory) -> RecipeResults | None:
     return RecipeResults(directory.path / "model", report, before, after)
 
 
-def publish(
+def finish(
     runner: StageRunner,
     source: Path,
     plan: RecipePlan,
-    finished: list[dict[str, Any]],
+    metrics: list[dict[str, Any]],
     before: NeedleReport | None,
     after: NeedleReport | None,
 ) -> RecipeResults:
@@ -62,12 +62,12 @@ def publish(
 
     Args:
         runner ([`StageRunner`]):
-            Has loaded and trained what is published.
+            Has loaded and trained the stages.
         source (`Path`):
             Model folder of the last stage.
         plan ([`RecipePlan`]):
             What was planned.
-        finished (`list[dict]`):
+        metrics (`list[dict]`):
             Metrics of the stages.
         before ([`NeedleReport`], *optional*), after ([`NeedleReport`], *optional*):
             The needle grids, where there were any.
@@ -85,8 +85,8 @@ def publish(
     window = int(model.config.get_text_config().max_position_embeddings)
     evaluation = [grid.settings.get("seconds", 0.0) for grid in (before, after) if grid]
     report = {
-        "stages": [_reported(metrics, planned) for metrics, planned in zip(finished, plan.stages, strict=True)],
-        "total": {key: sum(metrics[key] for metrics in finished) for key in ("steps", "tokens", "seconds")},
+        "stages": [_reported(measured, planned) for measured, planned in zip(metrics, plan.stages, strict=True)],
+        "total": {key: sum(stage[key] for stage in metrics) for key in ("steps", "tokens", "seconds")},
         "evaluation_seconds": round(sum(evaluation), 3),
         "needle": {"before": before and before.accuracy, "after": after and after.accuracy},
         "context_length": window,

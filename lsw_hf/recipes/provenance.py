@@ -1,11 +1,15 @@
-"""What makes two runs the same run: plain descriptions of model, tokenizer, data and needles, to be compared."""
+"""Where a result comes from: what runs are compared by, and the versions, machine and commit that made it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..evaluation.setting import describe_weights
 
+_PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "huggingface-hub", "numpy")
 # Arguments of `from_pretrained` that do not change what is loaded, or that no file may hold.
 _NOT_SETTINGS = ("token", "device_map", "cache_dir", "local_files_only", "force_download")
 
@@ -90,6 +95,36 @@ def describe_settings(value: Any) -> Any:
         return None
     fields = asdict(value) if is_dataclass(value) and not isinstance(value, type) else {}
     return {"class": type(value).__qualname__, **json.loads(json.dumps(fields, default=str))}
+
+
+def describe_environment() -> dict[str, Any]:
+    """Facts that a reader of a report needs to repeat it.
+
+    Returns:
+        `dict`: `versions` by package, `python`, `machine` (system, processor type, cores), and `commit` of this
+        package's source, `None` outside a git checkout, followed by `+changes` if tracked files differ from it.
+    """
+    return {
+        "versions": {name: version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that holds this file; `None` if this file is not one of its tracked files."""
+    here = Path(__file__).resolve()
+    command = ["git", "-C", str(here.parent)]
+    try:
+        subprocess.run(
+            [*command, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True, timeout=10
+        )
+        found = subprocess.run([*command, "rev-parse", "HEAD"], check=True, capture_output=True, text=True, timeout=10)
+        changed = subprocess.run([*command, "diff", "--quiet", "HEAD"], capture_output=True, timeout=10).returncode
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() + ("+changes" if changed else "")
 
 
 def _checksum(value: Any) -> str:

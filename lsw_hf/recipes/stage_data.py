@@ -1,9 +1,9 @@
-"""Dialogue rows of a stage: that the answers in them are what is trained, and that the tokenizer can tell them."""
+"""Rows of a stage: dialogues, of which only the answers are trained, and synthetic tables for long SFT."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import datasets
@@ -11,7 +11,11 @@ from transformers import PreTrainedTokenizerBase
 from trl import is_conversational
 from trl.chat_template_utils import get_training_chat_template
 
+from ..data.tables import TableConfig, TableGenerator
+
 _GENERATION = re.compile(r"\{%-?\s*generation\b")
+# Tokens of the paper's shortest rows of long SFT.
+_SHORTEST_TABLE = 2_048
 
 
 def answers_only(rows: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,6 +87,56 @@ def check_dialogues(stage: str, rows: Any, options: Mapping[str, Any], tokenizer
             f"Stage {stage}: in the first row the tokenizer's chat template marks no word of the assistant's, so "
             "there is nothing to train. Check the {% generation %} blocks of the template and the roles of the row."
         )
+
+
+def synthetic_tables(
+    tokenizer: PreTrainedTokenizerBase, *, num_rows: int, longest: int, seed: int
+) -> datasets.IterableDataset:
+    """Return a stream of tables with questions, of 2,048 to `longest` tokens as in the paper, log-uniformly.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Lengths are counted with it. With a chat template prompt and completion are messages, otherwise text.
+        num_rows (`int`):
+            How many rows before the stream repeats.
+        longest (`int`):
+            Tokens of the longest row, at least 16; below 2,048 all rows are that long.
+        seed (`int`):
+            Seed of the rows.
+
+    Returns:
+        [`~datasets.IterableDataset`]: each row is made when it is asked for.
+    """
+    generator = TableGenerator(tokenizer, _table_config(tokenizer, min(_SHORTEST_TABLE, longest), longest), seed=seed)
+    return datasets.IterableDataset.from_generator(
+        _table_rows, gen_kwargs={"generator": generator, "num_rows": num_rows}
+    )
+
+
+def check_smallest_table(tokenizer: PreTrainedTokenizerBase, *, longest: int) -> None:
+    """Make one table of the smallest size that a run would draw, so that a budget or tokenizer without room for any
+    table stops the run before its first stage and not in its last.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]), longest (`int`):
+            See [`synthetic_tables`].
+
+    Raises:
+        ValueError: see [`TableGenerator`].
+    """
+    shortest = min(_SHORTEST_TABLE, longest)
+    TableGenerator(tokenizer, _table_config(tokenizer, shortest, shortest), seed=0).sample(0)
+
+
+def _table_config(tokenizer: PreTrainedTokenizerBase, shortest: int, longest: int) -> TableConfig:
+    chat = tokenizer.chat_template is not None
+    return TableConfig(length=(shortest, longest), row_format="conversational" if chat else "prompt_completion")
+
+
+def _table_rows(generator: TableGenerator, num_rows: int) -> Iterator[dict[str, Any]]:
+    for index in range(num_rows):
+        row = generator.sample(index)
+        yield {"prompt": row["prompt"], "completion": row["completion"]}
 
 
 def _first(rows: Any) -> Mapping[str, Any] | None:

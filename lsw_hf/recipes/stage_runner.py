@@ -23,9 +23,9 @@ from ..context.extension import extend_context
 from ..context.saved_model import save_tokenizer
 from ..training.checkpoints import last_complete_checkpoint
 from ..training.long_context_trainer import NonFiniteLossError
-from ..training.progress import StageProgress
 from ..training.skip_collator import skip_collator
-from .environment import describe_environment
+from .console import StageProgress
+from .provenance import describe_environment
 from .run_directory import RunDirectory
 from .stage_data import answers_only, check_dialogues
 from .stages import PEFT_OPTIONS, Stage

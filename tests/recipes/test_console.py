@@ -1,4 +1,4 @@
-"""What a person sees while a recipe runs."""
+"""Console output while a recipe runs."""
 
 import warnings
 

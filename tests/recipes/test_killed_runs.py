@@ -16,7 +16,7 @@ KILLED = """
 import os, signal, sys
 import torch
 from transformers import TrainerCallback
-from lsw_hf.recipes import longskywork, publication, run_directory
+from lsw_hf.recipes import longskywork, outcome, run_directory
 from lsw_hf.recipes.stage_runner import StageRunner
 from lsw_hf.demo.recipe import TinySettings, tiny_data, tiny_recipe
 torch.set_num_threads(1)
@@ -50,8 +50,8 @@ StageRunner._trainer, StageRunner._keep = with_kill, keep_and_die
 run_directory.os.replace = rename_and_die
 if moment == "measuring":
     longskywork.evaluate_needle = die
-if moment == "publishing":
-    publication.build_model_card = die
+if moment == "finishing":
+    outcome.build_model_card = die
 settings = TinySettings(
     pretraining_steps=4, interleaved_steps=4, dialogue_steps=4, table_steps=4, row_length=512, num_samples=1
 )
@@ -95,11 +95,11 @@ def assert_same_end(expected, found):
 
 @pytest.mark.slow
 def test_killed_between_training_and_the_next_stage(tmp_path, undisturbed):
-    """After the last checkpoint, after the model was kept, while measuring, renaming and publishing."""
+    """After the last checkpoint, after the model was kept, while measuring, renaming and finishing."""
     broken = tmp_path / "broken"
     moments = [
         ("renamed", "0_start"), ("measuring",), ("trained", "2_continual_pretraining"), ("kept", "3_sft"),
-        ("trained", "4_long_sft"), ("renamed", "needle_after.json"), ("publishing",), ("renamed", "model"),
+        ("trained", "4_long_sft"), ("renamed", "needle_after.json"), ("finishing",), ("renamed", "model"),
     ]  # fmt: skip
     for moment in moments:
         killed = run_and_kill(broken, *moment)
