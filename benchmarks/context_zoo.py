@@ -22,7 +22,7 @@ from transformers import (
 
 from lsw_hf.context.architecture.layout import find_layout
 from lsw_hf.context.composition import entry_table, factors_of
-from lsw_hf.context.in_force import effective_entry
+from lsw_hf.context.existing_scaling import effective_entry
 
 ORIGINAL_LENGTH = 64
 """Tokens of every window before anybody scaled it."""

@@ -110,7 +110,7 @@ HOMES = {
     "skipped_position_ids": "data.positions.sampler",
     "suggest_context": "context.suggestion",
     "verify_context": "context.verification",
-    "write_legacy_rope": "context.transformers4.writing",
+    "write_legacy_rope": "context.transformers4.config_files",
     "write_page": "evaluation.summary.page",
 }
 

@@ -19,7 +19,7 @@ from .architecture.text_part import complete_text, set_field, text_chain
 from .extension import extend_config
 from .request import AUTO
 from .saved_model import TOKENIZER_CONFIG, load_config, refuse_no_model, write_legacy_tokenizer
-from .transformers4.writing import CHECKPOINT_FOLDER, LEGACY_KEYS, legacy_rope_fields
+from .transformers4.config_files import CHECKPOINT_FOLDER, LEGACY_KEYS, legacy_rope_fields
 from .verification import ContextReport, verify_context
 
 logger = logging.getLogger(__name__)

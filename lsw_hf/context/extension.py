@@ -16,11 +16,11 @@ from .architecture.layout import RopeLayout, find_layout, inner_base
 from .architecture.origin import RECORD_KEY, doubtful_window, length_is_open
 from .architecture.text_part import config_chain
 from .composition import entry_table, faster_pairs, reaches_further
-from .in_force import effective_entry, entry_in_force, resolved
+from .existing_scaling import current_entry, effective_entry, resolved
+from .live_rotary import edited_tables, rebuild, rebuilt, rotary_modules, rotary_states, transformers_model
 from .parameters import extended_parameters
 from .request import AUTO, ExtensionRequest
-from .rotary import edited_tables, rebuild, rebuilt, rotary_modules, rotary_states, transformers_model
-from .transformers4.writing import keep_legacy_rope, refuse_contradictory_file
+from .transformers4.config_files import keep_legacy_rope, refuse_contradictory_file
 
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
@@ -261,7 +261,7 @@ def _check_live(rotary: dict[str, nn.Module], layout: RopeLayout, trial: RopeLay
     """Check the invariant again on the tables that the model's own classes compute: they have the last word."""
     reached = trial.parameters.get("rope_type") == "dynamic"  # as it was
     if not reached:
-        before = entry_in_force(layout) if layout.origin.recorded else effective_entry(layout)
+        before = current_entry(layout) if layout.origin.recorded else effective_entry(layout)
         entries = (before, trial.parameters)
         tables = [entry_table(entry, layout.rotary_dim, trial.config.max_position_embeddings)[0] for entry in entries]
         reached = not reaches_further(*tables)  # a table that is meant to stay has nothing to show

@@ -6,9 +6,9 @@ from typing import Any
 
 from ..models.rope_longskywork import longrope_attention_factor, yarn_attention_factor
 from .architecture.layout import SCALING_KEYS, RopeLayout
+from .checks import check_invariant, check_nested_longrope, check_range, check_window, misfit
 from .composition import checked_factors, entry_table, factors_of, raised_base, stretched
-from .in_force import BASE_METHODS, effective_entry, factor_in_force, holds_method, resolved, stretch
-from .invariant import check_invariant, check_nested_longrope, check_range, check_window, misfit
+from .existing_scaling import BASE_METHODS, current_factor, effective_entry, holds_method, resolved, stretch
 from .request import ExtensionRequest
 
 NEEDS_FACTORS = (
@@ -106,7 +106,7 @@ def _given_factors(
     if request.rope_factors is None:
         raise ValueError(NEEDS_FACTORS)
     factors = checked_factors(request.rope_factors, layout.rotary_dim // 2)
-    factor = float(request.factor or factor_in_force(start) * stretch(layout, request.context_length))
+    factor = float(request.factor or current_factor(start) * stretch(layout, request.context_length))
     attention = (
         request.attention_factor
         or (start.get("attention_factor") if start["rope_type"] == "longrope" else None)

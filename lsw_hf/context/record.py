@@ -11,8 +11,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..files import read_json_object, write_json
 from .architecture.origin import RECORD_KEY
-from .rotary import RotaryState, compare_states, rebuild, rotary_modules, rotary_states
-from .transformers4.writing import keep_legacy_rope
+from .live_rotary import RotaryState, compare_states, rebuild, rotary_modules, rotary_states
+from .transformers4.config_files import keep_legacy_rope
 
 RECORD_FILE = "lsw_context.json"
 FORMAT = 1

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from ..models.rope_longskywork import longrope_attention_factor
 from .architecture.layout import RopeLayout, find_layout
 from .composition import entry_table, factors_of
+from .existing_scaling import effective_entry
 from .extension import write_extension
-from .in_force import effective_entry
+from .live_rotary import rebuild, rotary_modules, transformers_model, unwrapped
 from .parameters import extended_parameters
 from .request import ExtensionRequest
-from .rotary import rebuild, rotary_modules, transformers_model, unwrapped
 
 SCORED_TOKENS = 1024
 HEADROOM = 1.25

@@ -14,12 +14,20 @@ from transformers import PreTrainedConfig
 from .architecture.facts import beyond_rope
 from .architecture.layout import RopeLayout, find_layout
 from .architecture.origin import doubtful_window
+from .checks import check_window, misfit
 from .composition import abf_rope_theta, entry_table
-from .in_force import effective_entry, has_fixed_alpha, holds_method, in_words, preferred_method, resolved, stretch
-from .invariant import check_window, misfit
+from .existing_scaling import (
+    effective_entry,
+    has_fixed_alpha,
+    holds_method,
+    in_words,
+    preferred_method,
+    resolved,
+    stretch,
+)
 from .parameters import extended_parameters
 from .request import ExtensionRequest
-from .transformers4.writing import refuse_contradictory_file
+from .transformers4.config_files import refuse_contradictory_file
 
 Training = Literal["none", "short", "long"]
 

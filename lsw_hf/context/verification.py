@@ -22,8 +22,7 @@ from .architecture.facts import extension_notes
 from .architecture.layout import find_layout, rope_entry
 from .architecture.origin import edited_record
 from .architecture.text_part import config_chain
-from .record import RECORD_FILE, read_record, record_problems
-from .rotary import (
+from .live_rotary import (
     compare_states,
     reaching_state,
     rebuild,
@@ -32,8 +31,9 @@ from .rotary import (
     rotary_states,
     transformers_model,
 )
+from .record import RECORD_FILE, read_record, record_problems
 from .saved_model import load_config
-from .transformers4.writing import compare_spellings
+from .transformers4.config_files import compare_spellings
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
 from ..context.saved_model import save_tokenizer
-from ..context.transformers4.writing import write_legacy_rope
+from ..context.transformers4.config_files import write_legacy_rope
 from ..files import read_json_object, replacing, write_json
 from ..models import LongSkyworkConfig, modeling_longskywork
 from ..models.configuration_longskywork import is_number

@@ -15,7 +15,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from lsw_hf.context.composition import abf_rope_theta, ntk_rope_theta
 from lsw_hf.context.extension import extend_config
-from lsw_hf.context.rotary import rebuild
+from lsw_hf.context.live_rotary import rebuild
 from lsw_hf.models.rope_longskywork import yarn_attention_factor
 
 SCALED = ("linear", "ntk", "abf", "yarn", "llama3")

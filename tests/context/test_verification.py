@@ -12,7 +12,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GPT2Config
 
 from benchmarks.context_zoo import ARCHITECTURES
 from lsw_hf.context.extension import extend_config, extend_context
-from lsw_hf.context.rotary import compare_states, rotary_states
+from lsw_hf.context.live_rotary import compare_states, rotary_states
 from lsw_hf.context.verification import restore_rotary, verify_context
 
 TARGET = 448

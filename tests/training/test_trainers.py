@@ -11,7 +11,7 @@ import torch
 from trl import SFTConfig, SFTTrainer
 
 from lsw_hf.context.extension import extend_context
-from lsw_hf.context.transformers4.writing import write_legacy_rope
+from lsw_hf.context.transformers4.config_files import write_legacy_rope
 from lsw_hf.data.positions.sampler import Strategy
 from lsw_hf.data.windows.interleaver import interleave_chunks
 from lsw_hf.training.continual_pretraining import (

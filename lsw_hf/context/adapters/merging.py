@@ -16,8 +16,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ...files import replacing
-from ..rotary import unwrapped
-from ..transformers4.writing import keep_legacy_rope
+from ..live_rotary import unwrapped
+from ..transformers4.config_files import keep_legacy_rope
 from ..verification import verify_context
 from .probing import Probe, is_quantized, unprobeable
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..rotary import unwrapped
+from ..live_rotary import unwrapped
 
 logger = logging.getLogger(__name__)
 

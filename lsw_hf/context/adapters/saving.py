@@ -12,8 +12,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, TrainerCallback
 
 from ..checkpoint import download_model
+from ..live_rotary import unwrapped
 from ..record import RECORD_FILE, apply_record, read_record, write_record
-from ..rotary import unwrapped
 from ..verification import verify_context
 from .attaching import check_answers, check_base, check_saveable, live_answers
 from .merging import check_target, merged_model, save_merged

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
 
-from lsw_hf.context.rotary import RotaryState, rebuilt, rotary_modules, rotary_states
+from lsw_hf.context.live_rotary import RotaryState, rebuilt, rotary_modules, rotary_states
 
 MODEL_TYPES_457 = frozenset(json.loads((Path(__file__).parent / "model_types_457.json").read_text()))
 """Every `model_type` of transformers 4.57.3."""

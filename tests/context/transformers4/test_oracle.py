@@ -18,10 +18,10 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from lsw_hf.context.rotary import compare_states
+from lsw_hf.context.live_rotary import compare_states
 from lsw_hf.context.transformers4.classes import ELSEWHERE, LEGACY_CLASSES, PARTS, WITHOUT_TEXT_TABLES
+from lsw_hf.context.transformers4.config_files import legacy_rope_fields, write_legacy_rope
 from lsw_hf.context.transformers4.spelling import legacy_losses
-from lsw_hf.context.transformers4.writing import legacy_rope_fields, write_legacy_rope
 from tests.context.transformers4.legacy_zoo import BASE, MODEL_TYPES_457, SCALINGS, scaled, tables
 
 READER = Path(__file__).parent / "read_legacy_tables.py"

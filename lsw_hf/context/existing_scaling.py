@@ -46,7 +46,7 @@ def effective_entry(layout: RopeLayout) -> dict[str, Any]:
     return _as_read(layout, entry)
 
 
-def entry_in_force(layout: RopeLayout) -> dict[str, Any]:
+def current_entry(layout: RopeLayout) -> dict[str, Any]:
     """Return the rotary dictionary in force now, extensions of ours included, as transformers reads it within the
     window.
     """
@@ -55,7 +55,7 @@ def entry_in_force(layout: RopeLayout) -> dict[str, Any]:
     return _as_read(layout, {key: value for key, value in layout.parameters.items() if value is not None})
 
 
-def factor_in_force(entry: dict[str, Any]) -> float:
+def current_factor(entry: dict[str, Any]) -> float:
     """Return the factor of a rotary dictionary; 1 where it has none, or a type that reads none (`default` with a
     factor).
     """
@@ -67,7 +67,7 @@ def in_words(entry: dict[str, Any]) -> str:
     rope_type = entry.get("rope_type", "default")
     if rope_type == "default":
         return f"plain RoPE, base {entry['rope_theta']:.6g}"
-    factor = f", factor {entry['factor']:g}" if factor_in_force(entry) != 1.0 else ""
+    factor = f", factor {entry['factor']:g}" if current_factor(entry) != 1.0 else ""
     return f"{rope_type}, base {entry['rope_theta']:.6g}{factor}"
 
 

@@ -8,10 +8,10 @@ import transformers
 
 from .architecture.layout import RopeLayout
 from .composition import TOLERANCE, entry_table, faster_pairs, reaches_further
-from .in_force import (
+from .existing_scaling import (
+    current_entry,
+    current_factor,
     effective_entry,
-    entry_in_force,
-    factor_in_force,
     has_fixed_alpha,
     holds_method,
     in_words,
@@ -122,7 +122,7 @@ def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: d
     after, _ = entry_table(parameters, layout.rotary_dim, request.context_length)
     entries, window = [effective_entry(layout)], layout.origin.window
     if layout.origin.recorded:
-        entries.append(entry_in_force(layout))
+        entries.append(current_entry(layout))
         window = max(window, layout.config.max_position_embeddings)
     in_force = in_words(layout.parameters)
     tables = [entry_table(entry, layout.rotary_dim, window)[0] for entry in entries]
@@ -136,7 +136,7 @@ def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: d
                 f"trained with would change. {_remedy(layout, request)}"
             )
     written = parameters.get("factor")
-    if written is not None and written < max(map(factor_in_force, entries)) * (1 - TOLERANCE):
+    if written is not None and written < max(map(current_factor, entries)) * (1 - TOLERANCE):
         raise ValueError(
             f"factor={written:g} is below the factor in force, {in_force}, which never shrinks: numbers that follow "
             "from it, such as the attention factor, would shrink with it. Leave factor out, or give a larger one."

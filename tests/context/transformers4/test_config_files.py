@@ -9,8 +9,8 @@ from transformers import AutoConfig, Gemma3Config, LlamaConfig, Trainer, Trainin
 
 from benchmarks.context_zoo import ARCHITECTURES, SIZES
 from lsw_hf.context.extension import extend_config, extend_context
+from lsw_hf.context.transformers4.config_files import keep_legacy_rope, legacy_rope_fields, write_legacy_rope
 from lsw_hf.context.transformers4.spelling import legacy_losses
-from lsw_hf.context.transformers4.writing import keep_legacy_rope, legacy_rope_fields, write_legacy_rope
 
 
 def test_an_unscaled_type_has_a_base_and_no_scaling():
