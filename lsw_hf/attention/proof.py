@@ -35,7 +35,7 @@ def check_attention_backend(model: PreTrainedModel, *, packed: bool) -> None:
         model (`PreTrainedModel` or `PeftModel`):
             The model to train.
         packed (`bool`):
-            Whether batches hold several dialogues in a row. Rows with an all-ones mask work everywhere.
+            Whether batches contain several dialogues in a row. Rows with an all-ones mask work everywhere.
 
     Raises:
         ValueError: `packed`, and the backend takes document boundaries from positions; or an adapter of virtual
@@ -54,8 +54,8 @@ def check_attention_backend(model: PreTrainedModel, *, packed: bool) -> None:
 class CrossSkipAttention(NamedTuple):
     """What [`assert_cross_skip_attention`] measured, as largest absolute changes of final hidden states.
 
-    `across_skip`: behind a skip, after tokens before it were changed. `across_documents`: in other documents, after
-    the same change; `None` when the batch holds one document.
+    `across_skip`: after a skip, when tokens before it were changed. `across_documents`: in other documents, after
+    the same change; `None` when the batch contains one document.
     """
 
     across_skip: float
@@ -65,9 +65,9 @@ class CrossSkipAttention(NamedTuple):
 def assert_cross_skip_attention(model: PreTrainedModel, batch: Mapping[str, Any]) -> CrossSkipAttention:
     """Proves on the user's own model, backend and batch that attention crosses skips and stays within documents.
 
-    The tokens in front of a skip are replaced; final hidden states behind it must change, those of all other
+    The tokens in front of a skip are replaced; final hidden states after it must change, those of all other
     documents must not. Without the skips of that document its hidden states must be others, or the model does not
-    look at positions at all. If the batch happens to hold no skip, one is made in its longest document. Costs three
+    look at positions at all. If the batch happens to contain no skip, one is made in its longest document. Costs three
     or four forward passes without gradients; the training mode of every module and the random state are as before.
 
     Args:
@@ -96,7 +96,7 @@ def assert_cross_skip_attention(model: PreTrainedModel, batch: Mapping[str, Any]
     if not across_skip > 0.0:
         raise ValueError(
             f"Attention is cut at skipped positions (attn_implementation={attention_backend(model)!r}): changing the "
-            "tokens before a skip changed nothing behind it, so skipped positions would teach nothing. For rows pass "
+            "tokens before a skip changed nothing after it, so skipped positions would teach nothing. For rows pass "
             "the collator's all-ones attention_mask on to the model; for packed dialogues use "
             f"attn_implementation={PACKED_ATTENTION!r} or flash attention together with the collator's cu_seq_lens_q."
         )
@@ -130,7 +130,7 @@ def assert_document_isolation(model: PreTrainedModel, batch: Mapping[str, Any]) 
 
     Returns:
         `float` or `None`: Largest absolute change of final hidden states in other documents; `None` when the batch
-        holds one document.
+        contains one document.
 
     Raises:
         ValueError: Attention leaks between documents; the message names the remedy.
@@ -181,7 +181,7 @@ def _probe_inputs(model: PreTrainedModel, batch: Mapping[str, Any]) -> dict[str,
     device = model.get_input_embeddings().weight.device
     names = [name for name in batch if name not in ("labels", "shift_labels", "num_items_in_batch")]
     inputs = {n: batch[n].to(device) if isinstance(batch[n], torch.Tensor) else batch[n] for n in names}
-    # A skip may have to be made, and not in the batch that training goes on with.
+    # A skip may have to be made, and not in the batch that training continues with.
     return {**inputs, "position_ids": inputs["position_ids"].clone()}
 
 
@@ -195,7 +195,7 @@ def _documents(inputs: Mapping[str, Any]) -> Iterator[tuple[int, int, int]]:
 
 
 def _choose_skip(position_ids: torch.Tensor, documents: list[tuple[int, int, int]]) -> tuple[int, int, int, int]:
-    """Return row, start and end of the first document with a skip, and the token behind that skip."""
+    """Return row, start and end of the first document with a skip, and the token after that skip."""
     for row, start, end in documents:
         jumps = (position_ids[row, start:end].diff() > 1).nonzero()
         if len(jumps):

@@ -1,4 +1,4 @@
-"""`lsw-hf train`: the recipe on a model and data of one's own."""
+"""`lsw-hf train`: the recipe on your own model and data."""
 
 from __future__ import annotations
 

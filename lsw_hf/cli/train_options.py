@@ -27,7 +27,7 @@ _DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 @dataclass
 class RecipeArguments:
-    """Options of a run; training options stand under the name of their stage (`--sft.learning_rate 1e-5`)."""
+    """Options of a run; training options go under the name of their stage (`--sft.learning_rate 1e-5`)."""
 
     model_name_or_path: str = HfArg(aliases=["--model"], help="Folder or Hub id of the model to start from.")
     context_length: int = HfArg(help="Target window in tokens.")
@@ -39,7 +39,7 @@ class RecipeArguments:
     instructions: list[str] | None = field(
         default=None, metadata={"help": "Rows for SFT: prompt/completion or messages; .jsonl, .parquet or a dataset."}
     )
-    text_column: str = field(default="text", metadata={"help": "Column of the documents that holds their text."})
+    text_column: str = field(default="text", metadata={"help": "Column of the documents that contains their text."})
     stages: list[str] | None = field(
         default=None,
         metadata={"help": "Of pretraining, continual_pretraining, sft, long_sft; default: all but the first."},
@@ -215,7 +215,7 @@ def take_config(words: list[str]) -> tuple[list[str], dict[str, Any]]:
 
     Returns:
         `tuple[list[str], dict]`: the other words; the settings of the file, none without one. As in flags, names may
-        have dashes, and `model` stands for `model_name_or_path`.
+        have dashes, and `model` is short for `model_name_or_path`.
 
     Raises:
         ValueError: if no file is named, or it does not exist, is no UTF-8, no YAML, no mapping, or names a setting
@@ -244,7 +244,9 @@ def read_config(file: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(f"The file of {_CONFIG_FLAG} is not valid YAML: {error}.") from error
     if not isinstance(given, dict):
-        raise ValueError(f"The file of {_CONFIG_FLAG}, {file}, must hold a mapping (name: value), not {given!r:.60}.")
+        raise ValueError(
+            f"The file of {_CONFIG_FLAG}, {file}, must contain a mapping (name: value), not {given!r:.60}."
+        )
     return {
         _SHORT.get(name, name): _renamed(value, file) if isinstance(value, dict) else value
         for name, value in _renamed(given, file).items()

@@ -47,8 +47,8 @@ def extend_checkpoint(
 
     Safetensors are hard-linked where the file system allows; everything else is copied in blocks, so a checkpoint of
     any size needs memory for its configuration only. Checkpoints of a training run inside the folder (`checkpoint-5`)
-    have the old window and stay behind. `config.json` gets the extension and keeps its other fields, the tokenizer's
-    `model_max_length` and a generation length equal to the old window follow.
+    have the old window and are not copied. `config.json` gets the extension and keeps its other fields, and the
+    tokenizer's `model_max_length` and a generation length equal to the old window follow.
 
     Args:
         path_or_id (`str` or `os.PathLike`):
@@ -72,8 +72,8 @@ def extend_checkpoint(
 
     Raises:
         ValueError: the source is neither a folder nor a model on the Hub, has no readable `config.json` or links
-            to files that are missing, the target is not empty, one of the two lies in the other, or [`extend_config`]
-            refuses.
+            to files that are missing, the target is not empty, one of the two is inside the other, or
+            [`extend_config`] refuses.
     """
     source, target = Path(path_or_id), Path(output_dir)
     if not str(output_dir).strip():
@@ -123,7 +123,7 @@ def download_model(name: str, revision: str | None = None) -> Path:
         reason = str(error).strip().splitlines()[0]
         state = f" at revision {revision!r}" if revision else ""
         raise ValueError(
-            f"{name} is no folder here, and the Hub did not give a model of that name{state} ({reason}) Check the "
+            f"{name} is not a folder here, and the Hub did not give a model of that name{state} ({reason}) Check the "
             "spelling, the network (HF_HUB_OFFLINE), and `hf auth login` for gated models."
         ) from error
 
@@ -132,7 +132,7 @@ def _refuse_nesting(source: Path, target: Path) -> None:
     inner, outer = target.resolve(), source.resolve()
     if source.is_dir() and inner != outer and (outer in inner.parents or inner in outer.parents):
         where = "inside the model's folder" if outer in inner.parents else "around the model's folder"
-        raise ValueError(f"output_dir {target} lies {where} {source}. Choose a folder beside it.")
+        raise ValueError(f"output_dir {target} is {where} {source}. Choose a folder next to it.")
 
 
 def _refuse_unwritable(target: Path) -> None:
@@ -144,19 +144,19 @@ def _refuse_unwritable(target: Path) -> None:
         parent = parent.parent
     kernels = any(parent.is_relative_to(place) for place in ("/proc", "/sys"))  # which say yes and then refuse
     if not parent.is_dir() or not os.access(parent, os.W_OK) or kernels:
-        raise ValueError(f"output_dir {target} cannot be made: {parent} is no folder that can be written to.")
+        raise ValueError(f"output_dir {target} cannot be made: {parent} is not a folder that can be written to.")
 
 
 def _check_weights(source: Path) -> None:
     """Refuses adapters and folders that lack a shard; says where there are no weights at all."""
     if (source / "adapter_config.json").is_file():
         raise ValueError(
-            f"{source} holds an adapter, whose window is its base model's. Extend the base model, put the adapter "
+            f"{source} contains an adapter, whose window is its base model's. Extend the base model, put the adapter "
             "onto it (`load_adapter`), and save it (`save_adapter`), or make one model of both (`merge_adapter`)."
         )
     weights = [path for pattern in WEIGHTS for path in source.glob(pattern)]
     if not weights:
-        logger.warning("%s holds no weights: only its configuration is extended.", source)
+        logger.warning("%s contains no weights: only its configuration is extended.", source)
     # the one that transformers would read: a folder may keep the index of a format that was left out
     order = [f"{name}{end}" for name in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json")]
     read = next((name for name in order if (source / name).is_file()), "")
@@ -164,7 +164,7 @@ def _check_weights(source: Path) -> None:
         return
     shards = read_json_object(source / read).get("weight_map")
     if not isinstance(shards, dict):
-        raise ValueError(f"{source / read} has no weight_map, so nothing tells where the weights are.")
+        raise ValueError(f"{source / read} has no weight_map, so nothing says where the weights are.")
     names = sorted({str(name) for name in shards.values()})
     missing = [name for name in names if not (source / name).is_file()]
     if missing:
@@ -209,7 +209,7 @@ def _link_tree(source: Path, target: Path) -> None:
         if str(relative) in REWRITTEN:
             continue
         (target / relative).parent.mkdir(parents=True, exist_ok=True)
-        real = path.resolve()  # a Hub snapshot holds symbolic links into its blobs
+        real = path.resolve()  # a Hub snapshot consists of symbolic links into its blobs
         if path.suffix not in LINKED_SUFFIXES:
             shutil.copyfile(real, target / relative)
             continue

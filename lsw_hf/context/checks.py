@@ -1,4 +1,4 @@
-"""What every extension keeps: no pair turns faster than in the model being extended, and a longer window reaches."""
+"""Checks of every extension: no pair turns faster than in the model being extended, and a longer window fits."""
 
 from __future__ import annotations
 
@@ -159,17 +159,17 @@ def _remedy(layout: RopeLayout, request: ExtensionRequest) -> str:
 
 
 def check_range(layout: RopeLayout, parameters: dict[str, Any]) -> None:
-    """Refuses numbers that float32, in which transformers computes the table, cannot hold.
+    """Refuses numbers that float32, in which transformers computes the table, cannot represent.
 
     Raises:
-        ValueError: a pair would stand still or turn infinitely fast.
+        ValueError: a pair would not rotate or turn infinitely fast.
     """
     table, _ = entry_table(parameters, layout.rotary_dim, layout.origin.window)
     turning = table if parameters["rope_type"] != "proportional" else table[table > 0]
     if not bool((turning.isfinite() & (turning > 0.0)).all()) or not len(turning):
         raise ValueError(
             f"rope_theta={parameters['rope_theta']:.6g} with factor={parameters.get('factor', 1.0):.6g} and these "
-            "rope_factors leaves the range of float32: some pairs would stand still or turn infinitely fast. Give "
+            "rope_factors leaves the range of float32: some pairs would not rotate or turn infinitely fast. Give "
             "numbers nearer to 1."
         )
 

@@ -1,4 +1,4 @@
-"""How a method goes on from the scaling that is in force: numbers in, numbers out.
+"""How a method builds on the scaling that a model already has: numbers in, numbers out.
 
 A model whose makers already scaled its RoPE was *trained* with that table, so an extension starts from the table and
 not from the plain base. With `T_i` the inverse frequency of pair `i` in force, `W` the window in tokens, `r` the ratio
@@ -57,7 +57,7 @@ def entry_table(entry: Mapping[str, Any], rotary_dim: int, window: int) -> tuple
 
 
 def _proportional_table(entry: Mapping[str, Any], rotary_dim: int) -> torch.Tensor:
-    """Gemma 4's type: the first pairs of a whole head turn, the others stand still."""
+    """Gemma 4's type: the first pairs of a whole head rotate, the others do not."""
     plain, _ = rope_frequencies({"rope_type": "default", "rope_theta": entry["rope_theta"]}, rotary_dim, 1)
     table = plain.double() / (entry.get("factor") or 1.0)
     table[int(entry.get("partial_rotary_factor", 1.0) * rotary_dim // 2) :] = 0.0

@@ -1,4 +1,4 @@
-"""The scaling that a model's makers left in force, and which methods go on from it."""
+"""The scaling that a model already has, and which methods build on it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def effective_entry(layout: RopeLayout) -> dict[str, Any]:
     entry = {key: value for key, value in origin.parameters.items() if value is not None}
     rope_type = entry.setdefault("rope_type", "default")
     if "type" in entry:
-        entry["type"] = rope_type  # an older spelling beside the newer one, which counts
+        entry["type"] = rope_type  # an older spelling next to the newer one, which counts
     if rope_type == "dynamic":
         theta = entry["rope_theta"]
         if has_fixed_alpha(layout):
@@ -77,7 +77,7 @@ def has_fixed_alpha(layout: RopeLayout) -> bool:
 
 
 def stretch(layout: RopeLayout, context_length: int) -> float:
-    """How far a target in tokens lies beyond the window that the scaling in force was made for; at least 1."""
+    """How far a target in tokens is beyond the window that the existing scaling was made for; at least 1."""
     return max(1.0, context_length / layout.origin.window)
 
 
@@ -97,7 +97,7 @@ def resolved(layout: RopeLayout, request: ExtensionRequest) -> ExtensionRequest:
 
 
 def preferred_method(layout: RopeLayout) -> str:
-    """Return what `"auto"` stands for: the method of an earlier extension of ours, the type in force where the makers
+    """Return what `"auto"` means: the method of an earlier extension of ours, the existing type where the makers
     scaled the model, `"none"` where only local layers rotate, else `"yarn"`, or `"ntk"` where YaRN cannot be written
     or would change no pair.
     """
@@ -119,13 +119,13 @@ def preferred_method(layout: RopeLayout) -> str:
 
 def _as_read(layout: RopeLayout, entry: dict[str, Any]) -> dict[str, Any]:
     if layout.layer_type is not None and entry.get("rope_type") == "yarn":
-        # transformers reads `truncate` beside the entries of the layer types, not inside
+        # transformers reads `truncate` next to the entries of the layer types, not inside
         entry["truncate"] = layout.config.rope_parameters.get("truncate", True)
     return entry
 
 
 def holds_method(layout: RopeLayout, method: str) -> bool:
-    """Whether the configuration class of `layout` can hold what `method` writes, perhaps written as `longrope`."""
+    """Whether the configuration class of `layout` can express what `method` writes, perhaps written as `longrope`."""
     if layout.origin.parameters.get("rope_type") == "proportional":
         return method in ("none", "linear", *BASE_METHODS)
     written = {"ntk": "default", "abf": "default"}.get(method, method)

@@ -42,7 +42,7 @@ def extend_config(
     `rope_parameters` becomes complete (type, base, factor, original length, attention factor),
     `max_position_embeddings` becomes `context_length`, and whatever is saved from the copy carries the identical
     numbers in the spelling of transformers 4 as well. Scaling that the makers trained with is part of the model:
-    every method goes on from the table in force (`composition.py` has the formulas), and no pair ever turns faster
+    every method builds on the existing table (`composition.py` has the formulas), and no pair ever turns faster
     than before. A configuration that we already extended is extended again from where its *makers* left it, so the
     call is idempotent. The starting point is recorded under `lsw_context`.
 
@@ -156,7 +156,7 @@ def extend_context(
     _refuse_scaled_scores(base, layout, request)
     trial = find_layout(copy.deepcopy(base.config), original_context_length)
     write_extension(trial, request)
-    # a class that cannot hold the change, or computes another one, stops here, before anything has changed
+    # a class that cannot express the change, or computes another one, stops here, before anything has changed
     _refuse_forced_window(trial.config)
     _check_live(rotary, layout, trial)
     before = layout.config.max_position_embeddings
@@ -224,7 +224,7 @@ def write_extension(layout: RopeLayout, request: ExtensionRequest) -> None:
         else:
             config.attn_config.rope_theta = parameters["rope_theta"]
     if getattr(config, "max_sequence_length", None):
-        # Vicuna's files say the window after scaling here, which may lie above the target
+        # Vicuna's files say the window after scaling here, which may be above the target
         config.max_sequence_length = max(config.max_sequence_length, request.context_length)
     if hasattr(config, "original_max_position_embeddings"):
         # Phi-3 keeps it here too, and gives this one priority over the dictionary
@@ -286,7 +286,7 @@ def _check_live(rotary: dict[str, nn.Module], layout: RopeLayout, trial: RopeLay
 
 
 def _refuse_scaled_scores(model: nn.Module, layout: RopeLayout, request: ExtensionRequest) -> None:
-    """DeepSeek and kin multiply their scores, once, when they are built, by a number that follows the factor."""
+    """DeepSeek and similar models multiply their scores, once, when built, by a number that follows the factor."""
     if not layout.parameters.get("mscale_all_dim") or request.method == "none":
         return
     for name, module in model.named_modules():

@@ -173,8 +173,8 @@ def _follows_input(module: Any, layer_type: str | None) -> bool:
 def edited_tables(modules: dict[str, nn.Module], config: PreTrainedConfig) -> list[str]:
     """Where live tables are not those of `config` and no cast to a shorter number type explains it, in words.
 
-    Such a configuration was edited after the model was built. Tables on `meta` hold nothing, and those of `dynamic`
-    follow the input, so neither tells anything.
+    Such a configuration was edited after the model was built. Tables on `meta` are empty, and those of `dynamic`
+    follow the input, so neither says anything.
     """
     problems = []
     for name, module in modules.items():
@@ -202,7 +202,9 @@ def compare_states(live: RotaryState, expected: RotaryState | None, where: str) 
     if expected is None or expected.inv_freq.shape != live.inv_freq.shape:
         return math.inf, [f"{live.label} has tables that {where} does not describe"]
     if live.inv_freq.device.type == "meta":
-        return math.inf, [f"{live.label} is on the meta device, its tables hold nothing to compare; load the weights"]
+        return math.inf, [
+            f"{live.label} is on the meta device, its tables contain nothing to compare; load the weights"
+        ]
     problems = []
     if live.inv_freq.dtype != torch.float32:
         problems.append(
@@ -210,7 +212,7 @@ def compare_states(live: RotaryState, expected: RotaryState | None, where: str) 
             "stay float32 when a model is cast"
         )
     mine, theirs = live.inv_freq.double().cpu(), expected.inv_freq.double().cpu()
-    # of the larger one, so that a pair that stands still in one table only differs by all of it
+    # of the larger one, so that a pair that does not rotate in one table only differs by all of it
     relative = (mine - theirs).abs() / torch.maximum(mine.abs(), theirs.abs()).clamp_min(1e-300)
     difference, pair = relative.max().item(), int(relative.argmax())
     # written so that a table of NaN differs too

@@ -1,4 +1,4 @@
-"""The complete rotary dictionary of each extension method, on top of whatever scaling is in force."""
+"""The complete rotary dictionary of each extension method, on top of the existing scaling."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def extended_parameters(layout: RopeLayout, request: ExtensionRequest) -> dict[s
     if parameters["rope_type"] not in layout.rope_types:
         if not holds_method(layout, request.method):
             raise ValueError(
-                f"{layout.config.model_type!r} configurations hold only the rope types "
+                f"{layout.config.model_type!r} configurations accept only the rope types "
                 f"{', '.join(layout.rope_types)}; method {request.method!r} needs {parameters['rope_type']!r}. Use "
                 "'ntk' or 'abf'."
             )
@@ -124,7 +124,7 @@ def _given_factors(
 
 
 def _from_proportional(layout: RopeLayout, start: dict[str, Any], request: ExtensionRequest) -> dict[str, Any]:
-    """Gemma 4's type: some pairs turn, the others stand still; a base or a factor changes those that turn."""
+    """Gemma 4's type: some pairs rotate, the others do not; a base or a factor changes those that turn."""
     ratio = request.factor or stretch(layout, request.context_length)
     if request.method == "linear":
         return {**start, "factor": float(request.factor or start.get("factor", 1.0) * ratio)}
@@ -157,7 +157,7 @@ def _on_top(layout: RopeLayout, start: dict[str, Any], request: ExtensionRequest
     if request.rope_theta is not None and method != "abf":
         raise ValueError(
             f"method {method!r} does not take rope_theta on top of the {start['rope_type']!r} scaling in force, whose "
-            "table it goes on from. Leave it out, or use 'abf' to raise the base."
+            "table it builds on. Leave it out, or use 'abf' to raise the base."
         )
     table, attention_factor = entry_table(start, layout.rotary_dim, window)
     same = method == "longrope"  # of a `longrope` model, without factors of the caller's

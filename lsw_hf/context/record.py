@@ -1,4 +1,4 @@
-"""The rotary change of a model as a small file, for artifacts whose own files cannot hold it."""
+"""The rotary change of a model as a small file, for artifacts whose own files have no place for it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The code that travels in a saved LongSkywork folder, replaced by this version's.
 
-A folder keeps the files it was saved with, so a fault that was mended here, or a name that transformers changed, stays
-in it until they are replaced. `released_code.json` beside this module holds the hash of every version that was ever
-released, so that a file somebody edited is told apart from an old one. After a change to one of the three files
+A folder keeps the files it was saved with, so a fault that was fixed here, or a name that transformers changed, stays
+in it until they are replaced. `released_code.json` next to this module contains the hash of every version that was
+ever released, so that a file somebody edited is told apart from an old one. After a change to one of the three files
 
     python -m lsw_hf.context.refresh
 
@@ -63,12 +63,12 @@ def refresh_code(folder: str | os.PathLike) -> list[str]:
     """
     place = Path(folder)
     if not place.is_dir():
-        raise ValueError(f"{folder} is no folder; give the one that holds a saved model's config.json.")
+        raise ValueError(f"{folder} is not a folder; give the one that contains a saved model's config.json.")
     current = current_code()
     present = {name: (place / name).read_bytes() for name in CODE_FILES if (place / name).is_file()}
     if not present:
         raise ValueError(
-            f"{folder} holds none of {', '.join(CODE_FILES)}. Only LongSkywork models carry code of ours; "
+            f"{folder} contains none of {', '.join(CODE_FILES)}. Only LongSkywork models carry code of ours; "
             "there is nothing to refresh in other folders."
         )
     released = json.loads(RELEASED.read_text(encoding="utf-8"))

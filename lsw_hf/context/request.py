@@ -9,7 +9,7 @@ from dataclasses import dataclass
 AUTO = "auto"
 METHODS = (AUTO, "linear", "ntk", "abf", "yarn", "llama3", "longrope", "none")
 LARGEST_LENGTH = 2**24
-"""Positions that float32, in which transformers computes angles, holds exactly."""
+"""Positions that float32, in which transformers computes angles, represents exactly."""
 
 REFUSED_METHODS = {
     "dynamic": (
@@ -55,7 +55,7 @@ class ExtensionRequest:
         if self.context_length > LARGEST_LENGTH:
             raise ValueError(
                 f"context_length={self.context_length} is beyond {LARGEST_LENGTH:,} tokens: positions are multiplied "
-                "in float32, which tells neighbors apart up to there only."
+                "in float32, which distinguishes neighboring positions only up to there."
             )
         if not isinstance(self.method, str):
             raise TypeError(f"method must be a name, got {self.method!r}. Use {_listed()}.")

@@ -90,7 +90,7 @@ def load_config(
             fix = f"Look at this first: {'; '.join(wrong)}. {fix}" if wrong else fix
             fix = f"{OLDER_NAME} {fix}" if "'su'" in str(error) or _spells_su(folder) else fix
         else:
-            fix = f"{path_or_id} is no folder here (looked from {Path.cwd()})"
+            fix = f"{path_or_id} is not a folder here (looked from {Path.cwd()})"
             fix += "; check the spelling of the id, the network and HF_HUB_OFFLINE."
         raise ValueError(f"{path_or_id} has no readable configuration: {' '.join(lines)[:300]} {fix}") from error
     text = config.get_text_config(decoder=True)
@@ -149,7 +149,7 @@ def without_weights(config: Any, model_kwargs: Mapping[str, Any]) -> PreTrainedM
 
 
 def load_tokenizer(model: str | Path, model_kwargs: Mapping[str, Any]) -> PreTrainedTokenizerBase:
-    """Load the tokenizer that lies beside a model.
+    """Load the tokenizer saved with a model.
 
     Args:
         model (`str` or `Path`):
@@ -161,13 +161,13 @@ def load_tokenizer(model: str | Path, model_kwargs: Mapping[str, Any]) -> PreTra
         ValueError: if there is none, saying where it was looked for.
     """
     if not str(model):
-        raise ValueError("A model that was not loaded from anywhere has no tokenizer: give tokenizer=...")
+        raise ValueError("A model that was not loaded from a folder or the Hub has no tokenizer: give tokenizer=...")
     try:
         return AutoTokenizer.from_pretrained(model, **where_from(model_kwargs))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"There is no tokenizer in {model} that can be loaded: save the model's tokenizer there "
-            f"(tokenizer.save_pretrained). The reason was: {error}"
+            f"No tokenizer could be loaded from {model}: save the model's tokenizer there "
+            f"(tokenizer.save_pretrained). The reason: {error}"
         ) from error
 
 

@@ -146,7 +146,7 @@ def _check_batches(batches: list[Mapping]) -> None:
             found = list(batch) if isinstance(batch, Mapping) else type(batch).__name__
             shape = f" of shape {tuple(ids.shape)}" if isinstance(ids, torch.Tensor) else ""
             raise ValueError(
-                f"batch {number} must hold input_ids, a tensor of shape (rows, tokens) with at least 2 tokens, got "
+                f"batch {number} must contain input_ids, a tensor of shape (rows, tokens) with at least 2 tokens, got "
                 f"{found}{shape}."
             )
 

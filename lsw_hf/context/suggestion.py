@@ -112,7 +112,7 @@ class ContextSuggestion:
         rope_theta_lower_bound (`float`):
             Smallest base at which attention can still prefer equal content at every distance up to the target.
         candidates (`tuple[ContextCandidate, ...]`):
-            All compared methods that the architecture can hold.
+            All compared methods that the architecture can express.
         recommended (`str`):
             The method to take.
         reason (`str`):
@@ -311,11 +311,11 @@ def _recommend(layout: RopeLayout, context_length: int, training: Training) -> t
             "else they set stays, so no pair meets a scaling that it does not know."
         )
     if has_fixed_alpha(layout):
-        return preferred, "The makers scaled the base by a fixed alpha; a larger base goes on from there."
+        return preferred, "The makers scaled the base by a fixed alpha; a larger base builds on it."
     if in_force == "proportional":
         return preferred, "Only some pairs turn (rope type 'proportional'), and a larger base slows just these."
     if preferred != "yarn" and training != "long":
-        only = "This architecture's configuration holds a plain base and no scaling, so 'yarn' cannot be written"
+        only = "This architecture's configuration has a plain base and no scaling, so 'yarn' cannot be written"
         if holds_method(layout, "yarn"):
             only = "Every pair turns often enough in the window for 'yarn' to change none"
         if training == "none":
@@ -329,7 +329,7 @@ def _recommend(layout: RopeLayout, context_length: int, training: Training) -> t
         )
     if training == "short":
         return "yarn", (
-            f"It needs the fewest steps. Try factor={2 * ratio:.4g}, twice the ratio, beside the default "
+            f"It needs the fewest steps. Try factor={2 * ratio:.4g}, twice the ratio, as well as the default "
             f"{ratio:.4g}; this project's tiny recipe trains with it."
         )
     return "yarn", (

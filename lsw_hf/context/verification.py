@@ -52,7 +52,7 @@ class ContextReport:
         context_length (`int`):
             `max_position_embeddings`, in tokens.
         original_length (`int`):
-            Tokens at pretraining; 0 if nothing tells it.
+            Tokens at pretraining; 0 if unknown.
         longest_wavelength (`float`):
             Tokens that the slowest pair that turns needs for a full turn; infinite if none does.
         difference (`float`):
@@ -119,7 +119,7 @@ def verify_context(
         `ContextReport`
 
     Raises:
-        ValueError: nothing to verify was given, the folder or id holds no model, the model has no rotary embedding,
+        ValueError: nothing to verify was given, the folder or id contains no model, the model has no rotary embedding,
             or (by default) something differs.
         TypeError: `model` is not a transformers model.
     """
@@ -132,7 +132,7 @@ def verify_context(
     record = _adapter_record(path_or_id)
     if record is not None:
         if live is None:
-            raise ValueError(f"{path_or_id} holds an adapter: pass the model it is attached to as well.")
+            raise ValueError(f"{path_or_id} contains an adapter: pass the model it is attached to as well.")
         problems += record_problems(record, live)
     elif path_or_id is not None:
         saved = load_config(path_or_id, trust_remote_code=trust_remote_code)
@@ -175,8 +175,8 @@ def _adapter_record(path_or_id: str | os.PathLike[str] | None) -> dict[str, Any]
     record = read_record(path_or_id)
     if record is None and (Path(path_or_id) / "adapter_config.json").is_file():
         raise ValueError(
-            f"{path_or_id} holds an adapter without {RECORD_FILE}: nothing tells which context window it was trained "
-            "with. `save_adapter` and `RopeAdapterCallback` write that file."
+            f"{path_or_id} contains an adapter without {RECORD_FILE}: nothing says which context window it was "
+            "trained with. `save_adapter` and `RopeAdapterCallback` write that file."
         )
     return record
 

@@ -77,7 +77,7 @@ class ConversionReport:
         tensors (`list[ConvertedTensor]`):
             All that was written.
         changes (`list[str]`):
-            What differs from the source beside the tensors, one sentence each.
+            What differs from the source apart from the tensors, one sentence each.
         dropped (`list[str]`):
             Tensors of the source that the result does not need.
         probe_texts (`int`):
@@ -124,7 +124,7 @@ def convert_checkpoint(
             The folder to make; must not exist or be empty. It appears when all is written.
         to (`str`, *optional*, defaults to `"llama"`):
             `"llama"` for a stock checkpoint that servers know,
-            `"longskywork"` for our class with its code beside the weights.
+            `"longskywork"` for our class with its code next to the weights.
         allow_pickle (`bool`, *optional*, defaults to `False`):
             Whether `.bin` files may be read. Nothing in them is
             executed either way.
@@ -143,9 +143,9 @@ def convert_checkpoint(
         [`ConversionReport`]
 
     Raises:
-        ValueError: for whatever is missing, inconsistent, damaged, or cannot be said exactly; nothing is left behind.
+        ValueError: for whatever is missing, inconsistent, damaged, or not exactly convertible; nothing is written.
     """
-    source, target = Path(src), Path(dst).resolve()  # a link cannot be replaced, the folder behind it can
+    source, target = Path(src), Path(dst).resolve()  # a link cannot be replaced, the folder it points to can
     if to not in TARGETS:
         raise ValueError(f"to={to!r}: a Skywork checkpoint converts to {' or '.join(TARGETS)}.")
     if shard_bytes < 1:
@@ -181,8 +181,8 @@ def _check_size(config: LlamaConfig, total_bytes: int) -> None:
     parameters = estimate_memory(config, 1).parameters
     if parameters > total_bytes:  # no legacy format has less than a byte a weight
         raise ValueError(
-            f"config.json describes {parameters:,} weights, but the weight files hold {total_bytes:,} bytes: one of "
-            "them is cut off, or they do not belong together."
+            f"config.json describes {parameters:,} weights, but the weight files contain {total_bytes:,} bytes: one "
+            "of them is cut off, or they do not belong together."
         )
 
 
@@ -242,7 +242,7 @@ def _converted(
             tensor = tensor.to(dtype)
         if not tensor.isfinite().all():
             raise ValueError(
-                f"{name} holds NaN or infinity as {_dtype_name(tensor.dtype)}: the file is damaged, or the numbers "
+                f"{name} contains NaN or infinity as {_dtype_name(tensor.dtype)}: the file is damaged, or the numbers "
                 "are too large for the dtype that was asked for."
             )
         yield name, tensor, ", ".join(change)
@@ -285,7 +285,7 @@ def _write_shards(
             flush()
         tensor = tensor.contiguous()
         if tensor.data_ptr() in {held.data_ptr() for held in batch.values()}:
-            tensor = tensor.clone()  # a pickle may hold one memory under two names, safetensors may not
+            tensor = tensor.clone()  # a pickle may store one memory under two names, safetensors may not
         batch[name] = tensor
         changes[name] = change
     flush()

@@ -72,7 +72,7 @@ def convert_tokenizer(model_file: Path, *, bos_id: int, eos_id: int, pad_id: int
             raise ValueError(f"{name}_token_id={number}, but {model_file.name} has {pieces.vocab_size()} pieces.")
     bos, eos, pad = (pieces.id_to_piece(number) for number in (bos_id, eos_id, pad_id))
     unk = pieces.id_to_piece(pieces.unk_id())
-    with tempfile.TemporaryDirectory() as alone:  # beside the legacy files the legacy class would be asked for
+    with tempfile.TemporaryDirectory() as alone:  # next to the legacy files the legacy class would be asked for
         shutil.copyfile(model_file, Path(alone) / "tokenizer.model")
         llama = LlamaTokenizer.from_pretrained(alone, bos_token=bos, eos_token=eos, unk_token=unk)
     tokenizer = PreTrainedTokenizerFast(

@@ -46,7 +46,7 @@ class CheckpointFiles:
         """Yield every tensor with its name; only the one at hand is in memory.
 
         Raises:
-            ValueError: for a file that cannot be read whole, or holds other tensors than the index says.
+            ValueError: for a file that cannot be read whole, or contains other tensors than the index says.
         """
         for name in self.names:
             found = set()
@@ -56,7 +56,7 @@ class CheckpointFiles:
             expected = {key for key, file in self.index.items() if file == name}
             if self.index and found != expected:
                 raise ValueError(
-                    f"{name} does not hold what the index says: missing {_some(expected - found)}, "
+                    f"{name} does not contain what the index says: missing {_some(expected - found)}, "
                     f"not in the index {_some(found - expected)}. Download the folder again."
                 )
 
@@ -78,17 +78,17 @@ class CheckpointFiles:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(
                 f"{path} cannot be read as a zip archive of plain tensors ({reason}). It is cut off, written by "
-                "torch before 1.6, or holds objects that would run code; save it as safetensors where it came from."
+                "torch before 1.6, or contains objects that would run code; save it as safetensors where it came from."
             ) from error
         if not isinstance(content, dict):
-            raise ValueError(f"{path} holds a {type(content).__name__}, and not tensors by name.")
+            raise ValueError(f"{path} contains a {type(content).__name__}, and not tensors by name.")
         for key in list(content):
             tensor = content.pop(key)
             if not isinstance(key, str) or not isinstance(tensor, torch.Tensor):
-                raise ValueError(f"{path} holds {key!r}, which is a {type(tensor).__name__} and not a tensor.")
+                raise ValueError(f"{path} contains {key!r}, which is a {type(tensor).__name__} and not a tensor.")
             if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
                 raise ValueError(
-                    f"{path} holds {key!r}, which is sparse, quantised or empty; save it as plain numbers."
+                    f"{path} contains {key!r}, which is sparse, quantized or empty; save it as plain numbers."
                 )
             yield key, tensor
 
@@ -121,7 +121,7 @@ def find_checkpoint_files(folder: Path, *, allow_pickle: bool = False) -> Checkp
         names = tuple(sorted(set(index.values()))) or (single,)
         _check_names(folder, names)
         return CheckpointFiles(folder, names, kind == "pickle", index)
-    raise ValueError(f"{folder} holds no weights: looked for {', '.join(_SINGLE.values())} and their index files.")
+    raise ValueError(f"{folder} contains no weights: looked for {', '.join(_SINGLE.values())} and their index files.")
 
 
 def check_file_checksums(folder: Path, checksums: Path) -> int:
@@ -183,7 +183,7 @@ def _check_names(folder: Path, names: tuple[str, ...]) -> None:
         # A Hub cache stores files as links out of the snapshot; what matters is that the *name* stays inside.
         if Path(name).name != name or name in ("", ".", "..") or len(name) > _LONGEST_NAME:
             raise ValueError(
-                f"{name[:80]!r} is not a file name inside {folder}: an index may name files beside it only."
+                f"{name[:80]!r} is not a file name inside {folder}: an index may name only files next to it."
             )
         if not path.is_file():
             raise ValueError(f"{folder} lacks {name}. Download the missing file; {len(names)} are needed.")

@@ -59,7 +59,7 @@ def initialize_for_induction(model: LongSkyworkForCausalLM, seed: int) -> LongSk
     From a random start no retrieval forms within the demo's budget. Here all embeddings share a direction `u`; the
     heads of layer 0 read only `u` and peak one token back through the fast rotary pairs; layer 0 writes that previous
     token into a rotated subspace; the heads of layer 1 match their own token against it through the pairs that turn
-    less than once in twice the window, and copy what stands there. All weights are trained afterwards. Untrained, the
+    less than once in twice the window, and copy what is there. All weights are trained afterwards. Untrained, the
     model answers about a third of the questions at 64 tokens.
 
     Args:

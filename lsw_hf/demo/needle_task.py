@@ -11,7 +11,7 @@ from .world import DEEDS, FACT_WORD, NAMES, QUESTION_WORD, STOP_WORD, TinyWorld
 
 
 class TinyNeedleTask:
-    """Facts that no training text holds, hidden in the world's scenery: `Yesterday Marlow sang .`, `Recall Marlow`,
+    """Facts that no training text contains, hidden in the world's scenery: `Yesterday Marlow sang .`, `Recall Marlow`,
     `sang`.
 
     A [`~lsw_hf.evaluation.needle.task.NeedleTask`]. All facts have the same form, so a distractor fact differs from
@@ -44,5 +44,5 @@ class TinyNeedleTask:
         ]
 
     def prompt(self, haystack: str, question: str) -> str:
-        """Return the haystack and the question behind it; the model's next word is its answer."""
+        """Return the haystack followed by the question; the model's next word is its answer."""
         return f"{haystack}{self.separator}{question}"

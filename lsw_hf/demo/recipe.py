@@ -54,7 +54,7 @@ class TinySettings:
         num_samples (`int`):
             Questions in a cell of the needle grid.
         max_distractors (`int`):
-            Most facts in one haystack beside those that are asked about (250 at most); the world has 1,024 people.
+            Most facts in one haystack besides those asked about (250 at most); the world has 1,024 people.
     """
 
     pretraining_steps: int = 120

@@ -178,7 +178,7 @@ class TinyWorld:
     def story(
         self, num_sentences: int, num_facts: int, generator: np.random.Generator
     ) -> tuple[list[str], np.ndarray]:
-        """Return a story of `num_sentences` sentences that holds `num_facts` facts at random places.
+        """Return a story of `num_sentences` sentences with `num_facts` facts at random places.
 
         Returns:
             `tuple[list[str], np.ndarray]`: the sentences, and the facts as rows of (name index, deed index).
@@ -193,7 +193,7 @@ class TinyWorld:
     def document(self, num_sentences: int, num_facts: int, num_questions: int, generator: np.random.Generator) -> str:
         """Return a title line, a story, and questions about it with their answers, as plain text for pretraining.
 
-        With `<s>` in front and `</s>` behind it has `4 + 4 * num_sentences` tokens.
+        With `<s>` before and `</s>` after it has `4 + 4 * num_sentences` tokens.
         """
         title = _NOUNS[generator.integers(len(_NOUNS))]
         sentences, facts = self.story(num_sentences - num_questions, num_facts, generator)

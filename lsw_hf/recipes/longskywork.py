@@ -23,7 +23,7 @@ from .stage_data import check_dialogues, check_smallest_table, synthetic_tables
 from .stage_runner import StageRunner, check_stage
 from .stages import DEFAULT_STAGES, STAGES, check_stage_names, default_options, stage_options
 
-# What each stage trains on: the argument of `run` that holds it.
+# What each stage trains on: the argument of `run` that contains it.
 _DATA_OF = {
     "pretraining": "pretraining_documents",
     "continual_pretraining": "documents",
@@ -175,7 +175,7 @@ class LongSkyworkRecipe:
             [`RecipeResults`]
 
         Raises:
-            ValueError: before any work, if a stage has no data, or the folder holds a run with other settings, or
+            ValueError: before any work, if a stage has no data, or the folder contains a run with other settings, or
                 another process is running in it.
         """
         data = {
@@ -189,7 +189,7 @@ class LongSkyworkRecipe:
             return finished(directory) or self._run(directory, data)
 
     def _run(self, directory: RunDirectory, data: dict[str, Any]) -> RecipeResults:
-        """Everything that is not finished, in a folder that this process holds."""
+        """Run everything that is not finished, in a folder that this process has locked."""
         plan = self.plan()
         directory.write_text("plan.md", plan.to_markdown() + "\n")
         directory.write_json("plan.json", plan.to_dict())

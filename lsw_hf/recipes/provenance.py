@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..evaluation.setting import describe_weights
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "huggingface-hub", "numpy")
-# Arguments of `from_pretrained` that do not change what is loaded, or that no file may hold.
+# Arguments of `from_pretrained` that do not change what is loaded, or that no file may contain.
 _NOT_SETTINGS = ("token", "device_map", "cache_dir", "local_files_only", "force_download")
 
 
@@ -52,7 +52,7 @@ def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 
 def describe_rows(rows: Any) -> Any:
-    """Return what can be said of training rows without reading them all.
+    """Return what can be said about training rows without reading them all.
 
     Args:
         rows ([`~datasets.Dataset`], [`~datasets.IterableDataset`], `Callable` or other, *optional*):
@@ -74,7 +74,7 @@ def describe_rows(rows: Any) -> Any:
 
 
 def describe_paths(paths: Sequence[Any] | None) -> list[dict[str, Any]] | None:
-    """Names of files and folders with the bytes and the number of files they hold; ids of datasets as they are.
+    """Names of files and folders with the bytes and the number of files in them; ids of datasets as they are.
 
     The time of a change is left out, because a copy of the same files changes it (our choice).
     """
@@ -113,7 +113,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout that holds this file; `None` if this file is not one of its tracked files."""
+    """Return the commit of the checkout that contains this file; `None` if the file is not tracked there."""
     here = Path(__file__).resolve()
     command = ["git", "-C", str(here.parent)]
     try:

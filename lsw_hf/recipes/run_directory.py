@@ -1,4 +1,4 @@
-"""The folder that a run leaves, and what in it is already finished."""
+"""The folder of a run, and what in it is already finished."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START = "0_start"
 
 
 class RunDirectory:
-    """Files of one run; everything is written beside its place and then renamed, so that a file that exists is whole.
+    """Files of one run; everything is written whole, so that a file that exists is complete.
 
     Nothing is made or written before [`~RunDirectory.claim`].
 
@@ -43,7 +43,7 @@ class RunDirectory:
             raise ValueError(f"The output directory {self.path} cannot be written to: no permission for {there}.")
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Refuses a folder that is not free for a run, without writing anything.
+        """Refuse a folder that is not free for a run, without writing anything.
 
         Args:
             settings (`Mapping`):
@@ -53,7 +53,7 @@ class RunDirectory:
             `dict`: the settings as a file would give them back.
 
         Raises:
-            ValueError: if the folder holds a run with other settings (the differences are shown), or files of
+            ValueError: if the folder contains a run with other settings (the differences are shown), or files of
                 something else. A run that stopped before its first checkpoint or measurement is no reason to refuse.
         """
         given: dict[str, Any] = json.loads(json.dumps(settings))
@@ -62,7 +62,7 @@ class RunDirectory:
             if changes and self._has_work():
                 shown = "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, old, new in changes)
                 raise ValueError(
-                    f"{self.path} holds a run with other settings:\n{shown}\nGive another output directory, or the "
+                    f"{self.path} contains a run with other settings:\n{shown}\nGive another output directory, or the "
                     "old settings to continue that run."
                 )
             return given
@@ -73,13 +73,13 @@ class RunDirectory:
         )
         if others:
             raise ValueError(
-                f"{self.path} is not empty and holds no run of this recipe ({', '.join(others[:5])}"
+                f"{self.path} is not empty and contains no run of this recipe ({', '.join(others[:5])}"
                 f"{', ...' if len(others) > 5 else ''}). Give an empty or a new folder."
             )
         return given
 
     def claim(self, settings: Mapping[str, Any]) -> AbstractContextManager[Any]:
-        """Make the folder and ties it to the settings of a run, or check that it is tied to the same.
+        """Make the folder and tie it to the settings of a run, or check that it is tied to the same.
 
         Args:
             settings (`Mapping`):
@@ -121,7 +121,7 @@ class RunDirectory:
         return FileLock(self.path / _LOCK).acquire(blocking=False)
 
     def _has_work(self) -> bool:
-        """Whether anything would be lost with what lies here; hidden names are half-written."""
+        """Whether anything would be lost with this folder; hidden names are half-written."""
         files = (file.relative_to(self.path) for file in self.path.rglob("*") if file.is_file())
         tops = {file.parts[0] for file in files}
         return any(not top.startswith(".") and top not in {*_BEFORE_WORK, START} for top in tops)
@@ -143,11 +143,11 @@ class RunDirectory:
             return json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(
-                f"{file} is damaged ({error}). Remove it, to make what it holds again, or give another folder."
+                f"{file} is damaged ({error}). Remove it, to have it made again, or give another folder."
             ) from error
 
     def replace(self, name: str, write: Callable[[Path], Any]) -> Path:
-        """Lets `write` fill a temporary file or folder and moves it to its place, replacing what was there.
+        """Let `write` fill a temporary file or folder and moves it to its place, replacing what was there.
 
         Args:
             name (`str`):

@@ -22,8 +22,8 @@ def answers_only(rows: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the training arguments of a stage on `messages`: only what the assistant says is trained, as with
     prompt/completion.
 
-    TRL's own default trains every token of a dialogue. Then nothing tells question from answer, and skipped positions
-    would find no border to stand at.
+    TRL's own default trains every token of a dialogue. Then question and answer cannot be told apart, and skipped
+    positions would find no border.
 
     Args:
         rows ([`~datasets.Dataset`], [`~datasets.IterableDataset`] or other, *optional*):

@@ -71,7 +71,7 @@ class StageRunner:
                 What it trains on, or a function that makes it.
 
         Returns:
-            `dict`: what `metrics.json` of the stage holds: steps, tokens, seconds, final loss, learning rate, length.
+            `dict`: contents of `metrics.json` of the stage: steps, tokens, seconds, final loss, learning rate, length.
 
         Raises:
             [`NonFiniteLossError`]: naming stage and step; checkpoints and finished stages are kept.
@@ -162,7 +162,7 @@ class StageRunner:
 
 
 class _Stopwatch(TrainerCallback):
-    """Seconds of training over all processes of a stage, kept at every checkpoint; what a kill made lost is not in."""
+    """Seconds of training over all attempts at a stage, saved at checkpoints; a kill loses those since the last."""
 
     def __init__(self, directory: RunDirectory, folder: str) -> None:
         self._directory, self._name = directory, f"{folder}/seconds.json"

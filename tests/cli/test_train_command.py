@@ -86,7 +86,7 @@ MISTAKES = {
         "contains an adapter and no model. Give the folder of its base model.",
     ),
     "a missing folder": ("missing", lambda folder: None, "There is no folder "),
-    "an unknown id": ("metta/lama", lambda folder: None, "metta/lama is no folder here (looked from "),
+    "an unknown id": ("metta/lama", lambda folder: None, "metta/lama is not a folder here (looked from "),
     "broken JSON": ("", lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
     "no model_type": ("", lambda folder: (folder / "config.json").write_text("{}"), "has no model_type"),
     "an unknown model_type": (

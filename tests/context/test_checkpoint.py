@@ -149,7 +149,7 @@ def test_a_source_that_contradicts_itself_is_refused(source, tmp_path):
     (source / "config.json").write_text(json.dumps({**raw, "rope_theta": 77.0}))
     with pytest.raises(
         ValueError,
-        match=r"(?s)cannot be read without doubt:\n- config\.json contradicts itself: rope_theta=77.*Correct the",
+        match=r"(?s)is ambiguous:\n- config\.json contradicts itself: rope_theta=77.*Correct the",
     ):
         extend_checkpoint(source, tmp_path / "long", context_length=TARGET)
 
@@ -253,7 +253,7 @@ def test_a_linked_folder_is_copied_once(source, tmp_path):
 
 def test_a_copy_inside_its_source_or_around_it_is_refused(source, tmp_path):
     for target, where in ((source / "long", "inside the model's folder"), (tmp_path, "around the model's folder")):
-        with pytest.raises(ValueError, match=f"lies {where}.*Choose a folder beside it"):
+        with pytest.raises(ValueError, match=f"is {where}.*Choose a folder next to it"):
             extend_checkpoint(source, target, context_length=TARGET)
     assert not (source / "long").exists()
 

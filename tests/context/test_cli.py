@@ -122,7 +122,7 @@ def test_misspelled_options_of_extend_are_named(words, message, source, tmp_path
         ("--method longrope", "needs rope_factors"),
         ("--method longrope --rope-factors {file}", "rope_factors must be a list of 8 numbers"),
         ("--output-dir {file}", "exists and is not an empty folder"),
-        ("--output-dir {file}/below", "is no folder that can be written to"),
+        ("--output-dir {file}/below", "is not a folder that can be written to"),
     ],
 )
 def test_wrong_values_of_extend_are_one_message(words, message, source, tmp_path, capsys):

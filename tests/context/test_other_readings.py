@@ -165,10 +165,10 @@ def test_an_adapter_is_no_model(folder, tmp_path):
 
     model = extend_context(AutoModelForCausalLM.from_pretrained(folder), context_length=8192)
     save_adapter(get_peft_model(model, LoraConfig(target_modules=["q_proj"])), tmp_path / "adapter")
-    with pytest.raises(ValueError, match=r"holds an adapter, .*`load_adapter`"):
+    with pytest.raises(ValueError, match=r"contains an adapter, .*`load_adapter`"):
         extend_checkpoint(tmp_path / "adapter", tmp_path / "long", context_length=16_384)
     AutoConfig.from_pretrained(folder).save_pretrained(tmp_path / "adapter")
-    with pytest.raises(ValueError, match="holds an adapter, whose window is its base model's"):
+    with pytest.raises(ValueError, match="contains an adapter, whose window is its base model's"):
         extend_checkpoint(tmp_path / "adapter", tmp_path / "long", context_length=16_384)
 
 
@@ -186,13 +186,13 @@ def test_a_missing_shard_is_named_and_missing_weights_are_said(folder, tmp_path,
     for path in [*folder.glob("model*"), *folder.glob("pytorch*")]:
         path.unlink()
     extend_checkpoint(folder, tmp_path / "long", context_length=8192)
-    assert "holds no weights: only its configuration is extended" in caplog.text
+    assert "contains no weights: only its configuration is extended" in caplog.text
 
 
 def test_a_place_that_cannot_be_written_is_refused_first(folder, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for place, words in (("file/below", "no folder that can be written"), ("link", "is a link"), ("", "is empty")):
+    for place, words in (("file/below", "not a folder that can be written"), ("link", "is a link"), ("", "is empty")):
         with pytest.raises(ValueError, match=words):
             extend_checkpoint(folder, tmp_path / place if place else "", context_length=8192)
 

@@ -108,9 +108,11 @@ def test_an_interrupted_refresh_leaves_no_drafts(saved, monkeypatch):
 
 
 def test_folders_without_our_code_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"holds none of rope_longskywork.py, .*nothing to refresh in other folders"):
+    with pytest.raises(
+        ValueError, match=r"contains none of rope_longskywork.py, .*nothing to refresh in other folders"
+    ):
         refresh_code(tmp_path)
-    with pytest.raises(ValueError, match="is no folder; give the one that holds a saved model"):
+    with pytest.raises(ValueError, match="is not a folder; give the one that contains a saved model"):
         refresh_code(tmp_path / "missing")
 
 
@@ -134,7 +136,7 @@ def test_the_command_says_what_it_did(saved, capsys):
     assert main(["refresh", str(saved)]) == 0
     assert "is this version's already" in capsys.readouterr().out
     assert main(["refresh", str(saved / "missing")]) == 1
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
 
 
 def test_a_file_that_the_configuration_names_is_put_back(saved):

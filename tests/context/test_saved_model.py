@@ -1,4 +1,4 @@
-"""What is said of a saved model whose configuration, window or tokenizer cannot be had."""
+"""A saved model whose configuration, window or tokenizer cannot be loaded gets an answer that says what to do."""
 
 import pytest
 from transformers import BloomConfig
@@ -10,7 +10,7 @@ def test_a_model_that_is_nowhere_is_named(tmp_path):
     for name in ("lama", "metta/lama"):
         with pytest.raises(
             ValueError,
-            match=f"{name} has no readable configuration: .* {name} is no folder here .looked from .*HF_HUB_OFFLINE",
+            match=f"{name} has no readable configuration: .* {name} is not a folder here .*HF_HUB_OFFLINE",
         ):
             load_config(name)
     for name in ("/no/such/place", "./nowhere", "~/nowhere", "a/b/c"):
@@ -26,7 +26,7 @@ def test_a_model_that_is_nowhere_is_named(tmp_path):
 
 def test_a_folder_without_tokenizer_is_named(tiny_llama, tmp_path):
     tiny_llama.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"There is no tokenizer in .* save the model's tokenizer there"):
+    with pytest.raises(ValueError, match=r"No tokenizer could be loaded from .*: save the model's tokenizer there"):
         load_tokenizer(tmp_path, {})
 
 

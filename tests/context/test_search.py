@@ -102,7 +102,7 @@ def test_bad_arguments_are_refused(kwargs, message, build, batches):
 )
 def test_batches_of_another_form_are_refused(batch, build):
     good = {"input_ids": torch.full((1, 40), 5)}
-    with pytest.raises(ValueError, match=r"batch 1 must hold input_ids, a tensor of shape \(rows, tokens\)"):
+    with pytest.raises(ValueError, match=r"batch 1 must contain input_ids, a tensor of shape \(rows, tokens\)"):
         search_rope_factors(build("llama"), [good, batch], context_length=TARGET, progress=False)
 
 

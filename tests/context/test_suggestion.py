@@ -71,7 +71,7 @@ def test_the_table_is_markdown_and_the_config_stays():
     assert table[0].endswith("In force: plain RoPE, base 10000.")
     assert table[-4:] == [
         "- key-value heads: 2 for 2 query heads",
-        "- norms of queries and keys: none that the configuration tells of",
+        "- norms of queries and keys: none that the configuration mentions",
         "- attention layers: 32, 0 local, 0 without positions",
         "- pretraining length: 4,096 tokens, as far as the configuration tells",
     ]

@@ -126,12 +126,12 @@ def test_a_window_edited_in_the_file_is_noticed(folder):
 
 
 def test_folders_that_hold_no_model_are_refused_by_name(build, tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere has no readable configuration.*is no folder here"):
+    with pytest.raises(ValueError, match=r"nowhere has no readable configuration.*is not a folder here"):
         verify_context("some/nowhere")
     with pytest.raises(ValueError, match=r"has no config\.json\. Give the folder of a saved model"):
         verify_context(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"holds an adapter without lsw_context\.json: nothing tells which"):
+    with pytest.raises(ValueError, match=r"contains an adapter without lsw_context\.json: nothing says which"):
         verify_context(tmp_path, build("llama"))
 
 

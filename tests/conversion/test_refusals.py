@@ -1,4 +1,4 @@
-"""Folders that are damaged, incomplete, inconsistent or dangerous are refused, and nothing is left behind."""
+"""Folders that are damaged, incomplete, inconsistent or dangerous are refused, and nothing is left on disk."""
 
 import hashlib
 import json
@@ -106,7 +106,7 @@ DAMAGE = {
     "activation": (lambda f: edit_config(f, hidden_act="swoosh"), r"hidden_act='swoosh' is no activation"),
     "million layers": (
         lambda f: edit_config(f, num_hidden_layers=10**7),
-        r"describes \d+,\d+,\d+,\d+ weights, but the weight files hold \d+,\d+ bytes",
+        r"describes \d+,\d+,\d+,\d+ weights, but the weight files contain \d+,\d+ bytes",
     ),
     "rope text": (lambda f: edit_config(f, rope_scaling="ntk"), r"rope_scaling='ntk': legacy Skywork has the types"),
     "huge factor": (
@@ -126,19 +126,19 @@ DAMAGE = {
     "share": (write("generation_config.json", '{"top_p": 7}'), r"says top_p=7; it must be a number from 0 to 1"),
     "no names": (
         lambda f: torch.save(torch.ones(3), f / "pytorch_model-00001-of-00003.bin"),
-        r"holds a Tensor, and not",
+        r"contains a Tensor, and not",
     ),
-    "numbered": (lambda f: rewrite_shard(f, lambda s: s.update({3: torch.ones(2)})), r"holds 3, which is a Tensor"),
+    "numbered": (lambda f: rewrite_shard(f, lambda s: s.update({3: torch.ones(2)})), r"contains 3, which is a Tensor"),
     "whole numbers": (
         put(torch.ones(36, dtype=torch.int64)),
         r"model.norm.weight is of int64; weights are of float16",
     ),
-    "sparse": (put(torch.ones(36).to_sparse()), r"'model.norm.weight', which is sparse, quantised or empty"),
-    "meta": (put(torch.ones(36, device="meta")), r"'model.norm.weight', which is sparse, quantised or empty"),
-    "no number": (put(torch.full((36,), float("nan"))), r"model.norm.weight holds NaN or infinity as float32"),
+    "sparse": (put(torch.ones(36).to_sparse()), r"'model.norm.weight', which is sparse, quantized or empty"),
+    "meta": (put(torch.ones(36, device="meta")), r"'model.norm.weight', which is sparse, quantized or empty"),
+    "no number": (put(torch.full((36,), float("nan"))), r"model.norm.weight contains NaN or infinity as float32"),
     "no weights": (
         lambda f: [p.unlink() for p in f.glob("pytorch_model*")],
-        r"holds no weights: looked for model.saf",
+        r"contains no weights: looked for model.saf",
     ),
 }
 
@@ -228,7 +228,9 @@ def test_the_working_folder_is_refused_as_target(tmp_path, monkeypatch):
 def test_a_cast_that_overflows_is_refused(tmp_path):
     make_skywork_folder(tmp_path / "old", dtype=torch.float32)
     put(torch.full((36,), 1e6))(tmp_path / "old")
-    with pytest.raises(ValueError, match=r"model.norm.weight holds NaN or infinity as float16: .* too large for the"):
+    with pytest.raises(
+        ValueError, match=r"model.norm.weight contains NaN or infinity as float16: .* too large for the"
+    ):
         convert_checkpoint(tmp_path / "old", tmp_path / "new", allow_pickle=True, dtype=torch.float16)
 
 

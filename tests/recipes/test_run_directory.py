@@ -67,7 +67,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match=r"is not empty and holds no run of this recipe \(thesis.tex\)"):
+    with pytest.raises(ValueError, match=r"is not empty and contains no run of this recipe \(thesis.tex\)"):
         RunDirectory(tmp_path).claim({})
 
 

@@ -27,10 +27,10 @@ FLOAT32_EPS = torch.finfo(torch.float32).eps
 PUBLISH = "Publish the adapter itself by `save_adapter`; `load_adapter` puts it onto its base."
 INPUT_DEPENDENT = {
     "POLY": "chooses its weights by the task of each input",
-    "SHADOW": "runs a second, small model beside the base",
+    "SHADOW": "runs a second, small model next to the base",
     "XLORA": "mixes its adapters anew for every token",
 }
-"""Forms that no weights of one model can hold."""
+"""Forms that the weights of one model cannot express."""
 SETTLED = (
     "All adapters are already merged",
     "Already following adapters were merged",
@@ -219,7 +219,7 @@ def _merge_in_place(model: PeftModel, probe: Probe) -> None:
     for weight, places in _shared_weights(model):
         if len(places) != 2 or not any(isinstance(module, nn.Embedding) for module, _ in places):
             raise ValueError(
-                f"{len(places)} layers of the model share one weight (layer_replication), which cannot hold what "
+                f"{len(places)} layers of the model share one weight (layer_replication), which cannot take what "
                 "the adapter adds to each"
             )
         # the embedding keeps the weight, the head gets a copy

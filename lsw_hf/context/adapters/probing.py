@@ -30,7 +30,7 @@ TF32_EPS = 2.0**-10
 
 @dataclass(frozen=True)
 class Probe:
-    """The answers of one model on fixed tokens, to hold another against.
+    """The answers of one model on fixed tokens, to compare another with.
 
     Args:
         tokens (`list[int]`):
@@ -140,7 +140,7 @@ def is_quantized(model: nn.Module) -> bool:
 def probe_tokens(model: nn.Module) -> list[int]:
     """Return the tokens that a model is asked: spread over its vocabulary, with those that its adapter treats apart.
 
-    The same for every call. Tokens that stand for an image and the like are left out.
+    The same for every call. Tokens that represent an image and the like are left out.
     """
     base = unwrapped(model)
     text = base.config.get_text_config(decoder=True)

@@ -1,4 +1,4 @@
-"""Adapters (LoRA and kin) that remember the context window they were trained with."""
+"""Adapters (LoRA and others) that remember the context window they were trained with."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def save_adapter(model: PeftModel, folder: str | os.PathLike[str], **save_option
     """Save an adapter together with the context window of its base, and with what the two answer.
 
     A saved adapter says nothing about the rotary embedding of the model it was trained on, so loading it by PEFT alone
-    attaches it to the base as published. This writes `lsw_context.json` beside it, which [`load_adapter`] reads and
-    everything else ignores. The file also holds the live answers to a few fixed tokens, which prove a later load;
+    attaches it to the base as published. This writes `lsw_context.json` next to it, which [`load_adapter`] reads and
+    everything else ignores. The file also contains the live answers to a few fixed tokens, which prove a later load;
     where the model cannot be asked (offloaded, sharded or quantized weights, an adapter that is switched off), a
     warning says so.
 
@@ -84,12 +84,12 @@ def load_adapter(
     """Load an adapter onto its base model with the context window it was trained with.
 
     The loaded model answers a few fixed tokens as the saved one did, or it is refused. Records of older releases and
-    of [`RopeAdapterCallback`] hold no answers; then the rotary tables and the vocabulary alone are compared.
+    of [`RopeAdapterCallback`] contain no answers; then the rotary tables and the vocabulary alone are compared.
 
     Args:
         folder (`str` or `os.PathLike`):
             Folder written by [`save_adapter`], or by a trainer that ran with [`RopeAdapterCallback`], or the Hub id
-            of one. An adapter that was given a name lies in the subfolder of that name.
+            of one. An adapter that was given a name is in the subfolder of that name.
         base_model (`PreTrainedModel`, *optional*):
             The base, extended or not; changed in place. Loaded from the name in the adapter if left out.
         is_trainable (`bool`, *optional*, defaults to `False`):
@@ -110,7 +110,7 @@ def load_adapter(
     record = read_record(folder)
     if record is None:
         raise ValueError(
-            f"{folder} has no {RECORD_FILE}: nothing tells which context window the adapter was trained with. If you "
+            f"{folder} has no {RECORD_FILE}: nothing says which context window the adapter was trained with. If you "
             "know it, apply `extend_context` to the base with the same arguments, attach the adapter by "
             "`PeftModel.from_pretrained`, and write it again with `save_adapter`."
         )
@@ -132,7 +132,7 @@ def merge_adapter(model: PeftModel, folder: str | os.PathLike[str] | None = None
 
     Proved by what the model answers to a few fixed tokens: live, merged in memory, and read back from the folder must
     agree, up to the rounding of the number type. Otherwise the merge is refused, nothing is left on disk, and `model`
-    is as it was unless the message says otherwise. While it merges, the host holds a copy of the weights under the
+    is as it was unless the message says otherwise. While it merges, the host keeps a copy of the weights under the
     adapter; while it reads back, a second model.
 
     An adapter on one of two tied embeddings gives a merged model whose embeddings are untied.

@@ -30,7 +30,7 @@ def beyond_rope(layout: RopeLayout) -> tuple[str, ...]:
             The model.
 
     Returns:
-        `tuple[str, ...]`: sentences without a full stop; a fact that the configuration does not tell says so.
+        `tuple[str, ...]`: sentences without a full stop; a fact that the configuration does not state says so.
     """
     shared = shared_table(layout.config)
     facts = (_heads(layout), _norms(layout), _local_share(layout), _pretraining(layout))
@@ -73,7 +73,7 @@ def _norms(layout: RopeLayout) -> str:
             return f"norms of queries and keys: {'yes' if getattr(config, name) else 'no'} ({name})"
     if config.model_type in QK_NORM_TYPES:
         return "norms of queries and keys: yes"
-    return "norms of queries and keys: none that the configuration tells of"
+    return "norms of queries and keys: none that the configuration mentions"
 
 
 def _local_share(layout: RopeLayout) -> str:

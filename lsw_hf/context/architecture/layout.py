@@ -43,7 +43,7 @@ SCALING_KEYS = frozenset(
 """Keys that belong to one rope type; every other key (partial rotary factor, sections) describes the architecture."""
 
 OLDER_NAME = (
-    "The type 'su' is called 'longrope' today, and its dictionary holds original_max_position_embeddings: write it so."
+    "The type 'su' is called 'longrope' today, with original_max_position_embeddings in its dictionary: write it so."
 )
 """What files of Phi-3's first weeks need."""
 
@@ -88,7 +88,7 @@ class RopeLayout:
 
     @property
     def rope_types(self) -> tuple[str, ...]:
-        """`tuple[str, ...]`: rope types that this configuration class can hold."""
+        """`tuple[str, ...]`: rope types that this configuration class accepts."""
         if self.config.model_type == "phimoe" and "long_mscale" in self.origin.parameters:
             return ("longrope",)
         return LIMITED_ROPE_TYPES.get(self.config.model_type, KNOWN_ROPE_TYPES)

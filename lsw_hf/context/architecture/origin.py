@@ -120,7 +120,7 @@ def edited_record(config: PreTrainedConfig) -> str | None:
     broken = not isinstance(record, dict) or [key for key, kind in needed.items() if type(record.get(key)) is not kind]
     if broken:
         found = f"lacks {', '.join(broken)}" if isinstance(broken, list) else f"is {record!r}"
-        return f"the record `{RECORD_KEY}` of this configuration {found}, so nothing tells where its extension started"
+        return f"the record `{RECORD_KEY}` of this configuration {found}, so nothing says where its extension started"
     wrong = [key for key, kind in needed.items() if kind is int and record[key] < 2]
     wrong += [] if "rope_theta" in record["original_rope_parameters"] else ["original_rope_parameters"]
     if wrong:
@@ -167,7 +167,7 @@ def _makers_origin(config: PreTrainedConfig, entry: dict[str, Any], given: int |
     if given is not None and given != declared and not length_is_open(config, entry):
         raise ValueError(
             f"original_context_length={given} contradicts this configuration, which says "
-            f"original_max_position_embeddings={declared}. Leave the argument out: every method goes on from the "
+            f"original_max_position_embeddings={declared}. Leave the argument out: every method builds on the "
             f"{rope_type!r} scaling in force, which was made for {made_for(declared)} tokens."
         )
     return Origin(length, made_for(length), kept)

@@ -23,7 +23,7 @@ class LegacyClass:
         base (`str`):
             Field of the base (of the layers that reach the whole context, if there are two kinds).
         other_names (`tuple[str, ...]`):
-            Further fields that hold the same base.
+            Further fields with the same base.
         fraction (`tuple[str, ...]`):
             Fields of the rotated part of a head.
         scaled_types (`tuple[str, ...]`):

@@ -1,4 +1,4 @@
-"""The same rotary numbers in the spelling of transformers 4, for every reader that only knows that one."""
+"""The legacy spelling in `config.json` files: written, kept up to date, compared with the newer one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHECKPOINT_FOLDER = re.compile(r"checkpoint-\d+")
 
 
 class LegacyRopeWriter:
-    """Stands in for one method of one configuration object, so that its saved files carry the legacy fields.
+    """Replaces one method of one configuration object, so that its saved files contain the legacy fields.
 
     The fields are derived from `rope_parameters` at the moment of writing, so they cannot drift from it, and no field
     of the configuration changes, so the running model cannot see them. It follows the configuration through
@@ -95,7 +95,7 @@ def write_legacy_rope(folder: str | os.PathLike[str]) -> bool:
 
     Args:
         folder (`str` or `os.PathLike`):
-            Folder that holds a `config.json`.
+            Folder with a `config.json`.
 
     Returns:
         `bool`: whether the file was changed.
@@ -194,7 +194,7 @@ def _against(text: dict[str, Any], expected: dict[str, Any]) -> list[str]:
 
 
 def refuse_contradictory_file(config: PreTrainedConfig) -> None:
-    """Refuses a configuration whose file says two things: loading has already chosen one of them without a word.
+    """Refuse a configuration whose file contradicts itself: loading has silently chosen one of the two spellings.
 
     Raises:
         ValueError: the local `config.json` it was loaded from contradicts itself; the message lists the fields.
@@ -205,9 +205,7 @@ def refuse_contradictory_file(config: PreTrainedConfig) -> None:
     contradictions, _ = compare_spellings(read_json_object(path), config)
     if contradictions:
         raise ValueError(
-            f"{path} was loaded, and cannot be read without doubt:\n- "
-            + "\n- ".join(contradictions)
-            + "\nCorrect the "
+            f"{path} was loaded, and is ambiguous:\n- " + "\n- ".join(contradictions) + "\nCorrect the "
             "file, or delete one of the two spellings, and load it again."
         )
 

@@ -23,13 +23,13 @@ LEGACY_KEYS = (
 
 GLOBAL, LOCAL = "full_attention", "sliding_attention"
 OUTSIDE = ("rope_theta", "partial_rotary_factor")
-"""Keys of `rope_parameters` that transformers 4 keeps beside `rope_scaling`."""
+"""Keys of `rope_parameters` that transformers 4 keeps next to `rope_scaling`."""
 
 
 def legacy_rope_fields(config: dict[str, Any]) -> dict[str, Any]:
     """Fields that make transformers 4 (and every reader of its files) see the numbers of `rope_parameters`.
 
-    Files written by transformers 5 hold `rope_parameters` alone; transformers 4.57 reads such a file without an error
+    Files written by transformers 5 contain `rope_parameters` alone; transformers 4.57 silently reads such a file
     as plain RoPE with base 10,000. With the fields returned here both read the same numbers, and transformers 5, which
     gives the legacy spelling priority, still ends with an equal dictionary. Where the class of transformers 4 cannot
     express them, the fields are those that it can, and [`legacy_losses`] says what is lost.
@@ -39,7 +39,7 @@ def legacy_rope_fields(config: dict[str, Any]) -> dict[str, Any]:
             Contents of a `config.json` (of the text part, for a multimodal model).
 
     Returns:
-        `dict`: fields to set beside `rope_parameters`; empty if there is no legacy spelling for this architecture.
+        `dict`: fields to set next to `rope_parameters`; empty if there is no legacy spelling for this architecture.
     """
     parameters = config.get("rope_parameters")
     if not parameters:

@@ -110,7 +110,7 @@ FORMS = {
     "P_TUNING": Form({**PROMPT, "encoder_hidden_size": 16}, VIRTUAL),
     "RANDLORA": Form(RANK),
     "ROAD": Form({**LINEAR, "group_size": 4}),
-    "SHADOW": Form({"r": 4, "task_type": "CAUSAL_LM"}, "runs a second, small model beside the base"),
+    "SHADOW": Form({"r": 4, "task_type": "CAUSAL_LM"}, "runs a second, small model next to the base"),
     "SHIRA": Form(RANK),
     "SUPERTUNING": Form(LINEAR),
     "TINYLORA": Form(LINEAR),

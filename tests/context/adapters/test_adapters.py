@@ -134,7 +134,7 @@ def test_an_adapter_attached_by_peft_alone_is_detected(extended_adapter, base_fo
     with pytest.raises(ValueError, match="inv_freq differs from the record"):
         verify_context(tmp_path / "adapter", plain)
     assert verify_context(tmp_path / "adapter", live).ok
-    with pytest.raises(ValueError, match="holds an adapter: pass the model it is attached to"):
+    with pytest.raises(ValueError, match="contains an adapter: pass the model it is attached to"):
         verify_context(tmp_path / "adapter")
 
 
@@ -167,7 +167,7 @@ def test_an_adapter_on_the_hub_is_downloaded_whole(extended_adapter, logits_of, 
     monkeypatch.setattr("lsw_hf.context.checkpoint.snapshot_download", lambda name: str(tmp_path / "snapshot"))
     assert torch.equal(logits_of(load_adapter("me/it").eval()), logits_of(live))
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="me/it is no folder here, and the Hub did not give a model of that name"):
+    with pytest.raises(ValueError, match="me/it is not a folder here, and the Hub did not give a model of that name"):
         load_adapter("me/it")
 
 
@@ -230,7 +230,7 @@ def test_a_given_base_is_used_and_a_trainable_one_trains(extended_adapter, logit
 def test_missing_foreign_and_misplaced_arguments_are_refused(extended_adapter, build, tmp_path):
     live = extended_adapter()
     live.save_pretrained(tmp_path / "plain")
-    with pytest.raises(ValueError, match=r"has no lsw_context\.json: nothing tells which context window"):
+    with pytest.raises(ValueError, match=r"has no lsw_context\.json: nothing says which context window"):
         load_adapter(tmp_path / "plain")
     with pytest.raises(TypeError, match="model must be a PeftModel, got LlamaForCausalLM"):
         save_adapter(build("llama"), tmp_path / "adapter")
