@@ -15,7 +15,7 @@ from transformers.masking_utils import sdpa_mask
 
 PACKED_ATTENTION = "lsw_sdpa"
 
-# Arguments of other attention functions that change scores; leaving them out without a word would be another model.
+# Arguments of other attention functions that change scores; silently leaving them out would compute another model.
 _UNSUPPORTED = ("softcap", "position_bias", "s_aux")
 
 

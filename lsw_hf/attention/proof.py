@@ -29,7 +29,7 @@ def attention_backend(model: PreTrainedModel) -> str:
 
 
 def check_attention_backend(model: PreTrainedModel, *, packed: bool) -> None:
-    """Refuses what is known to switch skipped positions off: an attention backend, or an adapter.
+    """Refuse what is known to switch skipped positions off: an attention backend, or an adapter.
 
     Args:
         model (`PreTrainedModel` or `PeftModel`):

@@ -1,4 +1,4 @@
-"""The RoPE change: extending configs and models, verifying, converting."""
+"""The RoPE change: extend configurations, models and checkpoints; suggest, search, verify, record it."""
 
 from ..public_names import face
 

@@ -29,8 +29,8 @@ WEIGHTS = ("*.safetensors", "*.gguf", "pytorch_model*.bin", "consolidated*")
 """Names of weight files; a trainer leaves other `.bin` and `.pt` files."""
 
 LINKED_SUFFIXES = (".safetensors",)
-"""A file that safetensors (0.8 and later) saves anew replaces the old one. A pickle (`torch.save`) and a tokenizer are
-written in place: linked, they would change in the source too."""
+"""safetensors (0.8 and later) saves into a new file, which replaces the old one. A pickle (`torch.save`) and a
+tokenizer are written in place: linked, they would change in the source too."""
 
 
 def extend_checkpoint(
@@ -148,7 +148,7 @@ def _refuse_unwritable(target: Path) -> None:
 
 
 def _check_weights(source: Path) -> None:
-    """Refuses adapters and folders that lack a shard; says where there are no weights at all."""
+    """Refuse adapters and folders that lack a shard; warn if there are no weights at all."""
     if (source / "adapter_config.json").is_file():
         raise ValueError(
             f"{source} contains an adapter, whose window is its base model's. Extend the base model, put the adapter "
@@ -203,7 +203,7 @@ def _refuse_broken_links(source: Path) -> None:
 
 
 def _link_tree(source: Path, target: Path) -> None:
-    """Links weights and copies the rest, but not the files that are written anew."""
+    """Link weights and copy the rest, except the files that are rewritten."""
     for path in _files(source):
         relative = path.relative_to(source)
         if str(relative) in REWRITTEN:

@@ -24,7 +24,7 @@ COUPLED_KEYS = ("mscale_all_dim", "llama_4_scaling_beta")
 
 
 def check_window(layout: RopeLayout, context_length: int) -> None:
-    """Refuses a target below the window.
+    """Refuse a target below the window.
 
     Args:
         layout ([`RopeLayout`]):
@@ -105,7 +105,7 @@ def _faster_beyond_window(layout: RopeLayout) -> int:
 
 
 def check_invariant(layout: RopeLayout, request: ExtensionRequest, parameters: dict[str, Any]) -> None:
-    """Refuses what the model was not trained for.
+    """Refuse what the model was not trained for.
 
     Args:
         layout ([`RopeLayout`]):
@@ -159,7 +159,7 @@ def _remedy(layout: RopeLayout, request: ExtensionRequest) -> str:
 
 
 def check_range(layout: RopeLayout, parameters: dict[str, Any]) -> None:
-    """Refuses numbers that float32, in which transformers computes the table, cannot represent.
+    """Refuse numbers that float32, in which transformers computes the table, cannot represent.
 
     Raises:
         ValueError: a pair would not rotate or turn infinitely fast.
@@ -175,7 +175,7 @@ def check_range(layout: RopeLayout, parameters: dict[str, Any]) -> None:
 
 
 def check_nested_longrope() -> None:
-    """Refuses `longrope` on one of several layer types where the installed transformers fails on it.
+    """Refuse `longrope` on one of several layer types where the installed transformers fails on it.
 
     Raises:
         ValueError: transformers is older than 5.21.

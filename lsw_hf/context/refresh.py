@@ -68,7 +68,7 @@ def refresh_code(folder: str | os.PathLike) -> list[str]:
     present = {name: (place / name).read_bytes() for name in CODE_FILES if (place / name).is_file()}
     if not present:
         raise ValueError(
-            f"{folder} contains none of {', '.join(CODE_FILES)}. Only LongSkywork models carry code of ours; "
+            f"{folder} contains none of {', '.join(CODE_FILES)}. Only LongSkywork models contain our code; "
             "there is nothing to refresh in other folders."
         )
     released = json.loads(RELEASED.read_text(encoding="utf-8"))
@@ -108,7 +108,7 @@ def _with_siblings(present: dict[str, bytes], named: list[str], current: dict[st
 
 
 def _named_by_config(place: Path) -> list[str]:
-    """Files of ours from which the `config.json` of a folder with weights says that its classes come."""
+    """Return our code files that the `config.json` of a folder with weights names as the source of its classes."""
     path = place / "config.json"
     whole = path.is_file() and any(place.glob("*.safetensors"))
     auto_map = read_json_object(path).get("auto_map") if whole else None

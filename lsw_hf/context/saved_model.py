@@ -117,7 +117,7 @@ def refuse_no_model(path_or_id: str | os.PathLike[str]) -> None:
 
 def window_of(config: Any) -> int:
     """Return the context window of a configuration in tokens; raises `ValueError` where it has none."""
-    window = getattr(config.get_text_config(), "max_position_embeddings", None)
+    window = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     if window is None:
         raise ValueError(
             f"A {config.model_type} model has no max_position_embeddings, so it has no window to extend. Give a "

@@ -212,7 +212,7 @@ def _ordered(factors: Sequence[float], lowest: Sequence[float], highest: float) 
 
 @contextmanager
 def _scratch(model: nn.Module) -> Iterator[None]:
-    """Lets the configuration and tables of `model` be changed inside, and puts them back."""
+    """Let the configuration and tables of `model` be changed inside, and restore them at the end."""
     base = unwrapped(model)
     config = base.config.get_text_config(decoder=True)
     kept, training = dict(vars(config)), model.training

@@ -130,5 +130,5 @@ def _rope(legacy: Mapping, to: str, chosen: Mapping | None, changes: list[str]) 
             f'{theta}, "factor": {factor}, "original_max_position_embeddings": '
             f"{legacy.get('max_position_embeddings', 4096)}}}."
         )
-    changes.append("rope type dynamic is kept; llama.cpp drops it without a word, so serve with transformers or vLLM")
+    changes.append("rope type dynamic is kept; llama.cpp silently drops it, so serve with transformers or vLLM")
     return {"rope_type": "dynamic", "rope_theta": theta, "factor": float(factor)}

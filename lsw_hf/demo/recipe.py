@@ -157,7 +157,7 @@ def tiny_data(recipe: LongSkyworkRecipe, settings: TinySettings | None = None) -
     inside = ORIGINAL_LENGTH // SENTENCE_LENGTH - 1
 
     def pretraining_documents() -> datasets.Dataset:
-        # Few facts and many questions first: otherwise one seed in six learnt the words and never to look back.
+        # Few facts and many questions first: otherwise one seed in six learned the words and never to look back.
         easy = min(_EASY_STEPS, settings.pretraining_steps) * _PRETRAINING_BATCH
         full = settings.pretraining_steps * _PRETRAINING_BATCH - easy
         documents = list(world.documents(easy, inside, (4, 16), 90, seed=first))

@@ -3,7 +3,7 @@
 Every sentence has four tokens, so that lengths are exact and the text stays legible:
 
 ```text
-fact      Yesterday Marlow sang .        who did what; the only place where it can be learnt
+fact      Yesterday Marlow sang .        who did what; the only place where it can be learned
 filler    grey rivers slept .            says nothing about anybody
 question  Recall Marlow                  the answer is one word: sang
 ```

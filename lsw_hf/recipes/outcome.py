@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..context.saved_model import save_tokenizer
+from ..context.saved_model import save_tokenizer, window_of
 from ..context.verification import verify_context
 from ..evaluation.needle.heat_map import plot_needle_pair
 from ..evaluation.needle.report import NeedleReport
@@ -82,7 +82,7 @@ def finish(
     model = runner.load(source)
     verify_context(str(source), model=model, trust_remote_code=bool(runner.model_kwargs.get("trust_remote_code")))
     # With pretraining alone nothing was extended: what is written is the window that the model has.
-    window = int(model.config.get_text_config().max_position_embeddings)
+    window = window_of(model.config)
     evaluation = [grid.settings.get("seconds", 0.0) for grid in (before, after) if grid]
     report = {
         "stages": [_reported(measured, planned) for measured, planned in zip(metrics, plan.stages, strict=True)],

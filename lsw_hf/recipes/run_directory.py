@@ -66,7 +66,7 @@ class RunDirectory:
                     "old settings to continue that run."
                 )
             return given
-        # What a kill in the first moment of a run of ours leaves is ours.
+        # Files that a run leaves when it is killed in its first moment are its own.
         inside = self.path.iterdir() if self.path.is_dir() else ()
         others = sorted(
             entry.name for entry in inside if entry.name not in _BEFORE_WORK and not is_unfinished(entry.name)

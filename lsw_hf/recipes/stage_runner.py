@@ -1,4 +1,4 @@
-"""Runs one stage: a folder with a model in, a folder with a better model out."""
+"""Run one stage: a folder with a model in, a folder with a better model out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .stages import PEFT_OPTIONS, Stage
 
 @dataclass(frozen=True)
 class StageRunner:
-    """Runs the stages of one recipe.
+    """Run the stages of one recipe.
 
     Args:
         directory ([`RunDirectory`]):

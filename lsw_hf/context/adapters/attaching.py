@@ -23,7 +23,7 @@ UNREPEATABLE = ("corda", "loftq", "lora_ga", "pissa_niter")
 
 
 def check_saveable(model: PeftModel, adapter: str, *, converted: bool = False) -> None:
-    """Refuses to save an adapter that nobody could load rightly.
+    """Refuse to save an adapter that nobody could load correctly.
 
     Either PEFT keeps none of its weights (X-LoRA in 0.21), or the base was changed when the adapter was made, in a way
     that a load cannot repeat. `pissa` and `olora` change the base too, but by its own weights alone, so PEFT repeats
@@ -78,7 +78,7 @@ def live_answers(model: PeftModel, adapter: str) -> dict[str, Any] | None:
 
 
 def check_base(base_model: Any, record: dict[str, Any]) -> None:
-    """Refuses a base that the adapter of `record` cannot go onto, before anything is changed.
+    """Refuse a base that the adapter of `record` cannot go onto, before anything is changed.
 
     Raises:
         ValueError: it carries an adapter already, or has another vocabulary.
@@ -97,7 +97,7 @@ def check_base(base_model: Any, record: dict[str, Any]) -> None:
 
 
 def check_answers(model: PeftModel, record: dict[str, Any], folder: str | os.PathLike[str]) -> None:
-    """Refuses a loaded adapter that answers otherwise than when it was saved.
+    """Refuse a loaded adapter that answers differently than when it was saved.
 
     Raises:
         ValueError: it does, by more than the coarser of the two number types explains.

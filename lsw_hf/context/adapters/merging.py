@@ -51,7 +51,7 @@ def tuner_layers(model: nn.Module) -> list[Any]:
 
 
 def check_mergeable(model: PeftModel) -> None:
-    """Refuses what cannot be merged at all, or not be proved, before anything is changed.
+    """Refuse what cannot be merged at all, or not be proved, before anything is changed.
 
     Raises:
         ValueError: the form of the adapter has no merge, it is switched off or gone, or the base is quantized,
@@ -138,7 +138,7 @@ def merged_model(model: PeftModel) -> PreTrainedModel:
 
 
 def check_target(folder: Path) -> None:
-    """Refuses a folder that a merged model could not become, before any work.
+    """Refuse a folder that a merged model could not become, before any work.
 
     Raises:
         ValueError: it is not empty or not a folder, it is the working folder, or several processes would write it.

@@ -162,7 +162,7 @@ def merge_adapter(model: PeftModel, folder: str | os.PathLike[str] | None = None
 
 
 class RopeAdapterCallback(TrainerCallback):
-    """Makes every checkpoint of a plain PEFT or TRL training run remember the context window.
+    """Make every checkpoint of a plain PEFT or TRL training run remember the context window.
 
     `Trainer(..., callbacks=[RopeAdapterCallback()])`. Training does not start if the live tables differ from the
     configuration. A record is written into each checkpoint, and at the end into `output_dir`, where `save_model` puts
@@ -172,7 +172,7 @@ class RopeAdapterCallback(TrainerCallback):
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any
     ) -> None:
-        """Refuses to train a model whose tables are not those of its configuration."""
+        """Refuse to train a model whose tables are not those of its configuration."""
         verify_context(model=model)
 
     def on_save(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:

@@ -58,7 +58,7 @@ class AttentionLayer:
 
 
 def attention_layers(config: PreTrainedConfig) -> list[AttentionLayer]:
-    """Tells the attention layers of a text configuration apart.
+    """Distinguish the attention layers of a text configuration.
 
     Args:
         config (`PreTrainedConfig`):
