@@ -33,6 +33,21 @@ COMMANDS: tuple[str, ...] = (
     "data",
 )
 
+# What a bug report needs to know beside the versions of this package, Python and the system.
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "evaluate",
+    "huggingface-hub",
+    "tokenizers",
+    "safetensors",
+    "flash-attn",
+)
+
 TRACEBACK_VARIABLE = "LSW_HF_TRACEBACK"
 
 
@@ -64,9 +79,9 @@ def overview() -> str:
 
 
 def versions() -> str:
-    """Return the versions of this package and of the libraries it stands on, one a line, without importing them."""
+    """Return the versions of this package and of the libraries it builds on, one a line, without importing them."""
     lines = [f"lsw-hf {__version__}"]
-    for name in ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "huggingface-hub"):
+    for name in _LIBRARIES:
         try:
             lines.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
@@ -83,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         `int`: 0 when the command did its work, 2 for a wrong command line, 1 when the input was refused (the reason is
-        printed; the environment variable `LSW_HF_TRACEBACK=1` shows the place too), 130 after Ctrl-C.
+        printed; the environment variable `LSW_HF_TRACEBACK=1` shows the place too), 130 after Ctrl-C. `compare`
+        has its own, which its `--help` names.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from .output import CommandOutput
 from .parser import CommandParser, count
 
 HELP = "convert a legacy Skywork-13B folder to a stock Llama checkpoint, or to LongSkywork"
@@ -40,26 +41,38 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--checksums", help="a file as sha256sum writes it; the source's files must match")
     parser.add_argument("--rope-parameters", type=rope_parameters, help="JSON, instead of what the legacy config says")
     parser.add_argument("--shard-bytes", type=count(1), default=10**9, help="most bytes in a file (default: 1e9)")
+    parser.add_json_option()
     options = parser.parse(arguments)
 
     import torch
 
     from ..conversion.skywork import convert_checkpoint
 
-    report = convert_checkpoint(
-        options.src,
-        options.dst,
-        to=options.to,
-        allow_pickle=options.allow_pickle,
-        rope_parameters=options.rope_parameters,
-        dtype=getattr(torch, options.dtype) if options.dtype else None,
-        checksums=options.checksums,
-        shard_bytes=options.shard_bytes,
-    )
-    changed = sum(bool(tensor.change) for tensor in report.tensors)
-    print(f"{len(report.tensors)} tensors written, {changed} of them changed; {len(report.dropped)} left out.")
-    for change in report.changes:
-        print(f"- {change}")
-    print(f"The tokenizer equals SentencePiece on {report.probe_texts} probe texts.")
-    print(f"Open {options.dst}/conversion_report.json")
+    with CommandOutput(options.json) as output:
+        report = convert_checkpoint(
+            options.src,
+            options.dst,
+            to=options.to,
+            allow_pickle=options.allow_pickle,
+            rope_parameters=options.rope_parameters,
+            dtype=getattr(torch, options.dtype) if options.dtype else None,
+            checksums=options.checksums,
+            shard_bytes=options.shard_bytes,
+        )
+        changed = sum(bool(tensor.change) for tensor in report.tensors)
+        lines = [
+            f"{len(report.tensors)} tensors written, {changed} of them changed; {len(report.dropped)} left out.",
+            *(f"- {change}" for change in report.changes),
+            f"The tokenizer equals SentencePiece on {report.probe_texts} probe texts.",
+            f"Open {options.dst}/conversion_report.json",
+        ]
+        facts = {
+            "tensors": len(report.tensors),
+            "tensors_changed": changed,
+            "tensors_left_out": len(report.dropped),
+            "changes": report.changes,
+            "probe_texts": report.probe_texts,
+            "report": f"{options.dst}/conversion_report.json",
+        }
+        output.show("\n".join(lines), facts)
     return 0

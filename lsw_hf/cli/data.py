@@ -6,9 +6,11 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .output import CommandOutput
 from .parser import CommandParser, nearest
 from .window_options import add_window_options, ordered_texts, window_config
 
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--threshold", type=float, default=None, help="similarity (dedup) or overlap (contamination)")
     parser.add_argument("--evaluation", default=None, help="file of evaluation items, one a line")
     parser.add_argument("--seed", type=int, default=0, help="all that is drawn follows from it (default: 0)")
+    parser.add_json_option()
     add_window_options(parser)
     options = parser.parse(arguments)
     if options.action not in ACTIONS:
@@ -45,24 +48,24 @@ def main(arguments: Sequence[str]) -> int:
             parser.error(f"{options.action} needs --{name}.")
     if options.output:
         (_check_folder if options.action == "interleave" else _check_file)(Path(options.output), options.action)
-    return {"inspect": _inspect, "interleave": _interleave, "dedup": _dedup, "contamination": _contamination}[
-        options.action
-    ](options)
+    actions = {"inspect": _inspect, "interleave": _interleave, "dedup": _dedup, "contamination": _contamination}
+    with CommandOutput(options.json) as output:
+        actions[options.action](options, output)
+    return 0
 
 
-def _inspect(options: argparse.Namespace) -> int:
+def _inspect(options: argparse.Namespace, output: CommandOutput) -> None:
     from transformers import AutoTokenizer
 
     from ..data.corpus.report import inspect_documents
 
     report = inspect_documents(_documents(options), AutoTokenizer.from_pretrained(options.tokenizer))
-    print(report.to_markdown())
+    output.show(report.to_markdown(), report.to_dict())
     if options.output:
         _write(options.output, json.dumps(report.to_dict(), indent=2) + "\n")
-    return 0
 
 
-def _interleave(options: argparse.Namespace) -> int:
+def _interleave(options: argparse.Namespace, output: CommandOutput) -> None:
     from transformers import AutoTokenizer
 
     from ..data.corpus.similarity import order_by_similarity
@@ -74,14 +77,15 @@ def _interleave(options: argparse.Namespace) -> int:
         order_by_similarity([], options.documents_per_window)  # what it refuses, before a corpus is read
     texts = ordered_texts(options, _documents(options))
     counts = write_windows(texts, tokenizer, config, options.output, seed=options.seed)
-    print(
+    output.show(
         f"{counts.windows} windows of {options.window_length} tokens from {counts.documents_read} documents, "
-        f"{counts.tokens_dropped} tokens left over, {counts.windows_interleaved} windows interleaved: {options.output}"
+        f"{counts.tokens_dropped} tokens left over, {counts.windows_interleaved} windows interleaved: "
+        f"{options.output}",
+        asdict(counts) | {"window_length": options.window_length, "output": options.output},
     )
-    return 0
 
 
-def _dedup(options: argparse.Namespace) -> int:
+def _dedup(options: argparse.Namespace, output: CommandOutput) -> None:
     from ..data.corpus.deduplication import Deduplicator
 
     seen = Deduplicator(options.threshold)
@@ -92,13 +96,14 @@ def _dedup(options: argparse.Namespace) -> int:
     with temporary.open("w", encoding="utf-8") as file:
         file.writelines(lines)
     os.replace(temporary, path)
-    print(
-        f"{seen.kept} documents kept, {seen.exact_duplicates} equal and {seen.near_duplicates} similar ones left out."
+    facts = {"kept": seen.kept, "exact_duplicates": seen.exact_duplicates, "near_duplicates": seen.near_duplicates}
+    output.show(
+        f"{seen.kept} documents kept, {seen.exact_duplicates} equal and {seen.near_duplicates} similar ones left out.",
+        facts | {"output": options.output},
     )
-    return 0
 
 
-def _contamination(options: argparse.Namespace) -> int:
+def _contamination(options: argparse.Namespace, output: CommandOutput) -> None:
     from ..data.corpus.contamination import check_contamination
     from ..data.corpus.files import read_lines
 
@@ -114,15 +119,14 @@ def _contamination(options: argparse.Namespace) -> int:
         raise ValueError(f"{path} holds no evaluation item. Write one a line.")
     threshold = 0.5 if options.threshold is None else options.threshold
     report = check_contamination(_documents(options), texts, threshold=threshold)
-    print(
+    lines = [
         f"{report.contaminated} of {report.items} evaluation items have at least {threshold:.0%} of their 13-grams in "
-        f"{report.documents} documents; {report.short_items} items are too short to judge."
-    )
-    for entry in report.worst:
-        print(f"  item {entry['item']}: {entry['overlap']:.0%}, e.g. {entry['example']!r}")
+        f"{report.documents} documents; {report.short_items} items are too short to judge.",
+        *(f"  item {entry['item']}: {entry['overlap']:.0%}, e.g. {entry['example']!r}" for entry in report.worst),
+    ]
+    output.show("\n".join(lines), report.to_dict() | {"threshold": threshold})
     if options.output:
         _write(options.output, json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
-    return 0
 
 
 def _documents(options: argparse.Namespace) -> Any:

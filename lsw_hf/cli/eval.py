@@ -18,6 +18,7 @@ from .evaluation_options import (
     model_window,
     task_from,
 )
+from .output import CommandOutput
 from .parser import CommandParser, count
 
 HELP = "evaluate a model, or a model before and after, and write one page about it"
@@ -33,6 +34,12 @@ def main(arguments: Sequence[str]) -> int:
     """Run the evaluation with the given options and return the exit status."""
     options = _parser().parse(arguments)
 
+    with CommandOutput(options.json) as output:
+        _evaluate(options, output)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, output: CommandOutput) -> None:
     from ..evaluation.figures import new_figure
     from ..evaluation.summary.page import write_page
 
@@ -56,9 +63,9 @@ def main(arguments: Sequence[str]) -> int:
         shutil.rmtree(drafts, ignore_errors=True)
     for title, results in (("Before", before), ("After" if before else "Result", after)):
         if results is not None and results.needle is not None:
-            print(f"\n{title}: needle accuracy by length and depth\n\n{results.needle.to_markdown()}")
-    print(f"\nOpen {folder / 'index.html'}.")
-    return 0
+            output.show(f"\n{title}: needle accuracy by length and depth\n\n{results.needle.to_markdown()}")
+    facts = {"page": str(folder / "index.html"), "before": before and before.to_dict(), "after": after.to_dict()}
+    output.show(f"\nOpen {folder / 'index.html'}.", facts)
 
 
 def _parser() -> CommandParser:
@@ -78,6 +85,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--passages", default=None, help="jsonl of passage, question, answers: one more task family")
     parser.add_argument("--task-samples", type=count(1), default=20, help="questions a task and length (default: 20)")
     parser.add_argument("--texts", nargs="+", default=None, help="documents for the loss by position")
+    parser.add_json_option()
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .output import CommandOutput
 from .parser import CommandParser, count
 
 HELP = "write a copy of a checkpoint with a longer context window, without loading its weights"
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a Hub id")
     parser.add_argument("--trust-remote-code", action="store_true", help="run configuration code from the model")
+    parser.add_json_option()
     options = parser.parse(arguments)
 
     import json
@@ -58,15 +60,16 @@ def main(arguments: Sequence[str]) -> int:
             given["rope_factors"] = json.loads(Path(options.rope_factors).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             parser.error(f"argument --rope-factors: {options.rope_factors} is no JSON list of numbers ({error})")
-    report = extend_checkpoint(
-        options.model,
-        options.output_dir,
-        context_length=options.context_length,
-        method=options.method,
-        options={name: value for name, value in given.items() if value is not None},
-        trust_remote_code=options.trust_remote_code,
-        revision=options.revision,
-    )
-    print(report.to_markdown())
-    print(f"\nThe extended model is in {options.output_dir}.")
+    with CommandOutput(options.json) as output:
+        report = extend_checkpoint(
+            options.model,
+            options.output_dir,
+            context_length=options.context_length,
+            method=options.method,
+            options={name: value for name, value in given.items() if value is not None},
+            trust_remote_code=options.trust_remote_code,
+            revision=options.revision,
+        )
+        output.show(report.to_markdown(), report)
+        output.show(f"\nThe extended model is in {options.output_dir}.", {"output_dir": options.output_dir})
     return 0

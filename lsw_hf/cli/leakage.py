@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .evaluation_options import add_model_options, load_model, model_window
+from .output import CommandOutput
 from .parser import CommandParser, count
 
 HELP = "test whether a model saw a test set, by its losses on train, test and fresh text"
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--resamples", type=count(1), default=2000, help="bootstrap resamples (default: 2000)")
     parser.add_argument("--seed", type=count(0), default=0, help="of the resampling (default: 0)")
     parser.add_argument("--output", default=None, help="folder for leakage.json and leakage.md")
+    parser.add_json_option()
     options = parser.parse(arguments)
     if options.output and Path(options.output).is_file():
         parser.error(f"--output {options.output} is a file, but leakage writes a folder: give another name.")
@@ -37,17 +39,17 @@ def main(arguments: Sequence[str]) -> int:
     from ..evaluation.losses.leakage import SPLITS, find_overlap, leakage_test, read_samples
     from ..files import write_text
 
-    sets = {name: read_samples(getattr(options, name), options.column, split) for name, split in SPLITS.items()}
-    overlap = find_overlap(sets["reference"], [*sets["train"], *sets["test"]], options.ngram)
-    print(
-        f"{len(overlap)} of {len(sets['reference'])} reference samples repeat {options.ngram} words of train or test."
-    )
-    model_window(options, options.model)
-    model, tokenizer = load_model(options)
-    report = leakage_test(model, tokenizer, num_resamples=options.resamples, seed=options.seed, **sets)
-    report = replace(report, overlap=tuple(overlap))
-    if options.output:
-        report.save(Path(options.output) / "leakage.json")
-        write_text(Path(options.output) / "leakage.md", report.to_markdown() + "\n")
-    print(f"\n{report.to_markdown()}")
+    with CommandOutput(options.json) as output:
+        sets = {name: read_samples(getattr(options, name), options.column, split) for name, split in SPLITS.items()}
+        overlap = find_overlap(sets["reference"], [*sets["train"], *sets["test"]], options.ngram)
+        repeating = f"{len(overlap)} of {len(sets['reference'])} reference samples"
+        output.show(f"{repeating} repeat {options.ngram} words of train or test.", {"ngram": options.ngram})
+        model_window(options, options.model)
+        model, tokenizer = load_model(options)
+        report = leakage_test(model, tokenizer, num_resamples=options.resamples, seed=options.seed, **sets)
+        report = replace(report, overlap=tuple(overlap))
+        if options.output:
+            report.save(Path(options.output) / "leakage.json")
+            write_text(Path(options.output) / "leakage.md", report.to_markdown() + "\n")
+        output.show(f"\n{report.to_markdown()}", report.to_dict())
     return 0

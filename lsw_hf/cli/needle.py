@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .evaluation_options import add_grid_options, add_model_options, grid_from, load_model, task_from
+from .output import CommandOutput
 from .parser import CommandParser
 
 HELP = "measure what a model finds in long texts, by length and depth"
@@ -20,16 +21,18 @@ def main(arguments: Sequence[str]) -> int:
     add_grid_options(parser)
     parser.add_argument("--output", default=None, help="JSON file to write")
     parser.add_argument("--plot", default=None, help="heat map to write (png, svg or pdf)")
+    parser.add_json_option()
     options = parser.parse(arguments)
 
     from ..evaluation.needle.grid import evaluate_needle
 
-    grid, task = grid_from(options), task_from(options)
-    model, tokenizer = load_model(options)
-    report = evaluate_needle(model, tokenizer, grid, task, prompt_style=options.prompt_style)
-    if options.output:
-        report.save(options.output)
-    if options.plot:
-        report.plot(options.plot)
-    print(report.to_markdown())
+    with CommandOutput(options.json) as output:
+        grid, task = grid_from(options), task_from(options)
+        model, tokenizer = load_model(options)
+        report = evaluate_needle(model, tokenizer, grid, task, prompt_style=options.prompt_style)
+        if options.output:
+            report.save(options.output)
+        if options.plot:
+            report.plot(options.plot)
+        output.show(report.to_markdown(), report.to_dict())
     return 0

@@ -24,9 +24,11 @@ class CommandParser(argparse.ArgumentParser):
             what the command does, printed above its options.
         example (`str`):
             a complete command line, printed below its options.
+        usage_status (`int`, *optional*, defaults to 2):
+            exit status of a wrong command line.
     """
 
-    def __init__(self, command: str, *, details: str, example: str) -> None:
+    def __init__(self, command: str, *, details: str, example: str, usage_status: int = 2) -> None:
         super().__init__(
             prog=f"lsw-hf {command}",
             description=details,
@@ -34,9 +36,16 @@ class CommandParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self._usage_status = usage_status
+
+    def add_json_option(self) -> None:
+        """Add `--json`, for a command that prints facts with a `CommandOutput`."""
+        self.add_argument(
+            "--json", action="store_true", help="print one JSON object to standard output, and nothing else"
+        )
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse a whole command line; an unknown option ends the process with status 2 and the nearest known one."""
+        """Parse a whole command line; an unknown option ends the process and names the nearest known one."""
         namespace, unknown = self.parse_known_args(list(arguments))
         if unknown:
             word = unknown[0].split("=", 1)[0]
@@ -44,8 +53,10 @@ class CommandParser(argparse.ArgumentParser):
         return namespace
 
     def error(self, message: str) -> NoReturn:
-        """Print one line about what is wrong and where to read on, then exit with status 2."""
-        self.exit(2, f"{self.prog}: {message}\n{self.prog} --help shows the options and an example.\n")
+        """Print one line about what is wrong and where to read on, then exit."""
+        self.exit(
+            self._usage_status, f"{self.prog}: {message}\n{self.prog} --help shows the options and an example.\n"
+        )
 
 
 def count(minimum: int) -> Callable[[str], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .output import CommandOutput
 from .parser import CommandParser
 
 HELP = "replace the code in a LongSkywork folder that was saved by an earlier version"
@@ -17,13 +18,15 @@ def main(arguments: Sequence[str]) -> int:
     """Refresh the given folder and return the exit status."""
     parser = CommandParser("refresh", details=DETAILS, example=EXAMPLE)
     parser.add_argument("folder", metavar="PATH", help="folder of a saved LongSkywork model")
+    parser.add_json_option()
     options = parser.parse(arguments)
 
     from ..context.refresh import refresh_code
 
-    replaced = refresh_code(options.folder)
-    if replaced:
-        print(f"Replaced in {options.folder}: {', '.join(replaced)}.")
-    else:
-        print(f"The code in {options.folder} is this version's already.")
+    with CommandOutput(options.json) as output:
+        replaced = refresh_code(options.folder)
+        text = f"The code in {options.folder} is this version's already."
+        if replaced:
+            text = f"Replaced in {options.folder}: {', '.join(replaced)}."
+        output.show(text, {"folder": options.folder, "replaced": replaced})
     return 0

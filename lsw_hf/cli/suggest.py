@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .output import CommandOutput
 from .parser import CommandParser, count
 
 HELP = "compare the extension methods for a model and a target length, and recommend one"
@@ -30,16 +31,18 @@ def main(arguments: Sequence[str]) -> int:
         help="length at pretraining, if the files do not tell; the window, if a linear scaling left it as it was",
     )
     parser.add_argument("--trust-remote-code", action="store_true", help="run configuration code from the model")
+    parser.add_json_option()
     options = parser.parse(arguments)
 
     from ..context.saved_model import load_config
     from ..context.suggestion import suggest_context
 
-    suggestion = suggest_context(
-        load_config(options.model, trust_remote_code=options.trust_remote_code),
-        options.context_length,
-        training=options.training,
-        original_context_length=options.original_context_length,
-    )
-    print(suggestion.to_markdown())
+    with CommandOutput(options.json) as output:
+        suggestion = suggest_context(
+            load_config(options.model, trust_remote_code=options.trust_remote_code),
+            options.context_length,
+            training=options.training,
+            original_context_length=options.original_context_length,
+        )
+        output.show(suggestion.to_markdown(), suggestion)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from .output import CommandOutput
 from .parser import CommandParser, count
 
 HELP = "write long synthetic tables with questions, at an exact length in tokens"
@@ -46,14 +47,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--distractor-share", type=float, default=0.0, help="share of unrelated text (default: 0)")
     parser.add_argument("--rows-per-shard", type=count(1), default=500, help="rows of a file (default: 500)")
     parser.add_argument("--seed", type=int, default=0, help="everything drawn follows from it (default: 0)")
+    parser.add_json_option()
     options = parser.parse(arguments)
 
-    from tqdm import tqdm
     from transformers import AutoTokenizer
 
     from ..data.tables import FORMATS, TableConfig, TableGenerator
     from ..data.tables.dataset import write_tables
     from ..data.tables.schema_file import load_schema
+    from ..progress import progress_bar
 
     config = TableConfig(
         length=options.length,
@@ -66,19 +68,18 @@ def main(arguments: Sequence[str]) -> int:
         row_format=options.row_format,
         distractor_share=options.distractor_share,
     )
-    generator = TableGenerator(AutoTokenizer.from_pretrained(options.tokenizer), config, seed=options.seed)
-    with tqdm(total=options.num_samples, unit="row") as bar:
-
-        def show(done: int) -> None:
-            bar.update(done - bar.n)
-
-        statistics = write_tables(
-            generator,
-            options.output,
-            options.num_samples,
-            rows_per_shard=options.rows_per_shard,
-            tokenizer_name=options.tokenizer,
-            progress=show,
-        )
-    print(f"{statistics.rows} rows, {statistics.tokens} tokens: {options.output}")
+    with CommandOutput(options.json) as output:
+        generator = TableGenerator(AutoTokenizer.from_pretrained(options.tokenizer), config, seed=options.seed)
+        with progress_bar(options.num_samples, "tables", unit="rows") as bar:
+            statistics = write_tables(
+                generator,
+                options.output,
+                options.num_samples,
+                rows_per_shard=options.rows_per_shard,
+                tokenizer_name=options.tokenizer,
+                progress=lambda done: bar.update(done - bar.n),
+            )
+        names_of_counts = ("rows", "tokens", "families", "types", "formats", "languages")
+        facts = {name: getattr(statistics, name) for name in names_of_counts} | {"output": options.output}
+        output.show(f"{statistics.rows} rows, {statistics.tokens} tokens: {options.output}", facts)
     return 0

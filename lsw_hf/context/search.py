@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from ..models.rope_longskywork import longrope_attention_factor
+from ..progress import progress_bar
 from .architecture.layout import RopeLayout, find_layout
 from .composition import entry_table, factors_of
 from .existing_scaling import effective_entry
@@ -124,7 +124,7 @@ def search_rope_factors(
     highest = HEADROOM * ratio * max(lowest)
     scored: dict[tuple[float, ...], float] = {}
     history: list[float] = []
-    with _scratch(model), tqdm(total=budget, disable=not progress, desc="rope factors", unit="pass") as bar:
+    with _scratch(model), progress_bar(budget, "rope factors", unit="passes", show=progress) as bar:
         for candidate in _candidates(starts, scored, population_size, (lowest, highest), random.Random(seed)):
             if candidate not in scored:
                 request = ExtensionRequest(context_length, "longrope", None, None, attention, candidate)

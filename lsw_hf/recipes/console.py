@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import datasets
-from tqdm.auto import tqdm
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
+
+from ..progress import progress_bar
 
 
 @contextmanager
@@ -56,12 +57,12 @@ class StageProgress(TrainerCallback):
     def __init__(self, description: str, enabled: bool | None = None) -> None:
         self.description = description
         self.enabled = sys.stderr.isatty() if enabled is None else enabled
-        self._bar: tqdm | None = None
+        self._bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """See [`~transformers.TrainerCallback`]."""
         if self.enabled and state.is_world_process_zero:
-            self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.description, unit="step")
+            self._bar = progress_bar(state.max_steps, self.description, unit="steps", initial=state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """See [`~transformers.TrainerCallback`]."""

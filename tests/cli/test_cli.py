@@ -36,7 +36,28 @@ def test_version_names_what_matters(capsys):
     assert cli.main(["--version"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"lsw-hf {lsw_hf.__version__}"
-    assert f"torch {metadata.version('torch')}" in lines
+    for name in ("torch", "transformers", "trl", "peft", "tokenizers", "safetensors"):
+        assert f"{name} {metadata.version(name)}" in lines
+    assert lines[-1].startswith(f"python {sys.version.split()[0]} on ")
+
+
+def test_version_says_what_is_not_installed(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_LIBRARIES", ("no-such-library",))
+    assert cli.main(["--version"]) == 0
+    assert "no-such-library not installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["compare", "--help"]])
+def test_a_glance_imports_nothing_beyond_the_package(words):
+    program = (
+        "import sys\nfrom lsw_hf import cli\nbefore = {name.partition('.')[0] for name in sys.modules}\n"
+        "try:\n    cli.main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} - before - set(sys.stdlib_module_names)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.endswith("[]\n")
 
 
 def test_unknown_command_names_the_nearest(capsys):

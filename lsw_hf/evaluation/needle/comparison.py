@@ -1,6 +1,8 @@
 """Two needle reports of one grid, cell by cell."""
 
 from dataclasses import dataclass
+from math import comb
+from typing import Any
 
 from ...reports import markdown_table
 from ..intervals import wilson_interval
@@ -30,6 +32,40 @@ class NeedleComparison:
     def lost(self) -> int:
         """Questions that were right before and are wrong after."""
         return sum(a.correct and not b.correct for a, b in self._pairs())
+
+    @property
+    def worse_at(self) -> tuple[int, ...]:
+        """Lengths at which more questions were lost than chance explains: of those that changed, the exact 95 %
+        (Clopper-Pearson) interval of the share that was lost is above one half.
+        """
+        return tuple(length for length, gained, lost in self._changes() if _beyond_chance(gained, lost))
+
+    @property
+    def worse(self) -> bool:
+        """Whether the second report is worse at some length, or over all lengths together."""
+        return bool(self.worse_at) or _beyond_chance(self.gained, self.lost)
+
+    def _changes(self) -> list[tuple[int, int, int]]:
+        """Return each length with the numbers of questions that were gained and lost."""
+        found = {sample.context_length: [0, 0] for sample in self.before.samples}
+        for old, new in self._pairs():
+            found[old.context_length][0] += not old.correct and new.correct
+            found[old.context_length][1] += old.correct and not new.correct
+        return [(length, gained, lost) for length, (gained, lost) in sorted(found.items())]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain data: `worse`, `gained`, `lost`, and `lengths` with both accuracies, their
+        95 % intervals and the questions that changed.
+        """
+        lengths = []
+        for length, gained, lost in self._changes():
+            row: dict[str, Any] = {"context_length": length, "gained": gained, "lost": lost}
+            for name, report in (("before", self.before), ("after", self.after)):
+                verdicts = [sample.correct for sample in report.samples if sample.context_length == length]
+                interval = list(wilson_interval(sum(verdicts), len(verdicts)))
+                row |= {"samples": len(verdicts), name: sum(verdicts) / len(verdicts), f"{name}_interval": interval}
+            lengths.append(row | {"worse": length in self.worse_at})
+        return {"worse": self.worse, "gained": self.gained, "lost": self.lost, "lengths": lengths}
 
     def _pairs(self) -> list[tuple]:
         return list(zip(self.before.samples, self.after.samples, strict=True))
@@ -79,6 +115,12 @@ def compare_needle(before: NeedleReport, after: NeedleReport) -> NeedleCompariso
             f"({before.settings.get('task')} and {after.settings.get('task')})"
         )
     return NeedleComparison(before, after)
+
+
+def _beyond_chance(gained: int, lost: int) -> bool:
+    """Whether a fair coin loses at least `lost` of the questions that changed in at most 2.5 % of all cases."""
+    changed = gained + lost
+    return lost > gained and sum(comb(changed, number) for number in range(lost, changed + 1)) * 40 <= 2**changed
 
 
 def _with_interval(verdicts: list[bool]) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from tqdm.auto import tqdm
 
+from ...progress import progress_bar
 from ..reading.prompts import PromptStyle
 from ..reading.reader import GreedyReader, ReadingOptions
 from ..scoring import SCORING_MODES, ScoringMode
@@ -301,5 +301,4 @@ def _progress_bar(grid: NeedleGrid, progress: bool) -> Any:
     for length in grid.context_lengths:
         for plan in grid.plans(length):
             costs[length] += _cost(length, len(plan.needle_depths))
-    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {postfix}"
-    return tqdm(total=sum(costs.values()), desc="needle", bar_format=layout, disable=None if progress else True)
+    return progress_bar(sum(costs.values()), "needle", show=progress)

@@ -7,8 +7,8 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from ...progress import progress_bar
 from ..reading.prompts import PromptEncoder, PromptStyle
 from ..reading.reader import GreedyReader
 from ..scoring import match_all, match_any
@@ -160,8 +160,7 @@ def _answer_all(
 ) -> None:
     """Ask every question of every task and length, except those that the report contains."""
     total = len(tasks) * suite.num_samples * sum(suite.context_lengths)
-    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {postfix}"
-    with tqdm(total=total, desc="tasks", bar_format=layout, disable=None if progress else True) as bar:
+    with progress_bar(total, "tasks", show=progress) as bar:
         for task in tasks:
             reader = GreedyReader(model, max_new_tokens=task.max_new_tokens)
             for length in suite.context_lengths:

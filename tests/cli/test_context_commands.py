@@ -1,4 +1,4 @@
-"""`lsw-hf extend` and `lsw-hf suggest` from the command line to the folder."""
+"""`lsw-hf extend`, `suggest` and `convert` from the command line to the folder."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 import re
 
 import pytest
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from benchmarks.context_zoo import ARCHITECTURES
 from lsw_hf import cli
 from lsw_hf.context.extension import extend_config
 
 
 @pytest.fixture
-def source(build, tmp_path):
-    build("llama").save_pretrained(tmp_path / "source")
+def source(tmp_path):
+    AutoModelForCausalLM.from_config(ARCHITECTURES["llama"]()).save_pretrained(tmp_path / "source")
     return tmp_path / "source"
 
 
