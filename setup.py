@@ -58,8 +58,10 @@ EXTRAS["dev"] = [
     *EXTRAS["data"],
     "codespell>=2.4,<3",
     "hypothesis>=6.100,<7",
+    "ipykernel>=6.29,<8",  # runs the notebook of the examples
     "mistral-common>=1.12,<2",  # a real sentencepiece vocabulary for the tests: its data only
     "mypy>=1.15,<3",
+    "nbmake>=1.5,<2",  # the notebook of the examples as a test
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",
     "ruff>=0.12,<1",

@@ -1,9 +1,15 @@
 # /// script
-# dependencies = ["lsw-hf[data]"]
+# requires-python = ">=3.11"
+# dependencies = [
+#     "lsw-hf[data]",
+#     "datatrove>=0.10,<1",
+#     "transformers>=5.17,<6",
+# ]
 # ///
-"""Chunk-interleaved windows of a large corpus with datatrove: one task a rank, one parquet file a task.
+r"""Chunk-interleaved windows of a large corpus with datatrove: one task a rank, one parquet file a task.
 
-    python examples/datatrove_windows.py --documents shards/ --model PATH_OR_ID --window-length 32768 --output windows
+    python examples/datatrove_windows/datatrove_windows.py \
+        --documents shards/ --model PATH_OR_ID --window-length 32768 --output windows
 
 `shards/` holds .txt, .jsonl or .parquet files, at least one a task. A finished task is not run again. On a cluster,
 exchange the executor for datatrove's SlurmPipelineExecutor or RayPipelineExecutor; the pipeline stays as it is.
@@ -14,8 +20,8 @@ import argparse
 from datatrove.executor import LocalPipelineExecutor
 from transformers import AutoTokenizer
 
+from lsw_hf import ChunkInterleaveConfig
 from lsw_hf.data.datatrove_steps import interleave_step, read_step
-from lsw_hf.data.windows.config import ChunkInterleaveConfig
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--documents", required=True)

@@ -1,17 +1,20 @@
 # /// script
-# dependencies = ["lsw-hf"]
+# requires-python = ">=3.11"
+# dependencies = [
+#     "lsw-hf",
+#     "transformers>=5.17,<6",
+# ]
 # ///
 """Give a stock model a longer window, prove what was written, and save it: no training, no custom class.
 
-python examples/extend_context.py --model PATH_OR_ID --context-length 131072 --output-dir extended
+python examples/extend_context/extend_context.py --model PATH_OR_ID --context-length 131072 --output-dir extended
 """
 
 import argparse
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lsw_hf import extend_context, verify_context
-from lsw_hf.context.extension import extend_tokenizer
+from lsw_hf import extend_context, extend_tokenizer, verify_context
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", required=True)

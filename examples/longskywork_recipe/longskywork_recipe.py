@@ -1,10 +1,14 @@
 # /// script
-# dependencies = ["lsw-hf[plot]"]
+# requires-python = ">=3.11"
+# dependencies = [
+#     "lsw-hf[plot]",
+#     "transformers>=5.17,<6",
+# ]
 # ///
 r"""The whole recipe on your model and your data, from Python; `lsw-hf train` does the same from the shell.
 
-    python examples/longskywork_recipe.py --model PATH_OR_ID --documents corpus/ --instructions chats.jsonl \
-        --context-length 131072 --output-dir runs/mine
+    python examples/longskywork_recipe/longskywork_recipe.py \
+        --model PATH_OR_ID --documents corpus/ --instructions chats.jsonl --context-length 131072 --output-dir mine
 
 Killed? Run the same line again: finished stages are not repeated, and the weights end the same.
 """

@@ -1,9 +1,13 @@
 # /// script
-# dependencies = ["lsw-hf[plot]"]
+# requires-python = ">=3.11"
+# dependencies = [
+#     "lsw-hf[plot]",
+#     "transformers>=5.17,<6",
+# ]
 # ///
 """Measure what a model finds in a long text: a table, a JSON file, a heat map.
 
-python examples/needle.py --model PATH_OR_ID --lengths 4096 16384 65536 --output needle
+python examples/needle/needle.py --model PATH_OR_ID --lengths 4096 16384 65536 --output needle
 """
 
 import argparse

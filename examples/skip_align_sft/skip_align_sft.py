@@ -1,9 +1,16 @@
 # /// script
-# dependencies = ["lsw-hf"]
+# requires-python = ">=3.11"
+# dependencies = [
+#     "lsw-hf",
+#     "datasets>=4.7,<6",
+#     "transformers>=5.17,<6",
+#     "trl>=1.10,<2",
+# ]
 # ///
-"""SkipAlign in a TRL script of your own: the marked line is the only change.
+r"""SkipAlign in a TRL script of your own: the marked line is the only change.
 
-    python examples/skip_align_sft.py --model PATH_OR_ID --rows chats.jsonl --context-length 131072 --output-dir out
+    python examples/skip_align_sft/skip_align_sft.py \
+        --model PATH_OR_ID --rows chats.jsonl --context-length 131072 --output-dir out
 
 Rows are prompt/completion. Positions reach the target length while the rows stay
 as short as they are.
