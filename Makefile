@@ -1,6 +1,7 @@
 # make demo    run the whole recipe on a tiny model and show what it did
 # make test    run the tests; SLOW=1 runs the slow ones as well
 # make check   format, lint, spelling, types, floors
+# make docs    build the documentation site in site/; a warning is an error
 # make canary  run the default tests against the newest release of everything, in .venv-canary, and say what it met
 # make clean   remove the environment and everything that the tools left
 #
@@ -16,7 +17,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check canary clean
+.PHONY: help demo test check docs canary clean
 
 VENV := .venv
 CANARY := .venv-canary
@@ -48,6 +49,11 @@ $(VENV)/.dev: $(VENV)/.torch setup.py
 	@$(PIP_INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.plot
 
+$(VENV)/.docs: $(VENV)/.torch setup.py
+	@echo "==> installing what the documentation needs"
+	@$(PIP_INSTALL) -e '.[docs]'
+	@touch $@
+
 demo: $(VENV)/.plot
 	@echo "==> lsw-hf demo $(DEMO_ARGS)"
 	@$(BIN)/lsw-hf demo $(DEMO_ARGS)
@@ -76,6 +82,13 @@ check: $(VENV)/.dev
 	@echo "==> floors"
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
 
+# The theme announces its successor at every build, which says nothing about these pages.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.docs
+	@echo "==> pages"
+	@$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "==> site/index.html"
+
 # Made anew each time, without constraints.txt: yesterday's newest is not today's. What setup.py's bounds hold back is
 # listed as outdated.
 canary: export OMP_NUM_THREADS := 1
@@ -93,5 +106,5 @@ canary:
 	@$(CANARY)/bin/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal $(TEST_ARGS)
 
 clean:
-	rm -rf $(VENV) $(CANARY) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CANARY) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

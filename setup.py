@@ -52,6 +52,11 @@ EXTRAS = {
     # No wheels: it compiles on installation, for an hour, and needs a CUDA compiler. 2.x and 4.x differ in everything.
     "flash": ["flash-attn>=2.7,<3; platform_system == 'Linux'"],
 }
+EXTRAS["docs"] = [
+    "mkdocs>=1.6,<2",
+    "mkdocs-material>=9.5,<10",
+    "mkdocstrings[python]>=1.0,<2",
+]
 EXTRAS["dev"] = [
     *EXTRAS["plot"],
     *EXTRAS["convert"],
@@ -69,7 +74,7 @@ EXTRAS["dev"] = [
     "types-PyYAML>=6.0,<7",
     "types-tqdm>=4.66,<5",
 ]
-EXTRAS["all"] = [*EXTRAS["dev"], *EXTRAS["flash"]]
+EXTRAS["all"] = [*EXTRAS["dev"], *EXTRAS["docs"], *EXTRAS["flash"]]
 
 setup(
     name="lsw-hf",

@@ -10,8 +10,8 @@ another model here, or by the interpreters named in `LSW_HF_PYTHON_457` (transfo
 (5.17) and `LSW_HF_PYTHON_523`, unless `verify_context` has a note on it.
 
 Prints one JSON object as its last line; with `--output-dir` the table and the numbers are written there too, as
-`context_classes.md`, `context_layers.md` (the part in the README) and `context_classes.json`. Exits with 1 if any
-cell is wrong.
+`context_classes.md`, `context_layers.md` (the part in `docs/results/architectures.md`) and `context_classes.json`.
+Exits with 1 if any cell is wrong.
 """
 
 from __future__ import annotations

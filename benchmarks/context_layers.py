@@ -1,4 +1,4 @@
-"""The part of the table of classes that the README shows: families whose layers differ."""
+"""The part of the table of classes that `docs/results/architectures.md` shows: families whose layers differ."""
 
 from __future__ import annotations
 

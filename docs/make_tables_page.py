@@ -1,5 +1,6 @@
-"""Writes `docs/tables.md`: every format and every question type, rendered. Run it after changing either; a test
-compares.
+"""Writes `docs/reference/table_questions.md`: every format and every question type, rendered.
+
+Run it after changing either; a test compares.
 
 python docs/make_tables_page.py
 """
@@ -16,9 +17,9 @@ from lsw_hf.data.tables.drawing import draw_table
 from lsw_hf.data.tables.questions.asking import QUESTION_TYPES, Question, ask
 from lsw_hf.data.tables.vocabulary import CATEGORIES
 
-PAGE = Path(__file__).with_name("tables.md")
+PAGE = Path(__file__).parent / "reference" / "table_questions.md"
 FENCES = {"jsonl": "json", "html": "html", "latex": "latex", "yaml": "yaml", "markdown": "markdown"}
-INTRODUCTION = """# Synthetic lengthy tables
+INTRODUCTION = """# Table formats and questions
 
 Long-context fine-tuning rows from tables that nobody had to write: one table (two for joins) of 2,048 to 102,400
 tokens and more, questions about it, and answers the generator computed. LongSkywork
@@ -26,14 +27,21 @@ tokens and more, questions about it, and answers the generator computed. LongSky
 questions that need the whole table. Its schemas, formats and templates are not published; those below are ours.
 
 ```python
-from lsw_hf.data.tables import TableConfig, TableGenerator
+from transformers import AutoTokenizer
+from lsw_hf import TableConfig, TableGenerator
 
-generator = TableGenerator(tokenizer, TableConfig(length=(2_048, 102_400), languages=("en", "zh")), seed=0)
-row = generator.sample(0)  # messages, types, depths, num_tokens, ...
+tokenizer = AutoTokenizer.from_pretrained("my-model")
+generator = TableGenerator(tokenizer, TableConfig(length=(2_048, 4_096), languages=("en", "zh")), seed=0)
+row = generator.sample(0)
+print(sorted(row))
 ```
 
-`lsw-hf tables --tokenizer PATH_OR_ID --num-samples 2000 --output tables/` writes parquet files and a dataset card.
-This page is made by `python docs/make_tables_page.py`.
+```text
+['depths', 'evidence', 'families', 'format', 'index', 'language', 'length', 'linked_evidence', 'messages', ...]
+```
+
+`lsw-hf tables --tokenizer my-model --num-samples 2000 --output tables/` writes parquet files and a dataset card: the
+guide is [Tables](../guides/tables.md). This page is written by `python docs/make_tables_page.py`.
 """
 
 

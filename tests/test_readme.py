@@ -1,43 +1,37 @@
-"""What the README shows is run: its code, its commands, its links."""
+"""The README is a front page: short, with every command. `tests/docs` runs its code and follows its links."""
 
 import re
-from pathlib import Path
 
-import pytest
-
+from lsw_hf import __all__ as public_names
 from lsw_hf.cli import COMMANDS
-from lsw_hf.demo.model import build_tiny_model
-from lsw_hf.demo.world import WORDS, build_tokenizer
+from tests.docs.pages import ROOT, blocks_of
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_ten_lines_run(tmp_path, monkeypatch, capsys):
-    """On an untrained stand-in for the demo's model: what is tested is that the lines run, not what they find."""
-    block = README.split("## Ten lines")[1].split("```python\n")[1].split("```")[0]
-    folder = tmp_path / "demo" / "1_pretraining" / "model"
-    build_tiny_model(len(WORDS), 512, seed=0).save_pretrained(folder)
-    build_tokenizer(512).save_pretrained(folder)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {})
-    printed = capsys.readouterr().out
-    assert "| depth | 512 | 2,048 | 8,192 |" in printed
-    assert len([line for line in block.splitlines() if line.strip()]) <= 10
+def test_it_is_a_front_page():
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_eight_lines_are_eight_and_are_run():
+    block = next(block for block in blocks_of(README) if block.language == "python")
+    assert block.mark is None
+    assert len([line for line in block.code.splitlines() if line.strip()]) <= 8
 
 
 def test_every_command_is_named_and_no_other():
-    named = set(re.findall(r"`lsw-hf (\w+)`", README)) | {"eval", "compare"}
-    assert named == set(COMMANDS)
+    assert set(re.findall(r"`lsw-hf (\w+)", README)) == set(COMMANDS)
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https?://|#)([^)]+)\)", README))))
-def test_links_lead_somewhere(link):
-    assert (ROOT / link).exists()
+def test_names_in_the_doors_are_public():
+    doors = README.split("## Three doors")[1].split("\n## ")[0]
+    rows = [row.split("|")[3] for row in doors.splitlines() if row.startswith("| ")][2:]
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert len(names) >= 9
+    assert names <= set(public_names)
 
 
-@pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"`((?:lsw_hf|benchmarks|examples)/[\w/]+(?:\.py)?/?)`", README)))
-)
-def test_named_files_exist(path):
-    assert (ROOT / path).exists()
+def test_set_up_takes_two_commands():
+    """Its environment included: everything else is for those who make their own."""
+    commands = re.findall(r"^make (\w+)", README, re.MULTILINE)
+    assert commands == ["demo", "test"]

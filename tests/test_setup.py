@@ -55,19 +55,17 @@ def test_version_is_the_packages(arguments):
 
 def test_extras_parse_and_add_up(arguments):
     extras = arguments["extras_require"]
-    assert set(extras) == {"plot", "convert", "data", "flash", "dev", "all"}
+    assert set(extras) == {"plot", "convert", "data", "flash", "docs", "dev", "all"}
     names = {extra: {Requirement(line).name for line in lines} for extra, lines in extras.items()}
     assert names["plot"] | names["convert"] | names["data"] <= names["dev"]
-    assert names["all"] == names["flash"] | names["dev"]
+    assert names["all"] == names["flash"] | names["dev"] | names["docs"]
     assert str(Requirement(extras["flash"][0]).marker) == 'platform_system == "Linux"'
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_requirement_has_a_fitting_pin(arguments, pins, python):
-    requirements = [
-        Requirement(line) for line in (*arguments["install_requires"], *arguments["extras_require"]["dev"])
-    ]
-    for requirement in requirements:
+    extras = arguments["extras_require"]
+    for requirement in map(Requirement, (*arguments["install_requires"], *extras["dev"], *extras["docs"])):
         version = pinned_version(pins, canonicalize_name(requirement.name), python)
         assert version is not None, f"{requirement.name} is not pinned for Python {python}"
         assert version in requirement.specifier, f"{requirement} is pinned to {version}"
