@@ -1,4 +1,4 @@
-"""The Python of `docs/data.md` runs, and prints what the page says."""
+"""The Python of `docs/guides/data.md` runs, and prints what the page says."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "data.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 

@@ -1,11 +1,11 @@
-"""The code of `docs/data.md` runs, and `datasets.map` gives the same rows in one process and in two."""
+"""The code of `docs/guides/data.md` runs, and `datasets.map` gives the same rows in one process and in two."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "guides" / "data.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
