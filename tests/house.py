@@ -6,6 +6,7 @@ import re
 import sys
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -217,12 +218,13 @@ def blind_handlers(source: str) -> list[int]:
     return lines
 
 
-def all_imports() -> list[Import]:
-    return [
+@cache
+def all_imports() -> tuple[Import, ...]:
+    return tuple(
         found
         for path in SOURCES
         for found in imports_of(module_name(path), path.read_text(encoding="utf-8"), path.name == "__init__.py")
-    ]
+    )
 
 
 def importers() -> dict[str, set[str]]:

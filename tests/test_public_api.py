@@ -1,12 +1,15 @@
 """The public face: every name resolves, importing stays light and silent, and what pip reads is well formed."""
 
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import lsw_hf
+from lsw_hf.public_names import HOMES
 
 ROOT = Path(__file__).parent.parent
 # For people and for training: `import lsw_hf` must not need them.
@@ -26,6 +29,47 @@ def test_every_public_name_resolves(name):
     assert getattr(lsw_hf, name) is not None
 
 
+def test_the_table_is_sorted_by_name():
+    assert list(HOMES) == sorted(HOMES)
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_a_name_is_importable_from_every_folder_above_its_module(name):
+    folders = HOMES[name].split(".")[:-1]
+    for depth in range(len(folders)):
+        face = import_module(".".join(["lsw_hf", *folders[: depth + 1]]))
+        assert getattr(face, name) is getattr(lsw_hf, name)
+        assert name in face.__all__
+        assert name in dir(face)
+
+
+def test_a_face_shows_what_is_in_its_folder_and_nothing_else():
+    from lsw_hf import training
+
+    assert "SkipAlignTrainer" in training.__all__
+    assert "NeedleGrid" not in training.__all__
+    with pytest.raises(AttributeError, match=r"module 'lsw_hf.training' has no attribute 'NeedleGrid'"):
+        training.NeedleGrid  # noqa: B018 (the access is the test)
+
+
+def test_what_the_pages_and_examples_import_is_public():
+    """By a folder's face, never by the path of a module, which may move."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "lsw_hf").rglob("README.md")]
+    pages += [*(ROOT / "model_cards").glob("*.md"), *(ROOT / "examples").rglob("*.py")]
+    sources = sorted((ROOT / "lsw_hf").rglob("*.py"))
+    deep = []
+    for page in [*pages, *sources]:
+        prompt = ">>> " if page in sources else "(?:>>> )?"
+        pattern = re.compile(rf"^\s*{prompt}from (lsw_hf[\w.]*) import (.+)$", re.MULTILINE)
+        for module, names in pattern.findall(page.read_text(encoding="utf-8")):
+            wanted = [name.split(" as ")[0].strip() for name in names.strip("()").split(",") if name.strip()]
+            is_folder = (ROOT / module.replace(".", "/")).is_dir()
+            deep += [
+                f"{page.relative_to(ROOT)}: {module} {name}" for name in wanted if not is_folder or name not in HOMES
+            ]
+    assert deep == []
+
+
 def test_dir_lists_public_names():
     assert set(lsw_hf.__all__) <= set(dir(lsw_hf))
 
@@ -37,7 +81,8 @@ def test_unknown_name_is_an_attribute_error():
 
 def test_import_is_light_and_silent():
     heavy = f"print(sorted(name for name in {HEAVY} if name in sys.modules))"
-    finished = run_python(f"import sys; import lsw_hf; {heavy}")
+    faces = "import lsw_hf.training, lsw_hf.evaluation, lsw_hf.data, lsw_hf.hub, lsw_hf.recipes"
+    finished = run_python(f"import sys; import lsw_hf; {faces}; {heavy}")
     assert finished.stdout == "[]\n"
     assert finished.stderr == ""
 

@@ -1,8 +1,8 @@
 """Reads docstrings in the form of transformers, where griffe expects Google's.
 
 transformers writes ``name (`int`, *optional*, defaults to `2`):`` and refers to others by ``[`Name`]``. The reference
-shows the type as it is written; the default is that of the signature. Fields of training arguments are documented by the
-help that the command line prints.
+shows the type as it is written; the default is that of the signature. Fields of training arguments are documented by
+the help that the command line prints.
 """
 
 import ast

@@ -21,7 +21,7 @@ from datatrove.executor import LocalPipelineExecutor
 from transformers import AutoTokenizer
 
 from lsw_hf import ChunkInterleaveConfig
-from lsw_hf.data.datatrove_steps import interleave_step, read_step
+from lsw_hf.data import interleave_step, read_step
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--documents", required=True)

@@ -62,7 +62,7 @@ class PositionCoverage:
     Example:
 
     ```python
-    >>> from lsw_hf.data.positions.coverage import PositionCoverage
+    >>> from lsw_hf import PositionCoverage
     >>> coverage = PositionCoverage(context_length=8)
     >>> coverage.update({"position_ids": torch.tensor([[0, 1, 6, 7]]), "labels": torch.tensor([[-100, -100, 3, 4]])})
     >>> coverage.counts().tolist()
