@@ -13,9 +13,9 @@ from .existing_scaling import (
     current_factor,
     effective_entry,
     has_fixed_alpha,
-    holds_method,
     in_words,
     preferred_method,
+    supports_method,
 )
 from .request import ExtensionRequest
 
@@ -87,7 +87,7 @@ def misfit(layout: RopeLayout, method: str) -> str | None:
             f"{name!r} multiplies cosine and sine by its own long_mscale, so the warmer attention of 'yarn' would be "
             "lost. Use 'longrope', the type in force, which keeps it."
         )
-    if rope_type == "proportional" and not holds_method(layout, method):
+    if rope_type == "proportional" and not supports_method(layout, method):
         return (
             f"{name!r} turns only a part of its pairs (rope type 'proportional'), which method {method!r} cannot be "
             "written into. Use 'ntk', 'abf' or 'linear'."

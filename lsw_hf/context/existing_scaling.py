@@ -110,7 +110,7 @@ def preferred_method(layout: RopeLayout) -> str:
     start = effective_entry(layout)
     if start["rope_type"] in ("linear", "yarn", "llama3", "longrope"):
         return str(start["rope_type"])
-    if has_fixed_alpha(layout) or not holds_method(layout, "yarn"):
+    if has_fixed_alpha(layout) or not supports_method(layout, "yarn"):
         return "ntk"
     table, _ = entry_table(start, layout.rotary_dim, layout.origin.window)
     slowest_turns = layout.origin.window * float(table[table > 0].min()) / (2 * math.pi)
@@ -124,7 +124,7 @@ def _as_read(layout: RopeLayout, entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def holds_method(layout: RopeLayout, method: str) -> bool:
+def supports_method(layout: RopeLayout, method: str) -> bool:
     """Whether the configuration class of `layout` can express what `method` writes, perhaps written as `longrope`."""
     if layout.origin.parameters.get("rope_type") == "proportional":
         return method in ("none", "linear", *BASE_METHODS)

@@ -8,7 +8,7 @@ from ..models.rope_longskywork import longrope_attention_factor, yarn_attention_
 from .architecture.layout import SCALING_KEYS, RopeLayout
 from .checks import check_invariant, check_nested_longrope, check_range, check_window, misfit
 from .composition import checked_factors, entry_table, factors_of, raised_base, stretched
-from .existing_scaling import BASE_METHODS, current_factor, effective_entry, holds_method, resolved, stretch
+from .existing_scaling import BASE_METHODS, current_factor, effective_entry, resolved, stretch, supports_method
 from .request import ExtensionRequest
 
 NEEDS_FACTORS = (
@@ -44,7 +44,7 @@ def extended_parameters(layout: RopeLayout, request: ExtensionRequest) -> dict[s
         check_nested_longrope()
     check_range(layout, parameters)
     if parameters["rope_type"] not in layout.rope_types:
-        if not holds_method(layout, request.method):
+        if not supports_method(layout, request.method):
             raise ValueError(
                 f"{layout.config.model_type!r} configurations accept only the rope types "
                 f"{', '.join(layout.rope_types)}; method {request.method!r} needs {parameters['rope_type']!r}. Use "

@@ -19,11 +19,11 @@ from .composition import abf_rope_theta, entry_table
 from .existing_scaling import (
     effective_entry,
     has_fixed_alpha,
-    holds_method,
     in_words,
     preferred_method,
     resolved,
     stretch,
+    supports_method,
 )
 from .parameters import extended_parameters
 from .request import ExtensionRequest
@@ -238,18 +238,18 @@ def rope_theta_lower_bound(context_length: int, rotary_dim: int) -> float:
     step = max(1, context_length // NUM_DISTANCES)
     distances = torch.arange(0, context_length + 1, step, dtype=torch.float64)
 
-    def holds(exponent: float) -> bool:
+    def suffices(exponent: float) -> bool:
         total = torch.zeros_like(distances)
         for pair in range(rotary_dim // 2):
             total += torch.cos(distances * 10.0 ** (-exponent * 2 * pair / rotary_dim))
         return bool((total >= 0).all())
 
     low, high = 1.0, 15.0
-    if not holds(high):
+    if not suffices(high):
         return math.inf
     while high - low > math.log10(1.01):
         middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
+        low, high = (low, middle) if suffices(middle) else (middle, high)
     return 10.0**high
 
 
@@ -258,7 +258,7 @@ def _candidates(layout: RopeLayout, context_length: int) -> Iterator[ContextCand
     for method in COMPARED:
         if method == "longrope" and layout.origin.parameters.get("rope_type") != "longrope":
             continue  # needs factors that only a search gives
-        if method != "none" and (layout.local_reason is not None or not holds_method(layout, method)):
+        if method != "none" and (layout.local_reason is not None or not supports_method(layout, method)):
             continue
         request = ExtensionRequest(context_length, method)
         if misfit(layout, method) is None and resolved(layout, request) == request:
@@ -316,7 +316,7 @@ def _recommend(layout: RopeLayout, context_length: int, training: Training) -> t
         return preferred, "Only some pairs turn (rope type 'proportional'), and a larger base slows just these."
     if preferred != "yarn" and training != "long":
         only = "This architecture's configuration has a plain base and no scaling, so 'yarn' cannot be written"
-        if holds_method(layout, "yarn"):
+        if supports_method(layout, "yarn"):
             only = "Every pair turns often enough in the window for 'yarn' to change none"
         if training == "none":
             return "ntk", f"{only}; without training the NTK base loses least of the rest."
