@@ -229,11 +229,14 @@ class TinyWorld:
     def documents(
         self, num_documents: int, num_sentences: int, facts: tuple[int, int], num_questions: int, seed: int
     ) -> Iterator[dict[str, str]]:
-        """Yield `num_documents` documents `{"text": str}`; the number of facts is uniform in `facts` (inclusive)."""
+        """Yield `num_documents` documents `{"text": str}`; the number of facts is uniform in `facts` (inclusive).
+
+        `<s>` is part of the text, because documents are tokenized without special tokens.
+        """
         generator = np.random.default_rng(seed)
         for _ in range(num_documents):
             num_facts = int(generator.integers(facts[0], facts[1] + 1))
-            yield {"text": self.document(num_sentences, num_facts, num_questions, generator)}
+            yield {"text": f"{BOS} " + self.document(num_sentences, num_facts, num_questions, generator)}
 
     def dialogues(
         self, num_dialogues: int, num_sentences: int, facts: tuple[int, int], num_questions: int, seed: int

@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
-from functools import partial
-from typing import Any, Literal
+import sys
+from dataclasses import dataclass, field, fields
+from itertools import islice
+from typing import Any
 
 import datasets
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
-from ..data.windows.interleaver import interleave_chunks
+from ..attention.proof import assert_document_isolation
+from ..data.positions.collator import DataCollatorForSkipAlign
+from ..data.windows.config import SEPARATOR_HELP, ChunkInterleaveConfig, WindowOptions, separator_token
+from ..data.windows.dataset import interleave_dataset
 from .arguments import LossWeightingArguments
 from .long_context_trainer import LongContextTrainerMixin
-
-_TOKENIZED_AT_ONCE = 64
+from .skip_collator import refuse_data_parallel
 
 
 @dataclass
-class ContinualPretrainingConfig(LossWeightingArguments, SFTConfig):
-    """[`~trl.SFTConfig`] with the settings of chunk interleaving.
+class ContinualPretrainingConfig(LossWeightingArguments, WindowOptions, SFTConfig):
+    """[`~trl.SFTConfig`] with the settings of chunk interleaving, [`WindowOptions`].
 
     `max_length` is the window length in tokens: every row is exactly as long. `max_steps` must be set, because windows
     are cut from a stream whose number is not known beforehand.
     """
 
-    documents_per_window: int = field(
-        default=4,
-        metadata={
-            "help": "Documents interleaved in a window. 1 with chunks_per_document=1 is plain concatenation. The "
-            "paper's number is not known; 4 and 8 are used by independent implementations."
-        },
-    )
-    chunks_per_document: int = field(
-        default=2, metadata={"help": "Chunks each document is cut into (CIP-K); the paper's best is 2."}
-    )
-    split: Literal["random", "equal"] = field(
-        default="random", metadata={"help": "Where documents are cut: at random points, or into equal parts."}
-    )
-    interleaved_fraction: float = field(
-        default=1.0, metadata={"help": "Share of the windows, in [0, 1], that are interleaved; the others are plain."}
-    )
+    separator_id: int | str | None = field(default="eos", metadata={"help": SEPARATOR_HELP})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,82 +46,14 @@ class ContinualPretrainingConfig(LossWeightingArguments, SFTConfig):
             raise ValueError(
                 "packing must be False: windows are already full, and a document mask would undo interleaving."
             )
+        # Checked before there is a tokenizer: any id stands for the end token.
+        self.window_config(None if self.separator_id in (None, "none") else 0)
 
-
-def interleaved_windows(
-    documents: Iterable[dict[str, Any]],
-    tokenizer: PreTrainedTokenizerBase,
-    args: ContinualPretrainingConfig,
-    counts: dict[str, int] | None = None,
-) -> Iterator[dict[str, list[int]]]:
-    """Yield full windows of chunk-interleaved documents.
-
-    Args:
-        documents (`Iterable[dict]`):
-            Rows with `text` (column `args.dataset_text_field`) or `input_ids` and optional `labels`.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Its end-of-sequence token, where it has one, ends each document.
-        args ([`ContinualPretrainingConfig`]):
-            Window length and interleaving.
-        counts (`dict[str, int]`, *optional*):
-            Filled with what went in and out so far, see [`~lsw_hf.data.windows.config.InterleaveCounts`]:
-            documents shorter than a window are joined, what does not fill the last one is dropped, both are counted.
-
-    Yields:
-        `dict`: `input_ids` and `labels` of `args.max_length` tokens.
-
-    Raises:
-        ValueError: if a document has neither text nor token ids, or the stream does not fill one window.
-    """
-    windows = interleave_chunks(
-        _token_lists(documents, tokenizer, args.dataset_text_field),
-        window_length=args.max_length,
-        documents_per_window=args.documents_per_window,
-        chunks_per_document=args.chunks_per_document,
-        split=args.split,
-        interleaved_fraction=args.interleaved_fraction,
-        separator_id=tokenizer.eos_token_id,
-        seed=args.seed,
-    )
-    empty = True
-    for window in windows:
-        empty = False
-        if counts is not None:
-            counts.update(asdict(windows.counts))
-        yield {"input_ids": list(window["input_ids"]), "labels": list(window["labels"])}
-    if empty:
-        raise ValueError(
-            f"The documents hold fewer tokens than one window of max_length={args.max_length}: give more text or a "
-            "shorter window."
-        )
-
-
-def _token_lists(
-    documents: Iterable[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, text_field: str
-) -> Iterator[dict[str, list[int]] | list[int]]:
-    batch: list[str] = []
-    for row in documents:
-        if "input_ids" in row:
-            yield {key: row[key] for key in ("input_ids", "labels") if row.get(key) is not None}
-            continue
-        if text_field not in row:
-            raise ValueError(f"A document needs the column {text_field!r} or 'input_ids'; it has {sorted(row)}.")
-        batch.append(row[text_field])
-        if len(batch) == _TOKENIZED_AT_ONCE:
-            yield from _tokenize(batch, tokenizer)
-            batch = []
-    yield from _tokenize(batch, tokenizer)
-
-
-def _tokenize(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    if not texts:
-        return []
-    # Documents may be longer than the tokenizer's model_max_length: they are cut into windows, not truncated.
-    encoded = tokenizer(texts, truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
-    end = tokenizer.eos_token_id
-    if end is None:
-        return encoded
-    return [ids if ids and ids[-1] == end else [*ids, end] for ids in encoded]
+    def window_config(self, separator_id: int | None) -> ChunkInterleaveConfig:
+        """Return how windows are built, with the id of the token that ends a document."""
+        assert self.max_length is not None
+        options = {item.name: getattr(self, item.name) for item in fields(WindowOptions)}
+        return ChunkInterleaveConfig(window_length=self.max_length, separator_id=separator_id, **options)
 
 
 class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
@@ -151,8 +70,12 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
         args ([`ContinualPretrainingConfig`]):
             Training arguments.
         train_dataset ([`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
-            *Documents*, with `text` or `input_ids`; windows are built here, streamed, and repeat when the documents
-            end.
+            *Documents*, with `input_ids` or `text` (column `args.dataset_text_field`); windows are built here, by
+            [`interleave_dataset`] with one part, so that they are the same for any number of processes and workers.
+            Texts are tokenized without special tokens: no document begins with BOS, and `args.separator_id` ends
+            each. When the documents end, the next pass begins, with other cuts and, for a `Dataset`, in another
+            order. With `plain_attention="document"` batches are packed, and a probe before training proves that the
+            documents of windows that are not interleaved are isolated.
         processing_class ([`~transformers.PreTrainedTokenizerBase`]):
             The tokenizer.
         trainer_kwargs (`dict`):
@@ -160,7 +83,11 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
 
     Attributes:
         window_counts (`dict[str, int]`):
-            documents, windows and tokens of the present pass over the documents.
+            [`InterleaveCounts`] of the documents and windows read so far. Empty where worker processes read them.
+
+    Raises:
+        ValueError: documents with neither text nor token ids, or a tokenizer without the end token that
+            `args.separator_id` asks for; while training, documents that do not fill a window.
 
     Example:
 
@@ -175,6 +102,8 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
     ```
     """
 
+    args: ContinualPretrainingConfig
+
     def __init__(
         self,
         model: Any,
@@ -184,17 +113,41 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
         **trainer_kwargs: Any,
     ) -> None:
         args.dataset_kwargs = {**(args.dataset_kwargs or {}), "skip_prepare_dataset": True}
-        # Windows are built where the data loader runs: in worker processes these counts stay empty.
         self.window_counts: dict[str, int] = {}
-        windows = datasets.IterableDataset.from_generator(
-            partial(
-                interleaved_windows,
-                documents=train_dataset,
-                tokenizer=processing_class,
-                args=args,
-                counts=self.window_counts,
-            )
+        windows = interleave_dataset(
+            train_dataset,
+            args.window_config(separator_token(args.separator_id, processing_class)),
+            tokenizer=None if _are_tokenized(train_dataset, args.dataset_text_field) else processing_class,
+            text_column=args.dataset_text_field,
+            num_shards=1,
+            # Until max_steps. In one stream a resumed run finds its place, in whichever pass that is.
+            num_epochs=sys.maxsize,
+            seed=args.seed,
+            counts=self.window_counts,
         )
         super().__init__(
             model=model, args=args, train_dataset=windows, processing_class=processing_class, **trainer_kwargs
         )
+        if args.plain_attention == "document" and "data_collator" not in trainer_kwargs:
+            refuse_data_parallel(args)
+            assert args.max_length is not None
+            self.data_collator = DataCollatorForSkipAlign(
+                pad_token_id=self.processing_class.pad_token_id,
+                context_length=args.max_length,
+                strategy="none",
+                packed=True,
+            )
+
+    def _check_before_training(self) -> None:
+        super()._check_before_training()
+        if self.args.plain_attention == "document":
+            batch = self.data_collator(list(islice(self.train_dataset, 2)))
+            assert_document_isolation(self.accelerator.unwrap_model(self.model), batch)
+
+
+def _are_tokenized(documents: datasets.Dataset | datasets.IterableDataset, text_field: str) -> bool:
+    """Whether documents are token ids; raises `ValueError` if they are not text either."""
+    columns = documents.column_names or list(next(iter(documents), {"input_ids": []}))
+    if "input_ids" not in columns and text_field not in columns:
+        raise ValueError(f"A document needs the column {text_field!r} or 'input_ids'; it has {sorted(columns)}.")
+    return "input_ids" in columns

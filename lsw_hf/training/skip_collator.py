@@ -76,6 +76,16 @@ def refuse_wrong_arguments(args: Any, tokenizer: Any) -> None:
         )
 
 
+def refuse_data_parallel(args: Any) -> None:
+    """Raise `ValueError` where `torch.nn.DataParallel` would split a packed batch."""
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"One process with {args.n_gpu} GPUs runs torch.nn.DataParallel, which would cut cu_seq_lens_q of packed "
+            "batches apart. Start one process a GPU (torchrun or accelerate launch), or turn packing off "
+            "(packing=False; plain_attention='window')."
+        )
+
+
 def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Give a prepared trainer a [`DataCollatorForSkipAlign`] and keep the collator's epoch.
 
@@ -93,11 +103,8 @@ def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> N
         attention or `torch.nn.DataParallel` cannot carry packed dialogues.
     """
     args = trainer.args
-    if trainer.padding_free and args.n_gpu > 1:
-        raise ValueError(
-            f"One process with {args.n_gpu} GPUs runs torch.nn.DataParallel, which would cut cu_seq_lens_q of packed "
-            "dialogues apart. Start one process a GPU (torchrun or accelerate launch), or set packing=False."
-        )
+    if trainer.padding_free:
+        refuse_data_parallel(args)
     window = trainer.model.config.get_text_config().max_position_embeddings
     context_length = args.context_length or window
     if context_length > window:

@@ -64,7 +64,8 @@ def test_windows_of_a_folder(run, corpus, tiny_tokenizer, tmp_path, tasks):
         own = [text for number in files for text in texts()[number::4]]
         documents = tiny_tokenizer(own, add_special_tokens=False)["input_ids"]
         assert found == [
-            window["input_ids"].tolist() for window in ChunkInterleaver(documents, config, seed=f"1-{rank}")
+            window["input_ids"].tolist()
+            for window in ChunkInterleaver(documents, config, seed=f"1-0-{rank}" if rank else 1)
         ]
         seen += len(found)
     assert seen > 100

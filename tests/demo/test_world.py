@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pytest
 
+from lsw_hf.data.windows.dataset import interleave_dataset
 from lsw_hf.demo.needle_task import TinyNeedleTask
 from lsw_hf.demo.recipe import tiny_data, tiny_recipe
 from lsw_hf.demo.world import DEEDS, NAMES, WORDS, TinyWorld, build_tokenizer, held_out_pairs
-from lsw_hf.training.continual_pretraining import ContinualPretrainingConfig, interleaved_windows
+from lsw_hf.training.continual_pretraining import ContinualPretrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,8 @@ def test_a_document_fills_a_window_and_answers_its_own_questions(tokenizer):
     recipe = tiny_recipe(output_dir="unused")
     args = ContinualPretrainingConfig("unused", **recipe.stage_options("pretraining"), bf16=False, report_to="none")
     rows = tiny_data(recipe)["pretraining_documents"]().select(range(9))
-    windows = list(interleaved_windows(rows, tokenizer, args))
+    config = args.window_config(tokenizer.eos_token_id)
+    windows = list(interleave_dataset(rows, config, tokenizer=tokenizer, num_shards=1))
     assert len(windows) == 9
     for window in windows:
         text = tokenizer.decode(window["input_ids"]).strip()

@@ -13,21 +13,9 @@ from trl import SFTConfig, SFTTrainer
 from lsw_hf.context.extension import extend_context
 from lsw_hf.context.transformers4.config_files import write_legacy_rope
 from lsw_hf.data.positions.sampler import Strategy
-from lsw_hf.data.windows.interleaver import interleave_chunks
-from lsw_hf.training.continual_pretraining import (
-    ContinualPretrainingConfig,
-    ContinualPretrainingTrainer,
-    interleaved_windows,
-)
 from lsw_hf.training.long_context_trainer import NonFiniteLossError
 from lsw_hf.training.long_sft import LongSFTConfig, LongSFTTrainer
 from lsw_hf.training.skip_align import SkipAlignConfig, SkipAlignTrainer
-
-
-def documents(tokenizer):
-    text = "the key of the river is red . where is the lamp ? under the old stone . how many ? seven ."
-    words = text.split()
-    return datasets.Dataset.from_list([{"text": " ".join(words[i:] + words[:i])} for i in range(12)])
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
@@ -110,37 +98,6 @@ def test_each_epoch_draws_other_positions(tiny_llama, tiny_tokenizer, rows, argu
     assert any(not torch.equal(*positions) for positions in seen.values())
 
 
-def test_windows_are_the_interleaver_s(tiny_tokenizer, arguments):
-    args = arguments(ContinualPretrainingConfig, max_length=37, documents_per_window=3)
-    rows = documents(tiny_tokenizer)
-    found = list(interleaved_windows(rows, tiny_tokenizer, args))
-    end = tiny_tokenizer.eos_token_id
-    tokens = [[*tiny_tokenizer(row["text"])["input_ids"], end] for row in rows]
-    expected = list(
-        interleave_chunks(tokens, window_length=37, documents_per_window=3, separator_id=end, seed=args.seed)
-    )
-    assert [window["input_ids"] for window in found] == [list(window["input_ids"]) for window in expected]
-    assert all(len(window["input_ids"]) == len(window["labels"]) == 37 for window in found)
-
-
-def test_continual_pretraining_attends_across_documents(tiny_llama, tiny_tokenizer, arguments):
-    """Without attention across documents, chunk interleaving would teach nothing: no mask may separate them."""
-    seen = []
-    tiny_llama.model.register_forward_pre_hook(lambda module, args, kwargs: seen.append(kwargs), with_kwargs=True)
-    args = arguments(ContinualPretrainingConfig, max_length=37, documents_per_window=3)
-    trainer = ContinualPretrainingTrainer(tiny_llama, args, documents(tiny_tokenizer), tiny_tokenizer)
-    trainer.train()
-    assert trainer.window_counts["windows"] >= 4
-    assert trainer.window_counts["tokens_emitted"] == 37 * trainer.window_counts["windows"]
-    batch = seen[0]
-    changed = {key: value.clone() if torch.is_tensor(value) else value for key, value in batch.items()}
-    changed["input_ids"][:, 0] = 30
-    tiny_llama.eval()
-    with torch.no_grad():
-        before, after = tiny_llama(**batch).logits, tiny_llama(**changed).logits
-    assert float((before[:, -1] - after[:, -1]).abs().max()) > 1e-6
-
-
 def test_long_rows_are_refused_not_cut(tiny_llama, tiny_tokenizer, arguments):
     long_rows = datasets.Dataset.from_list([{"input_ids": [5] * n, "labels": [5] * n} for n in (20, 65)])
     with pytest.raises(ValueError, match=r"Row 1 has 65 tokens, more than the model's window of 64"):
@@ -160,9 +117,6 @@ def test_long_rows_of_a_stream_are_refused_when_they_come(tiny_llama, tiny_token
     ("config_class", "options", "message"),
     [
         (LongSFTConfig, {"max_length": 100}, "max_length must be None, got 100"),
-        (ContinualPretrainingConfig, {"max_length": None}, "max_length is the window length"),
-        (ContinualPretrainingConfig, {"max_length": 8, "max_steps": -1}, "max_steps must be positive, got -1"),
-        (ContinualPretrainingConfig, {"max_length": 8, "packing": True}, "packing must be False"),
     ],
 )
 def test_refused_settings(arguments, config_class, options, message):
@@ -189,18 +143,6 @@ def test_refused_own_collator(tiny_llama, tiny_tokenizer, rows, arguments):
         SkipAlignTrainer(
             tiny_llama, arguments(SkipAlignConfig), rows, tiny_tokenizer, data_collator=lambda examples: examples
         )
-
-
-def test_documents_without_text_or_tokens(tiny_tokenizer, arguments):
-    args = arguments(ContinualPretrainingConfig, max_length=8)
-    with pytest.raises(ValueError, match=r"needs the column 'text' or 'input_ids'; it has \['body'\]"):
-        next(interleaved_windows([{"body": "red"}], tiny_tokenizer, args))
-
-
-def test_documents_below_one_window(tiny_tokenizer, arguments):
-    args = arguments(ContinualPretrainingConfig, max_length=1000, documents_per_window=2)
-    with pytest.raises(ValueError, match="fewer tokens than one window of max_length=1000"):
-        next(interleaved_windows(documents(tiny_tokenizer), tiny_tokenizer, args))
 
 
 @pytest.mark.parametrize("resume", [True, "checkpoint-2"])

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, IterableDataset
 
-from .config import ChunkInterleaveConfig, TooFewDocumentsError
+from .config import ChunkInterleaveConfig, InterleaveCounts, TooFewDocumentsError, stream_seed
 from .interleaver import ChunkInterleaver
 
 _MOST_SHARDS = 8
@@ -32,13 +32,16 @@ def interleave_dataset(
     num_shards: int | None = None,
     num_epochs: int = 1,
     seed: int = 0,
+    counts: dict[str, int] | None = None,
 ) -> IterableDataset:
     """Chunk-interleaved windows over a dataset of documents.
 
     The documents are cut into `num_shards` parts, and every part becomes a stream of windows of its own, a function of
-    (seed, epoch, part). Ranks and workers get whole parts, so together they give the same windows however many there
-    are. Every part drops its last unfilled window, and interleaves its own documents only: a part needs at least
-    `documents_per_window` of them. The first part is refused if it has fewer; a later one is warned of.
+    (seed, epoch, part). The first pass over the first part gives the windows of
+    `interleave_chunks(documents, seed=seed)`. Ranks and workers get whole parts, so together they give the same
+    windows however many there are. Every part drops its last unfilled window, and interleaves its own documents only:
+    a part needs at least `documents_per_window` of them. The first part is refused if it has fewer; a later one gets
+    a warning.
 
     With `config.provenance`, `chunk_documents` are row numbers of a `Dataset`; in an `IterableDataset`, places within
     part `shard`, a column that is added, in the order of its epoch.
@@ -52,17 +55,20 @@ def interleave_dataset(
         config ([`ChunkInterleaveConfig`]):
             How windows are built.
         tokenizer (`PreTrainedTokenizerBase`, *optional*):
-            Tokenizes `text_column`, without special tokens, as the stream is read.
+            Tokenizes `text_column` as the stream is read, without special tokens: no document begins with the
+            tokenizer's BOS, and `config.separator_id` alone says what ends it.
         text_column (`str`, *optional*, defaults to `"text"`):
-            Where the text stands.
+            Column of the text.
         num_shards (`int`, *optional*):
             Parts. Defaults to the shards of an `IterableDataset`, and to at most 8 for a `Dataset`. At least the
             number of ranks times workers makes all of them useful.
         num_epochs (`int`, *optional*, defaults to 1):
-            Passes over each part, one behind the other, with other cuts and, for a `Dataset`, documents in another
+            Passes over each part, one after the other, with other cuts and, for a `Dataset`, documents in another
             order.
         seed (`int`, *optional*, defaults to 0):
             Everything drawn follows from it.
+        counts (`dict[str, int]`, *optional*):
+            Filled, in the process that reads, with the [`InterleaveCounts`] of all parts and passes so far.
 
     Returns:
         `IterableDataset`: rows of `input_ids` and `labels` as `int64` arrays, and what the config adds.
@@ -88,7 +94,7 @@ def interleave_dataset(
         parts = limit if num_shards is None else num_shards
     if parts > limit:
         raise ValueError(f"num_shards={parts}, but the dataset can only be cut into {limit} parts: ask for fewer.")
-    windows = _ShardWindows(dataset, config, tokenizer, text_column, parts, num_epochs, seed)
+    windows = _ShardWindows(dataset, config, tokenizer, text_column, parts, num_epochs, seed, counts)
     # Without declared features: with them, datasets rebuilds every row token by token, at fifty times the cost.
     return IterableDataset.from_generator(windows.generate, gen_kwargs={"shards": list(range(parts))})
 
@@ -104,23 +110,34 @@ class _ShardWindows:
     num_shards: int
     num_epochs: int
     seed: int
+    counts: dict[str, int] | None = None
 
     def generate(self, shards: list[int]) -> Iterator[dict[str, Any]]:
         """Windows of the given shards, one shard after the other."""
+        # Called once a part, in their order, by whoever reads all of them.
+        before = InterleaveCounts() if 0 in shards else InterleaveCounts(**(self.counts or {}))
         for shard in shards:
             for epoch in range(self.num_epochs):
+                part, rows = self._part(shard, epoch)
+                documents = read_documents(part, self.tokenizer, self.text_column)
+                windows = ChunkInterleaver(documents, self.config, seed=stream_seed(self.seed, epoch, shard))
                 try:
-                    yield from self._windows(shard, epoch)
+                    for window in self._windows(windows, shard, rows):
+                        self._count(before, windows.counts)
+                        yield window
                 except TooFewDocumentsError as error:
                     # Found at once in the first part; a small last one must not end a run that is almost through.
                     if shard == 0:
                         raise
                     logger.warning("Part %d of %d: %s", shard, self.num_shards, error)
+                before = before + windows.counts
+                self._count(before)
 
-    def _windows(self, shard: int, epoch: int) -> Iterator[dict[str, Any]]:
-        part, rows = self._part(shard, epoch)
-        documents = read_documents(part, self.tokenizer, self.text_column)
-        windows = ChunkInterleaver(documents, self.config, seed=f"{self.seed}-{epoch}-{shard}")
+    def _count(self, *counts: InterleaveCounts) -> None:
+        if self.counts is not None:
+            self.counts.update(vars(sum(counts, start=InterleaveCounts())))
+
+    def _windows(self, windows: ChunkInterleaver, shard: int, rows: np.ndarray | None) -> Iterator[dict[str, Any]]:
         for window in windows:
             if windows.counts.windows_interleaved == windows.counts.windows_below_documents == 1:
                 self._check_documents(windows, shard)
@@ -132,7 +149,7 @@ class _ShardWindows:
             yield window
         if windows.counts.windows == 0:
             raise TooFewDocumentsError(
-                f"the documents hold only {windows.counts.tokens_dropped} tokens, fewer than one window of "
+                f"the documents contain only {windows.counts.tokens_dropped} tokens, fewer than one window of "
                 f"{self.config.window_length}: give more text, fewer parts (num_shards), or a shorter window."
             )
 
@@ -142,7 +159,7 @@ class _ShardWindows:
         if found >= self.config.documents_per_window:
             return
         message = (
-            f"documents_per_window={self.config.documents_per_window}, but part {shard} of {self.num_shards} holds "
+            f"documents_per_window={self.config.documents_per_window}, but part {shard} of {self.num_shards} contains "
             f"only {found} documents with tokens: ask for fewer parts (num_shards) or a smaller documents_per_window."
         )
         if shard == 0:
@@ -171,22 +188,33 @@ def read_documents(
 
     Args:
         dataset (`Dataset` or `IterableDataset`):
-            rows with `input_ids` and, if wanted, `labels`; or with text.
+            Rows with `input_ids` and, if wanted, `labels`; or with text.
         tokenizer (`PreTrainedTokenizerBase`, *optional*):
-            tokenizes the text, a few documents at a time.
+            Tokenizes the text, a few documents at a time.
         text_column (`str`, *optional*, defaults to `"text"`):
-            where the text stands.
+            Column of the text.
     """
     if tokenizer is not None:
-        yield from tokenize_texts((row[text_column] for row in dataset), tokenizer)
+        yield from tokenize_texts((row[text_column] for row in _rows(dataset)), tokenizer)
     elif isinstance(dataset, Dataset):
         yield from _arrow_documents(dataset)
     else:
+        yield from _rows(dataset)
+
+
+def _rows(dataset: Dataset | IterableDataset) -> Iterator[Mapping[str, Any]]:
+    """Yield every row of a part. Iterating over a stream inside a worker would split it over the workers once more."""
+    if isinstance(dataset, Dataset):
         yield from dataset
+        return
+    for batch in dataset.iter(batch_size=_TOKENIZE_ROWS):
+        names = list(batch)
+        for values in zip(*batch.values(), strict=True):
+            yield dict(zip(names, values, strict=True))
 
 
 def tokenize_texts(texts: Iterable[Any], tokenizer: Any) -> Iterator[Mapping[str, Any]]:
-    """Texts as documents of token ids, a few at a time, without special tokens.
+    """Yield texts as documents of token ids, a few at a time, without special tokens.
 
     Raises:
         TypeError: a text that is not a string, by its number.

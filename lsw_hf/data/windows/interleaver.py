@@ -9,29 +9,21 @@ from typing import Any
 import numpy as np
 
 from .config import ChunkInterleaveConfig, InterleaveCounts, TooFewDocumentsError
-from .cuts import Split, chunk_order, cut_documents, share_window
+from .cuts import chunk_order, cut_documents, share_window
 from .pieces import Document, Piece, end_with_separator, to_arrays
 
 _END: Any = object()
 
 
 def interleave_chunks(
-    documents: Iterable[Document],
-    *,
-    window_length: int,
-    documents_per_window: int,
-    chunks_per_document: int | Mapping[int, float] = 2,
-    split: Split = "random",
-    interleaved_fraction: float = 1.0,
-    separator_id: int | None = None,
-    seed: int | str = 0,
+    documents: Iterable[Document], *, window_length: int, seed: int | str = 0, **options: Any
 ) -> "ChunkInterleaver":
-    """Interleaves chunks of several documents into windows: Chunk Interleaved Pretraining
+    """Interleave chunks of several documents into windows: Chunk Interleaved Pretraining
     ([LongSkywork](https://arxiv.org/abs/2406.00605)).
 
     ```text
     documents   A = a1 a2    B = b1 b2    C = c1 c2          (documents_per_window=3, chunks_per_document=2)
-    window      a1 b1 c1 a2 b2 c2                            a2 stands len(b1) + len(c1) tokens behind a1
+    window      a1 b1 c1 a2 b2 c2                            len(b1) + len(c1) tokens are between a1 and a2
     ```
 
     With equal lengths every document sees its own past across `(D - 1) L / (D K)` foreign tokens (D documents, K
@@ -41,10 +33,12 @@ def interleave_chunks(
     Args:
         documents (`Iterable`):
             Token id sequences, or mappings with `input_ids` and optional `labels`. Empty ones are skipped and counted.
-        window_length, documents_per_window, chunks_per_document, split, interleaved_fraction, separator_id:
-            See [`ChunkInterleaveConfig`], which has further options; pass it to [`ChunkInterleaver`] to use them.
+        window_length (`int`):
+            Tokens in every window.
         seed (`int` or `str`, *optional*, defaults to 0):
             Everything drawn follows from it and from the order of the documents.
+        options:
+            Other fields of [`ChunkInterleaveConfig`], such as `documents_per_window`.
 
     Returns:
         [`ChunkInterleaver`]: an iterator of dictionaries with `input_ids` and `labels`, `int64` arrays of
@@ -64,15 +58,7 @@ def interleave_chunks(
 
     ```
     """
-    config = ChunkInterleaveConfig(
-        window_length=window_length,
-        documents_per_window=documents_per_window,
-        chunks_per_document=chunks_per_document,
-        split=split,
-        interleaved_fraction=interleaved_fraction,
-        separator_id=separator_id,
-    )
-    return ChunkInterleaver(documents, config, seed=seed)
+    return ChunkInterleaver(documents, ChunkInterleaveConfig(window_length=window_length, **options), seed=seed)
 
 
 class ChunkInterleaver(Iterator[dict[str, Any]]):
@@ -103,8 +89,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         self._exhausted = False
         self._labeled = False
         self._room = config.window_length - (config.separator_id is not None and config.separators == "window")
-        chunks = config.chunks_per_document
-        weights = dict(chunks) if isinstance(chunks, Mapping) else {chunks: 1.0}
+        weights = config.chunk_weights
         self._chunk_counts, self._chunk_weights = list(weights), list(weights.values())
 
     def __next__(self) -> dict[str, Any]:
@@ -124,7 +109,9 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
             shares = [*lengths[:-1], self._room - sum(lengths[:-1])]
             order = [(index, 0, share) for index, share in enumerate(shares)]
         self._pending[: len(lengths)] = [
-            piece.behind(share) for piece, share, length in zip(pieces, shares, lengths, strict=True) if share < length
+            piece.remainder(share)
+            for piece, share, length in zip(pieces, shares, lengths, strict=True)
+            if share < length
         ]
         return self._emit(pieces, order, interleaved)
 

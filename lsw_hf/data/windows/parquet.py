@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .config import ChunkInterleaveConfig, InterleaveCounts
+from ...files import replacing
+from .config import ChunkInterleaveConfig, InterleaveCounts, stream_seed
 from .dataset import tokenize_texts
 from .interleaver import ChunkInterleaver
 
@@ -59,21 +60,20 @@ def write_windows(
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: name a folder to write windows to.")
     folder.mkdir(parents=True, exist_ok=True)
-    windows = ChunkInterleaver(tokenize_texts(texts, tokenizer), config, seed=f"{seed}-{rank}")
+    windows = ChunkInterleaver(tokenize_texts(texts, tokenizer), config, seed=stream_seed(seed, part=rank))
     path = folder / f"windows-{rank:05d}-of-{world_size:05d}.parquet"
-    temporary = path.with_name(f".{path.name}.part")
     # Equal labels are written too: trainers that find none would have to guess which tokens count.
     schema = pa.schema({name: pa.list_(pa.int32()) for name in _columns(config)})
-    with pq.ParquetWriter(temporary, schema) as writer:
-        for group in _groups(windows):
-            writer.write_table(pa.table({name: [row[name] for row in group] for name in schema.names}, schema=schema))
-    if windows.counts.windows == 0 and world_size == 1:
-        temporary.unlink()
-        raise ValueError(
-            f"The documents hold only {windows.counts.tokens_dropped} tokens, fewer than one window of "
-            f"{config.window_length}: give more text or a smaller window_length."
-        )
-    os.replace(temporary, path)
+    with replacing(path) as draft:
+        with pq.ParquetWriter(draft, schema) as writer:
+            for group in _groups(windows):
+                rows = {name: [row[name] for row in group] for name in schema.names}
+                writer.write_table(pa.table(rows, schema=schema))
+        if windows.counts.windows == 0 and world_size == 1:
+            raise ValueError(
+                f"The documents contain only {windows.counts.tokens_dropped} tokens, fewer than one window of "
+                f"{config.window_length}: give more text or a smaller window_length."
+            )
     return windows.counts
 
 

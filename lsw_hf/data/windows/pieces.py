@@ -10,14 +10,14 @@ Document = Sequence[int] | Mapping[str, Sequence[int]]
 
 
 class Piece(NamedTuple):
-    """What is left of one document: `input_ids[0]` stands `offset` tokens behind the document's start."""
+    """What is left of one document: `input_ids[0]` is `offset` tokens after the document's start."""
 
     document: int
     offset: int
     input_ids: np.ndarray
     labels: np.ndarray | None
 
-    def behind(self, length: int) -> "Piece":
+    def remainder(self, length: int) -> "Piece":
         """Return what is left once `length` tokens are taken from the front; arrays are views, not copies."""
         labels = None if self.labels is None else self.labels[length:]
         return Piece(self.document, self.offset + length, self.input_ids[length:], labels)

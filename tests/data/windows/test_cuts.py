@@ -52,3 +52,15 @@ def test_windows_own_their_memory():
     assert second["input_ids"].tolist() == second["labels"].tolist() == before
     assert all(document.tolist() == list(range(40)) for document in documents)
     assert first["input_ids"].base.nbytes == 2 * 24 * 8
+
+
+@pytest.mark.parametrize("text", ["two", "1:x", "1:0.5,1:0.5", ":", "1:"])
+def test_numbers_of_chunks_that_are_none(text):
+    with pytest.raises(ValueError, match="chunks_per_document must be a number of chunks, or some like"):
+        ChunkInterleaveConfig(window_length=24, chunks_per_document=text)
+
+
+def test_numbers_of_chunks_as_text_are_those_as_numbers():
+    for text, value in (("3", 3), ("1:0.25,3:0.75", {1: 0.25, 3: 0.75})):
+        given = ChunkInterleaveConfig(window_length=24, chunks_per_document=text)
+        assert given == ChunkInterleaveConfig(window_length=24, chunks_per_document=value)

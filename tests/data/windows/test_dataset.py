@@ -63,12 +63,13 @@ def test_readers_together_see_what_one_sees(source):
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_torch_workers_see_what_one_process_sees():
+def test_torch_workers_see_what_one_process_sees(source):
+    """A stream that is read inside a worker must not be split over the workers a second time."""
     from torch.utils.data import DataLoader
 
-    dataset = interleave_dataset(as_dataset(), CONFIG, num_shards=4)
+    dataset = interleave_dataset(source, CONFIG, num_shards=4)
     whole = tuples(dataset)
-    for num_workers in (1, 4):
+    for num_workers in (1, 2, 4):
         loaded = [tuple(row["input_ids"]) for row in DataLoader(dataset, batch_size=None, num_workers=num_workers)]
         assert sorted(loaded) == sorted(whole)
 
@@ -89,6 +90,14 @@ def rebuilt(window, rows):
     return tuple(
         token for place, start, length in chunks for token in rows[place]["input_ids"][start : start + length]
     )
+
+
+def test_counts_are_those_of_all_parts_and_passes():
+    counts = {}
+    windows = list(interleave_dataset(as_dataset(), CONFIG, num_shards=4, num_epochs=2, counts=counts))
+    assert counts["windows"] == len(windows)
+    assert counts["documents_read"] == 2 * len(documents())
+    assert counts["tokens_read"] == counts["tokens_emitted"] + counts["tokens_dropped"]
 
 
 def test_provenance_names_rows_of_the_dataset_in_every_part_and_epoch():
@@ -113,7 +122,7 @@ def test_files_of_one_document_each_do_not_turn_interleaving_off(tmp_path, tiny_
         (tmp_path / f"{place}.txt").write_text("the lamp is near the river . " * 20, encoding="utf-8")
     stream = load_documents(tmp_path)
     with pytest.raises(
-        ValueError, match=r"documents_per_window=3, but part 0 of 6 holds only 1 documents .* fewer parts"
+        ValueError, match=r"documents_per_window=3, but part 0 of 6 contains only 1 documents .* fewer parts"
     ):
         next(iter(interleave_dataset(stream, CONFIG, tokenizer=tiny_tokenizer)))
     config = dataclasses.replace(CONFIG, provenance=True)
@@ -129,7 +138,7 @@ def test_a_small_last_part_does_not_end_the_run(caplog):
     stream = IterableDataset.from_generator(generate, gen_kwargs={"shards": [0, 1, 2]})
     assert {row["input_ids"][0] for row in interleave_dataset(stream, CONFIG)} == {0, 1}
     assert "Part 2 of 3: documents_per_window=3, but the stream held only 1 documents" in caplog.text
-    with pytest.raises(ValueError, match="the documents hold only 9 tokens, fewer than one window of 24"):
+    with pytest.raises(ValueError, match="the documents contain only 9 tokens, fewer than one window of 24"):
         list(interleave_dataset(Dataset.from_list([{"input_ids": [1]}] * 9), CONFIG))
 
 

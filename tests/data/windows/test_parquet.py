@@ -26,7 +26,7 @@ def test_file_holds_what_the_interleaver_gives(tiny_tokenizer, tmp_path):
     settings = config(tiny_tokenizer, provenance=True)
     counts = write_windows(texts(), tiny_tokenizer, settings, tmp_path / "out", seed=4)
     documents = tiny_tokenizer(texts(), add_special_tokens=False)["input_ids"]
-    truth = list(ChunkInterleaver(documents, settings, seed="4-0"))
+    truth = list(ChunkInterleaver(documents, settings, seed=4))
     loaded = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     assert counts.windows == len(loaded) == len(truth) > 128
     for row, window in zip(loaded, truth, strict=True):
@@ -35,7 +35,9 @@ def test_file_holds_what_the_interleaver_gives(tiny_tokenizer, tmp_path):
 
 def test_documents_that_fill_no_window_leave_no_file(tiny_tokenizer, tmp_path):
     settings = config(tiny_tokenizer)
-    with pytest.raises(ValueError, match="The documents hold only 16 tokens, fewer than one window of 32: give more"):
+    with pytest.raises(
+        ValueError, match="The documents contain only 16 tokens, fewer than one window of 32: give more"
+    ):
         write_windows(["the lamp is"] * 4, tiny_tokenizer, settings, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
     counts = write_windows(["the lamp is"] * 4, tiny_tokenizer, settings, tmp_path / "out", rank=1, world_size=2)
