@@ -37,7 +37,7 @@ from transformers import PreTrainedTokenizerFast
 from lsw_hf.data.tables import FORMATS, TableConfig, TableGenerator, render_table
 from lsw_hf.data.tables.drawing import draw_table
 from lsw_hf.data.tables.filler import SENTENCES
-from lsw_hf.data.tables.random_schema import random_schema
+from lsw_hf.data.tables.schema import random_schema
 from lsw_hf.data.tables.token_costs import TokenCosts
 from lsw_hf.data.windows.interleaver import interleave_chunks
 

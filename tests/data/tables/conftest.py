@@ -9,7 +9,7 @@ from lsw_hf.data.tables import FORMATS, render_table
 from lsw_hf.data.tables.drawing import draw_table
 from lsw_hf.data.tables.filler import SENTENCES
 from lsw_hf.data.tables.questions.templates import TEMPLATES
-from lsw_hf.data.tables.random_schema import random_schema
+from lsw_hf.data.tables.schema import random_schema
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}{{ eos_token }}\n{% endfor %}"

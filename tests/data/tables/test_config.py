@@ -5,7 +5,7 @@ import pytest
 
 from lsw_hf.data.tables import FORMATS, Column, Table, TableConfig, TableSchema, render_table
 from lsw_hf.data.tables.drawing import draw_table
-from lsw_hf.data.tables.random_schema import random_schema
+from lsw_hf.data.tables.schema import random_schema
 
 PAIR = (Column("name", "words", ("a", "b")), Column("value", "integer"))
 

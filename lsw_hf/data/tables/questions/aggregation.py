@@ -6,8 +6,8 @@ import numpy as np
 
 from ..table import Table
 from .conditions import columns_of, draw_condition
+from .found import Found, pick
 from .reasoning import number_text
-from .retrieval import Found, pick
 
 _MOST_LISTED = 10
 _MONOTONE = {

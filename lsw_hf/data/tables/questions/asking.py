@@ -1,4 +1,8 @@
-"""What a question about a table is, and which kinds there are."""
+"""The families of questions about a table, and how one is asked.
+
+A new question type is a function in the module of its family, its line in the dictionary at the end of that module,
+and its paraphrases in `templates.py` and `templates_zh.py`. A new family is such a module and a line in `_FAMILIES`.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +12,9 @@ import numpy as np
 
 from ..table import Table
 from .aggregation import AGGREGATION
+from .found import Found
 from .reasoning import REASONING
-from .retrieval import RETRIEVAL, Found
+from .retrieval import RETRIEVAL
 from .templates import TEMPLATES
 
 Family = Literal["retrieval", "reasoning", "global"]
@@ -20,7 +25,7 @@ class Question:
     """A question with its answer.
 
     Attributes:
-        text, answer (`str`): as they stand in the row.
+        text, answer (`str`): as they are in the row.
         family, type (`str`): what kind of question it is.
         evidence (`tuple[int, ...]`):
             rows of the table the answer comes from; empty when it takes the whole table.
@@ -61,7 +66,7 @@ def ask(
     generator: np.random.Generator,
     templates: Mapping[str, Sequence[tuple[str, str]]] | None = None,
 ) -> Question | None:
-    """One question of a type about a table, or `None` if this table cannot carry it (too few columns of a kind).
+    """Ask one question of a type about a table; `None` if the table does not allow it (too few columns of a kind).
 
     Args:
         table ([`Table`]):

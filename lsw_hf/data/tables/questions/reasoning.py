@@ -7,7 +7,7 @@ import numpy as np
 from ..schema import Column
 from ..table import Table
 from .conditions import columns_of, draw_condition
-from .retrieval import Found, key_slots, pick, quoted, uniform_row
+from .found import Found, key_slots, pick, quoted, uniform_row
 
 _ATTEMPTS = 16
 _LEAST_DISTANCE = 0.3
