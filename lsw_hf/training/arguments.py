@@ -1,9 +1,11 @@
-"""Training arguments on how a batch is chosen and weighed, shared by the trainers."""
+"""Training arguments that the trainers share: how a batch is chosen, weighed, and given positions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from ..data.positions.strategies import strategy_help
 
 if TYPE_CHECKING:
     from trl import SFTConfig as _Arguments
@@ -64,3 +66,25 @@ class SortedBatchesArguments(_Arguments):
                 "length_sorted_batches=True chooses the rows of each batch itself: leave train_sampling_strategy at "
                 f"'random', got {self.train_sampling_strategy!r}."
             )
+
+
+@dataclass
+class SkippedPositionsArguments:
+    """Settings of [`DataCollatorForSkipAlign`] as training arguments."""
+
+    context_length: int | None = field(
+        default=None,
+        metadata={"help": "Target context length in tokens; defaults to the model's max_position_embeddings."},
+    )
+    strategy: str = field(default="skip_all", metadata={"help": strategy_help()})
+    skip_probability: float = field(
+        default=1.0, metadata={"help": "Share of the rows that get skips, in [0, 1]; the others keep plain positions."}
+    )
+    max_skips: int | None = field(default=None, metadata={"help": "Largest number of jumps in a row."})
+    sentence_end_tokens: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens that end a sentence, as the vocabulary spells them; with them, positions may also jump "
+            "between sentences."
+        },
+    )

@@ -14,10 +14,11 @@ from transformers.trainer_utils import TrainOutput
 from trl.trainer import sft_trainer
 
 from ..context.verification import verify_context
+from .arguments import SkippedPositionsArguments
 from .checkpoints import last_complete_checkpoint, make_resumable
 from .length_sorted_sampler import EpochOfBatches, LengthSortedSampler, row_lengths
 from .losses import labeled_columns, labeled_cross_entropy, sequence_weights
-from .skip_collator import SkippedPositionsArguments, probe_first_batch
+from .skip_collator import probe_first_batch
 
 if TYPE_CHECKING:
     from trl import SFTTrainer as _Trainer
@@ -43,7 +44,7 @@ class LongContextTrainerMixin(_Trainer):
     * On a CPU the loss asks the model for logits at the labeled positions only (`logits_to_keep`) instead of TRL's
       fused head, a GPU kernel whose CPU fallback scores every position in large tiles. Value and gradient are the
       same. On other devices TRL's head is used as it is.
-    * With skipped positions, a token before a skip must change the model's output behind it, on the user's own model,
+    * With skipped positions, a token before a skip must change the model's output after it, on the user's own model,
       backend and rows ([`assert_cross_skip_attention`]); packed dialogues must not change each other, with or without
       skips.
     * With `loss_weighting="sequence"` every sequence counts the same ([`sequence_weights`]), also packed, accumulated
@@ -93,7 +94,7 @@ class LongContextTrainerMixin(_Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """See [`~trl.SFTTrainer.compute_loss`]; raises [`NonFiniteLossError`] where that would go on with NaN."""
+        """See [`~trl.SFTTrainer.compute_loss`]; raises [`NonFiniteLossError`] where that would continue with NaN."""
         weighted = self.model.training and self._weighs_sequences()
         lean = self._takes_lean_loss(inputs)
         if return_outputs or not (lean or weighted):

@@ -9,15 +9,10 @@ import datasets
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
-from .arguments import LossWeightingArguments, SortedBatchesArguments
+from ..data.positions.strategies import strategy_help
+from .arguments import LossWeightingArguments, SkippedPositionsArguments, SortedBatchesArguments
 from .long_context_trainer import LongContextTrainerMixin
-from .skip_collator import (
-    STRATEGY_HELP,
-    SkippedPositionsArguments,
-    install_skip_collator,
-    refuse_position_column,
-    refuse_wrong_arguments,
-)
+from .skip_collator import install_skip_collator, refuse_position_column, refuse_wrong_arguments
 
 
 @dataclass
@@ -29,7 +24,7 @@ class LongSFTConfig(SkippedPositionsArguments, SortedBatchesArguments, LossWeigh
     `context_length`, for targets beyond the rows that can be afforded (our choice).
     """
 
-    strategy: str = field(default="none", metadata={"help": STRATEGY_HELP})
+    strategy: str = field(default="none", metadata={"help": strategy_help()})
 
     max_steps: int = field(
         default=200, metadata={"help": "Steps in all; the paper reports that about 200 iterations suffice."}

@@ -9,10 +9,9 @@ import datasets
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
-from .arguments import LossWeightingArguments, SortedBatchesArguments
+from .arguments import LossWeightingArguments, SkippedPositionsArguments, SortedBatchesArguments
 from .long_context_trainer import LongContextTrainerMixin
 from .skip_collator import (
-    SkippedPositionsArguments,
     install_skip_collator,
     refuse_position_column,
     refuse_wrong_arguments,

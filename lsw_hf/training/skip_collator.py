@@ -1,10 +1,10 @@
-"""Skipped positions inside TRL's trainer: the arguments, the collator, and its epoch."""
+"""Skipped positions inside TRL's trainer: the collator, its epoch, and what is refused."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -14,42 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from ..attention.proof import assert_cross_skip_attention, assert_document_isolation
 from ..data.positions.borders import IGNORE_INDEX, find_borders, sentence_starts_after
 from ..data.positions.collator import DataCollatorForSkipAlign
-from ..data.positions.sampler import ALLOWED_BORDERS
+from ..data.positions.strategies import STRATEGIES
+from .arguments import SkippedPositionsArguments
 
 _COLUMNS = ("input_ids", "labels", "seq_lengths")
 _ROWS_LOOKED_AT = 64
-
-STRATEGY_HELP = """Where positions jump:
-skip_all: at every border between instructions, responses and, with sentence_end_tokens, sentences;
-skip_inner: between an instruction and its own response, and between sentences of the instruction;
-skip_outer: between turns only;
-none: nowhere;
-pose: between two chunks of any content (PoSE, 2309.10400);
-cream: around a middle part (CREAM, 2406.07138);
-long_recipe: between sentences, in runs of tokens (LongRecipe, 2409.00509);
-random: ordered positions drawn uniformly."""
-
-
-@dataclass
-class SkippedPositionsArguments:
-    """Settings of [`DataCollatorForSkipAlign`] as training arguments."""
-
-    context_length: int | None = field(
-        default=None,
-        metadata={"help": "Target context length in tokens; defaults to the model's max_position_embeddings."},
-    )
-    strategy: str = field(default="skip_all", metadata={"help": STRATEGY_HELP})
-    skip_probability: float = field(
-        default=1.0, metadata={"help": "Share of the rows that get skips, in [0, 1]; the others keep plain positions."}
-    )
-    max_skips: int | None = field(default=None, metadata={"help": "Largest number of jumps in a row."})
-    sentence_end_tokens: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Tokens that end a sentence, as the vocabulary spells them; with them, jumps may also stand "
-            "between sentences."
-        },
-    )
 
 
 def refuse_position_column(dataset: Any) -> None:
@@ -66,7 +35,7 @@ def refuse_wrong_arguments(args: Any, tokenizer: Any) -> None:
     """Raise `TypeError` for arguments without [`SkippedPositionsArguments`], and for what is not a tokenizer."""
     if not isinstance(args, SkippedPositionsArguments):
         raise TypeError(
-            f"args must be a SkipAlignConfig or LongSFTConfig, got {type(args).__name__}: only these hold "
+            f"args must be a SkipAlignConfig or LongSFTConfig, got {type(args).__name__}: only these have "
             "context_length and strategy."
         )
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -94,7 +63,7 @@ def install_skip_collator(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> N
 
     Args:
         trainer ([`~trl.SFTTrainer`]):
-            A trainer whose `args` hold [`SkippedPositionsArguments`].
+            A trainer whose `args` are [`SkippedPositionsArguments`].
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             Its tokenizer, with a padding token.
 
@@ -147,7 +116,7 @@ def skip_collator(
 
 
 def probe_first_batch(trainer: Any) -> None:
-    """Proves on a real batch of the run that attention crosses skips and stays within dialogues.
+    """Prove on a real batch of the run that attention crosses skips and stays within dialogues.
 
     The batch is collated from the first rows of the prepared dataset, not drawn from the training data loader, so that
     neither its order nor its random state moves. Without skips (`strategy="none"`) only the isolation of packed
@@ -175,7 +144,7 @@ def probe_first_batch(trainer: Any) -> None:
 
 
 def require_borders(collator: DataCollatorForSkipAlign, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Refuses rows that leave the strategy no border to jump at, such as dialogues of which every token is trained.
+    """Refuse rows that leave the strategy no border to jump at, such as dialogues of which every token is trained.
 
     Args:
         collator ([`DataCollatorForSkipAlign`]):
@@ -186,7 +155,7 @@ def require_borders(collator: DataCollatorForSkipAlign, rows: Iterable[Mapping[s
     Raises:
         ValueError: if none of these rows has one, with the remedies.
     """
-    allowed = ALLOWED_BORDERS.get(collator.strategy)
+    allowed = STRATEGIES[collator.strategy].borders
     if not allowed or collator.skip_probability == 0.0:
         return
     labels_of, seen = replace(collator, packed=False), 0
@@ -214,17 +183,17 @@ def token_ids(tokens: list[str] | None, tokenizer: PreTrainedTokenizerBase) -> l
     missing = [token for token in tokens if token not in vocabulary]
     if missing:
         raise ValueError(
-            f"sentence_end_tokens holds {missing}, which are not single tokens of this tokenizer. Give tokens as the "
-            "vocabulary spells them (see tokenizer.tokenize)."
+            f"sentence_end_tokens contains {missing}, which are not single tokens of this tokenizer. Give tokens as "
+            "the vocabulary spells them (see tokenizer.tokenize)."
         )
     return [vocabulary[token] for token in tokens]
 
 
 class EpochOfPositions(TrainerCallback):
-    """Tells a [`DataCollatorForSkipAlign`] which epoch it draws positions for.
+    """Tell a [`DataCollatorForSkipAlign`] which epoch it draws positions for.
 
     Only persistent workers need it: everywhere else in a [`~transformers.Trainer`] the collator follows the data
-    loader. It counts passes over the data as the trainer does, from the pass that a resume goes on with; for a stream
+    loader. It counts passes over the data as the trainer does, from the pass that a resume continues; for a stream
     of unknown length `state.epoch` is a share of `max_steps` instead, and a resumed trainer begins at pass 0.
 
     Args:

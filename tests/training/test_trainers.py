@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import shutil
-from typing import get_args
 
 import datasets
 import pytest
@@ -12,7 +11,7 @@ from trl import SFTConfig, SFTTrainer
 
 from lsw_hf.context.extension import extend_context
 from lsw_hf.context.transformers4.config_files import write_legacy_rope
-from lsw_hf.data.positions.sampler import Strategy
+from lsw_hf.data.positions.strategies import STRATEGIES
 from lsw_hf.training.long_context_trainer import NonFiniteLossError
 from lsw_hf.training.long_sft import LongSFTConfig, LongSFTTrainer
 from lsw_hf.training.skip_align import SkipAlignConfig, SkipAlignTrainer
@@ -252,7 +251,7 @@ def test_packed_dialogues_without_skips_do_not_start_when_they_leak(tiny_llama, 
 def test_the_help_of_strategy_names_every_strategy():
     for config_class in (SkipAlignConfig, LongSFTConfig):
         text = next(field for field in dataclasses.fields(config_class) if field.name == "strategy").metadata["help"]
-        assert [line.partition(":")[0] for line in text.splitlines()[1:]] == list(get_args(Strategy))
+        assert [line.partition(":")[0] for line in text.splitlines()[1:]] == list(STRATEGIES)
 
 
 @pytest.mark.parametrize("streaming", [False, True])

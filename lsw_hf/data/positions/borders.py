@@ -6,7 +6,7 @@ segment   instruction | response      | instr. | response
 border                inner           outer    inner
 ```
 A border is named by the token that follows it. *Inner* leads from an instruction to its own response, *outer* from one
-turn to the next. With sentence-end token ids, a sentence border stands behind the last of a run of such tokens.
+turn to the next. With sentence-end token ids, a sentence border follows the last of a run of such tokens.
 """
 
 from typing import NamedTuple
@@ -20,10 +20,10 @@ INNER, OUTER, SENTENCE_IN_INSTRUCTION, SENTENCE_IN_RESPONSE = range(NUM_KINDS)
 
 
 class Borders(NamedTuple):
-    """Borders of a batch of rows that lie one behind the other in flat arrays, sorted by token.
+    """Borders of a batch of rows that follow one another in flat arrays, sorted by token.
 
     `row`, `token` and `kind` are int64 arrays of shape `(num_borders,)`: the row of the border, the flat index of
-    the token behind it, and one of `INNER`, `OUTER`, `SENTENCE_IN_INSTRUCTION`, `SENTENCE_IN_RESPONSE`.
+    the token after it, and one of `INNER`, `OUTER`, `SENTENCE_IN_INSTRUCTION`, `SENTENCE_IN_RESPONSE`.
     """
 
     row: np.ndarray
@@ -36,7 +36,7 @@ class Borders(NamedTuple):
 
 
 def sentence_starts_after(sentence_ends: np.ndarray) -> np.ndarray:
-    """Mark the tokens that begin a sentence: those behind a run of sentence-end tokens (`"...!"` ends one sentence).
+    """Mark the tokens that begin a sentence: those after a run of sentence-end tokens (`"...!"` ends one sentence).
 
     Args:
         sentence_ends (`np.ndarray` of `bool`, shape `(num_tokens,)`):
@@ -52,7 +52,7 @@ def find_borders(trained: np.ndarray, lengths: np.ndarray, sentence_starts: np.n
 
     Args:
         trained (`np.ndarray` of `bool`, shape `(num_tokens,)`):
-            Whether a token is part of a response; the rows lie one behind the other.
+            Whether a token is part of a response; the rows follow one another.
         lengths (`np.ndarray` of shape `(num_rows,)`):
             Length of each row in tokens, each at least 1.
         sentence_starts (`np.ndarray` of `bool`, shape `(num_tokens,)`, *optional*):

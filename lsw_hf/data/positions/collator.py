@@ -1,21 +1,83 @@
 """Batches with skipped positions: the collator that turns instruction rows into SkipAlign training batches."""
 
 import struct
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from multiprocessing.context import get_spawning_popen
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 from ...attention.proof import check_attention_backend
 from .borders import IGNORE_INDEX, Borders, find_borders, sentence_starts_after
 from .draws import content_hash, row_keys
-from .epoch import PositionEpoch
-from .sampler import ALLOWED_BORDERS, PositionSampler, Split, Strategy
+from .sampler import PositionSampler, Split
+from .strategies import STRATEGIES
 
 # A run whose first dialogues leave no border to jump at is taken for one without any.
 _DIALOGUES_LOOKED_AT = 16
+_FOLLOW = -1
+
+
+class PositionEpoch:
+    """An epoch that a collator can read in the main process and in workers.
+
+    Until [`~PositionEpoch.set`] is called it follows the data loader that accelerate is iterating: `Trainer` tells
+    that loader its epoch before every pass, also after a resume, and worker processes start after that. A loader
+    that accelerate does not know has epoch 0 throughout, and so has one whose workers outlive an epoch; the latter
+    warns.
+
+    Positions of an evaluation are those of epoch 0 whenever it runs, so that its losses can be compared.
+    """
+
+    def __init__(self) -> None:
+        # In shared memory, so that workers which live through several epochs see an epoch that is set as well.
+        self._fixed = torch.full((), _FOLLOW, dtype=torch.int64).share_memory_()
+        self._sent: int | None = None
+
+    def set(self, epoch: int) -> None:
+        """Fix the epoch, counted from 0, also in workers that are already running."""
+        if epoch < 0:
+            raise ValueError(f"epoch must be at least 0, got {epoch}.")
+        self._fixed.fill_(epoch)
+
+    def now(self) -> int:
+        """Return the epoch, from 0."""
+        fixed = int(self._fixed)
+        if fixed != _FOLLOW:
+            return fixed
+        if self._sent is not None and get_worker_info() is not None:
+            return self._sent
+        return _epoch_of_active_loader()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned worker knows nothing of the loader that it serves, so the epoch travels with the collator.
+        sent = self.now() if get_spawning_popen() is not None else self._sent
+        return {"_fixed": self._fixed, "_sent": sent}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # A no-op in a worker started by torch, which receives the shared memory itself; a plain pickle is a copy.
+        self._fixed.share_memory_()
+
+
+def _epoch_of_active_loader() -> int:
+    # Looked up, not imported: where accelerate was never imported there is no loader of its own.
+    accelerate = sys.modules.get("accelerate.state")
+    loader = accelerate.GradientState().active_dataloader if accelerate is not None else None
+    if getattr(loader, "persistent_workers", False):
+        warnings.warn(
+            "Persistent workers do not learn that a new epoch begins, so every epoch repeats the positions of the "
+            "first. Pass callbacks=[EpochOfPositions(collator)] to the trainer, or leave "
+            "dataloader_persistent_workers off.",
+            stacklevel=3,
+        )
+        return 0
+    return getattr(loader, "iteration", 0)
 
 
 @dataclass
@@ -43,19 +105,19 @@ class DataCollatorForSkipAlign:
         context_length (`int`):
             Target context length in tokens; all positions are below it. Rows must not be longer.
         strategy (`str`, *optional*, defaults to `"skip_all"`):
-            Where jumps may stand, see [`~lsw_hf.data.positions.sampler.PositionSampler`].
+            Where positions jump: a name in `lsw_hf.data.positions.strategies.STRATEGIES`, which says what each does.
         skip_probability (`float`, *optional*, defaults to 1.0):
             Share of the dialogues that get skips, in [0, 1]; the others keep ordinary positions. The paper's value is
             not public; the default is our choice: on a tiny model half of the dialogues taught less on every seed,
             and nothing was lost at short lengths (`benchmarks/skip_strategies.py`).
         sentence_end_token_ids (`Sequence[int]`, *optional*):
-            Ids of the tokens that end a sentence. With them, jumps may also stand between sentences.
+            Ids of the tokens that end a sentence. With them, positions may also jump between sentences.
         max_skips (`int`, *optional*):
             Largest number of jumps in a dialogue. Defaults to 16, and to 1 for `"pose"`.
         seed (`int`, *optional*, defaults to 0):
             Seed of the positions.
         packed (`bool`, *optional*, defaults to `False`):
-            `False` makes one row per dialogue. `True` lays all dialogues behind each other in one row, isolated from
+            `False` makes one row per dialogue. `True` lays all dialogues one after the other in one row, isolated from
             each other by `cu_seq_lens_q`/`cu_seq_lens_k`; it needs flash attention or
             `attn_implementation="lsw_sdpa"`, because stock backends cut attention at skips and do not say so.
             [`SkipAlignTrainer`] refuses them; in a trainer or loop of your own pass `model`.
@@ -97,7 +159,7 @@ class DataCollatorForSkipAlign:
 
     pad_token_id: int
     context_length: int
-    strategy: Strategy = "skip_all"
+    strategy: str = "skip_all"
     skip_probability: float = 1.0
     sentence_end_token_ids: Sequence[int] | None = None
     max_skips: int | None = None
@@ -133,8 +195,8 @@ class DataCollatorForSkipAlign:
         return self._epoch.now()
 
     def set_epoch(self, epoch: int) -> None:
-        """Draws the positions of `epoch` from now on, also in worker processes that are already running, and no
-        longer asks the data loader.
+        """Draw the positions of `epoch` from now on, also in worker processes that are already running, and no longer
+        ask the data loader.
 
         Args:
             epoch (`int`):
@@ -162,8 +224,8 @@ class DataCollatorForSkipAlign:
         return self._pad(flat_tokens, flat_labels, positions, lengths)
 
     def _look_for_borders(self, lengths: np.ndarray, borders: Borders) -> None:
-        """Refuses a run whose first dialogues leave the strategy nowhere to jump, which would train without skips."""
-        allowed = ALLOWED_BORDERS.get(self.strategy)
+        """Refuse a run whose first dialogues leave the strategy nowhere to jump, which would train without skips."""
+        allowed = STRATEGIES[self.strategy].borders
         if self._num_borderless is None or not allowed or self.skip_probability == 0.0:
             return
         if np.isin(borders.kind, allowed).any():
@@ -194,8 +256,8 @@ class DataCollatorForSkipAlign:
             documents = [int(n) for n in row.get("seq_lengths") or [len(ids)]]
             if len(documents) > 1 and not self.packed:
                 raise ValueError(
-                    f"Row {index} holds {len(documents)} packed dialogues (seq_lengths), but one dialogue per row is "
-                    "expected. Use DataCollatorForSkipAlign(packed=True), or turn packing off."
+                    f"Row {index} contains {len(documents)} packed dialogues (seq_lengths), but one dialogue per row "
+                    "is expected. Use DataCollatorForSkipAlign(packed=True), or turn packing off."
                 )
             if min(documents) < 1 or sum(documents) != len(ids):
                 raise ValueError(
@@ -222,8 +284,8 @@ class DataCollatorForSkipAlign:
             position_ids[row, :length] = positions[start:end]
             input_ids[row, length:] = self.pad_token_id
             padded_labels[row, length:] = IGNORE_INDEX
-            behind = positions[end - 1] + np.arange(1, shape[1] - length + 1)
-            position_ids[row, length:] = np.minimum(behind, self.context_length - 1)
+            after = positions[end - 1] + np.arange(1, shape[1] - length + 1)
+            position_ids[row, length:] = np.minimum(after, self.context_length - 1)
             start = end
         return {
             "input_ids": torch.from_numpy(input_ids),
@@ -298,7 +360,7 @@ def _labels_of(row: Mapping[str, Any], tokens: np.ndarray, index: int) -> np.nda
 
 
 def _require_trained(trained: np.ndarray, lengths: list[int]) -> None:
-    """Refuses rows whose labels are all -100; `trained` holds all rows, one behind the other."""
+    """Refuse rows whose labels are all -100; `trained` contains all rows, one after the other."""
     starts = np.cumsum([0, *lengths[:-1]])
     untrained = np.flatnonzero(~np.logical_or.reduceat(trained, starts))
     if len(untrained):

@@ -24,8 +24,8 @@ class DataCollatorForSkipAlignPreference(DataCollatorForSkipAlign):
     row        [ prompt        ][ rejected ]
     positions    0 1 2  57 58 59  301 302
     ```
-    Jumps stand between sentences of the prompt and in front of the answer. An answer itself runs on, so that the two
-    differ in their tokens and in nothing else (our choice).
+    Positions jump between sentences of the prompt and in front of the answer. There is no jump inside an answer, so
+    that the two differ in their tokens and in nothing else (our choice).
 
     A row is a dictionary with `"prompt_ids"`, `"chosen_ids"` and `"rejected_ids"`, as TRL prepares it. The epoch, the
     seed and the arguments not named here are those of [`DataCollatorForSkipAlign`]; draws are keyed by the prompt.
@@ -38,7 +38,7 @@ class DataCollatorForSkipAlignPreference(DataCollatorForSkipAlign):
     Returns (of a call):
         `dict` of tensors of shape `(2 * num_rows, length)`, chosen sequences first: `input_ids`, `attention_mask`
         (all ones), `completion_mask` and `position_ids`; also `ref_chosen_logps` and `ref_rejected_logps` if the rows
-        hold them.
+        contain them.
 
     Raises:
         ValueError: As [`DataCollatorForSkipAlign`]; also for `packed=True`, for a prompt or answer without tokens
@@ -69,7 +69,7 @@ class DataCollatorForSkipAlignPreference(DataCollatorForSkipAlign):
         hashes = [content_hash(sequence[:prompt]) for sequence, prompt in zip(longest, prompts, strict=True)]
         positions = self._sampler()(lengths, borders, row_keys(self.seed, self.epoch, hashes))
 
-        # The shorter answer stands where the longer one stands, as far as it goes.
+        # The shorter answer has the positions of the longer one, as far as it goes.
         drawn = np.split(positions, np.cumsum(lengths)[:-1])
         sequences = [chosen for _, chosen, _ in pairs] + [rejected for _, _, rejected in pairs]
         sizes = np.array([len(sequence) for sequence in sequences])
@@ -93,8 +93,8 @@ class DataCollatorForSkipAlignPreference(DataCollatorForSkipAlign):
             )
         if self.epoch > 0 and any(name in row for name in _REFERENCE_NAMES):
             raise ValueError(
-                f"Row {index} holds reference log-probabilities, which belong to the positions of epoch 0, and this "
-                f"is epoch {self.epoch}. Use precompute_ref_log_probs=False, or train for one epoch."
+                f"Row {index} contains reference log-probabilities, which belong to the positions of epoch 0, and "
+                f"this is epoch {self.epoch}. Use precompute_ref_log_probs=False, or train for one epoch."
             )
         prompt = as_token_array(row["prompt_ids"])
         answers = [as_token_array(row[name]) for name in ("chosen_ids", "rejected_ids")]

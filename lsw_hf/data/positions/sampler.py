@@ -1,4 +1,4 @@
-"""Skipped position ids: short rows whose tokens stand far apart, as they would in a long context.
+"""Skipped position ids: short rows whose tokens have positions far apart, as in a long context.
 
 SkipAlign ([2405.03939](https://arxiv.org/abs/2405.03939)) adds a bias `u` to the positions of each segment of a
 dialogue, with `u_k = u_{k-1} + s_k` and `s_k >= 0`: positions run on by one inside a segment and may jump in front
@@ -26,33 +26,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .baselines import BASELINES
-from .borders import (
-    INNER,
-    NUM_KINDS,
-    OUTER,
-    SENTENCE_IN_INSTRUCTION,
-    SENTENCE_IN_RESPONSE,
-    Borders,
-    find_borders,
-    index_in_row,
-    jumps_of,
-)
+from .borders import NUM_KINDS, Borders, find_borders, index_in_row, jumps_of
 from .draws import keyed_integers, keyed_subsets, keyed_uniform, row_keys
+from .strategies import STRATEGIES
 
-Strategy = Literal["skip_all", "skip_inner", "skip_outer", "none", "pose", "cream", "long_recipe", "random"]
 Split = Literal["cuts", "equal", "independent"]
 
-# Which kinds of border each strategy may cut. Sentence borders are our choice: "inner" means inside the context that a
-# response must look back into, so sentences of the instruction count and those of the response do not. The other
-# papers' strategies ignore borders, except LongRecipe's, which draws its own gaps in front of them.
-ALLOWED_BORDERS: dict[str, tuple[int, ...]] = {
-    "skip_all": (INNER, OUTER, SENTENCE_IN_INSTRUCTION, SENTENCE_IN_RESPONSE),
-    "skip_inner": (INNER, SENTENCE_IN_INSTRUCTION),
-    "skip_outer": (OUTER,),
-    "none": (),
-    "long_recipe": (INNER, OUTER, SENTENCE_IN_INSTRUCTION, SENTENCE_IN_RESPONSE),
-}
 DEFAULT_MAX_SKIPS = 16
 
 # Counters of the keyed draws: the first three are one per row, then one per jump, and an open number for the choice.
@@ -67,10 +46,7 @@ class PositionSampler:
         context_length (`int`):
             Target context length in tokens. Every position is below it.
         strategy (`str`, *optional*, defaults to `"skip_all"`):
-            Where jumps may stand: `"skip_all"` at every border, `"skip_inner"` inside a turn (instruction to its own
-            response, and sentences of the instruction), `"skip_outer"` only between turns, `"none"` nowhere. Schemes
-            of other papers: `"pose"`, `"cream"`, `"long_recipe"`, `"random"`, see
-            `lsw_hf/data/positions/baselines.py`.
+            Where positions jump: a name in `lsw_hf.data.positions.strategies.STRATEGIES`, which says what each does.
         skip_probability (`float`, *optional*, defaults to 1.0):
             Share of the rows that get skips, in [0, 1]; the others keep positions 0, 1, 2, ...
         max_skips (`int`, *optional*):
@@ -83,7 +59,7 @@ class PositionSampler:
     """
 
     context_length: int
-    strategy: Strategy = "skip_all"
+    strategy: str = "skip_all"
     skip_probability: float = 1.0
     max_skips: int | None = None
     split: Split = "cuts"
@@ -91,8 +67,8 @@ class PositionSampler:
     def __post_init__(self) -> None:
         if self.context_length < 1:
             raise ValueError(f"context_length must be at least 1 token, got {self.context_length}.")
-        if self.strategy not in get_args(Strategy):
-            raise ValueError(f"strategy must be one of {get_args(Strategy)}, got {self.strategy!r}.")
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"strategy must be one of {tuple(STRATEGIES)}, got {self.strategy!r}.")
         if not 0.0 <= self.skip_probability <= 1.0:
             raise ValueError(f"skip_probability must lie in [0, 1], got {self.skip_probability}.")
         if self.max_skips is not None and self.max_skips < 1:
@@ -101,7 +77,7 @@ class PositionSampler:
             raise ValueError(f"split must be one of {get_args(Split)}, got {self.split!r}.")
 
     def __call__(self, lengths: np.ndarray, borders: Borders, keys: np.ndarray) -> np.ndarray:
-        """Return the positions of all rows, one behind the other.
+        """Return the positions of all rows, one after the other.
 
         Args:
             lengths (`np.ndarray` of shape `(num_rows,)`):
@@ -137,15 +113,16 @@ class PositionSampler:
         return np.cumsum(steps, out=steps)
 
     def _draw_jumps(self, lengths: np.ndarray, borders: Borders, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the flat indices of the tokens in front of which a jump stands, and how many positions it skips."""
+        """Return the flat indices of the tokens in front of which positions jump, and how many they skip."""
         room = self.context_length - lengths
         skips = keyed_uniform(keys, _USE_SKIPS) < self.skip_probability
-        if self.strategy in BASELINES:
-            tokens, jumps = BASELINES[self.strategy](lengths, borders, keys, room, self.max_skips or 1)
+        strategy = STRATEGIES[self.strategy]
+        if strategy.jumps is not None:
+            tokens, jumps = strategy.jumps(lengths, borders, keys, room, self.max_skips or 1)
             return tokens, jumps * np.repeat(skips, lengths)[tokens]
 
         is_allowed = np.zeros(NUM_KINDS, dtype=bool)
-        is_allowed[list(ALLOWED_BORDERS[self.strategy])] = True
+        is_allowed[list(strategy.borders)] = True
         allowed = is_allowed[borders.kind]
         chosen, num_skips = self._choose_borders(borders.select(allowed & skips[borders.row]), keys)
         order = index_in_row(chosen.row)
@@ -176,14 +153,14 @@ def skipped_position_ids(
     segment_lengths: Sequence[int],
     *,
     context_length: int,
-    strategy: Strategy = "skip_all",
+    strategy: str = "skip_all",
     skip_probability: float = 1.0,
     sentence_starts: Sequence[int] | None = None,
     max_skips: int | None = None,
     split: Split = "cuts",
     seed: int = 0,
 ) -> np.ndarray:
-    """Draws the positions of one dialogue.
+    """Draw the positions of one dialogue.
 
     Args:
         segment_lengths (`Sequence[int]`):

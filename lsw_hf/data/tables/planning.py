@@ -10,7 +10,7 @@ import numpy as np
 from .config import TableConfig
 from .drawing import draw_table
 from .rendering import Layout, TableFormat, table_layout
-from .schema import ORDERED_KINDS, Column, TableSchema, random_schema, random_schema
+from .schema import ORDERED_KINDS, Column, TableSchema, random_schema
 from .table import Table
 from .token_costs import TokenCosts
 from .vocabulary import HEADERS

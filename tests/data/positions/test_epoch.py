@@ -9,8 +9,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerState
 
 from lsw_hf import EpochOfPositions
-from lsw_hf.data.positions.collator import DataCollatorForSkipAlign
-from lsw_hf.data.positions.epoch import PositionEpoch
+from lsw_hf.data.positions.collator import DataCollatorForSkipAlign, PositionEpoch
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),

@@ -1,17 +1,21 @@
-"""Position schemes of other papers, to compare with: PoSE, CREAM, LongRecipe and uniform random positions.
+"""Every strategy in one table, `STRATEGIES`, and the formulas of other papers.
 
-All were published for windows of plain text and fixed length. Here each takes a row as its window, its positions
-start at 0 (rotary attention sees differences only, and packed rows need a common first position), and only positions
-change, not the text: PoSE's second chunk and CREAM's middle are the tokens that follow in the row.
+A new strategy is an entry of the table and, unless it chooses among borders as the SkipAlign strategies do, its
+formula here. What may be given, the help of the command line and the checks follow from the table.
 
-Each function draws, for a batch of rows, the tokens in front of which positions jump and how many positions they skip.
+The formulas of other papers were published for windows of plain text and fixed length. Here each takes a row as its
+window, its positions start at 0 (rotary attention sees differences only, and packed rows need a common first
+position), and only positions change, not the text: PoSE's second chunk and CREAM's middle are the tokens that follow
+in the row. Each function draws, for a batch of rows, the tokens in front of which positions jump and how many
+positions they skip.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from .borders import Borders, index_in_row, jumps_of
+from .borders import INNER, OUTER, SENTENCE_IN_INSTRUCTION, SENTENCE_IN_RESPONSE, Borders, index_in_row, jumps_of
 from .draws import keyed_integers, keyed_subsets, keyed_uniform
 
 Jumps = tuple[np.ndarray, np.ndarray]
@@ -44,7 +48,7 @@ def pose_jumps(lengths: np.ndarray, borders: Borders, keys: np.ndarray, room: np
             Number of chunks, less one.
 
     Returns:
-        `tuple` of two arrays: flat indices of the tokens behind the jumps, sorted, and positions skipped there.
+        `tuple` of two arrays: flat indices of the tokens after the jumps, sorted, and positions skipped there.
     """
     starts = np.cumsum(lengths) - lengths
     if num_skips == 1:
@@ -100,9 +104,9 @@ def long_recipe_jumps(
     sentences = 1 + np.bincount(borders.row, minlength=len(lengths))
     rows, slots = keyed_subsets(keys, _PER_TOKEN, sentences, sentences + room)
     order = index_in_row(rows)
-    behind_first = order > 0
+    not_first = order > 0
     # The number of free slots in front of a sentence; the first sentence stays at 0.
-    return borders.token, jumps_of((slots - order)[behind_first], order[behind_first] - 1)
+    return borders.token, jumps_of((slots - order)[not_first], order[not_first] - 1)
 
 
 def random_jumps(lengths: np.ndarray, borders: Borders, keys: np.ndarray, room: np.ndarray, num_skips: int) -> Jumps:
@@ -115,9 +119,51 @@ def random_jumps(lengths: np.ndarray, borders: Borders, keys: np.ndarray, room: 
     return tokens, positions[tokens] - positions[tokens - 1] - 1
 
 
-BASELINES: dict[str, Callable[[np.ndarray, Borders, np.ndarray, np.ndarray, int], Jumps]] = {
-    "pose": pose_jumps,
-    "cream": cream_jumps,
-    "long_recipe": long_recipe_jumps,
-    "random": random_jumps,
+class Strategy(NamedTuple):
+    """One way to draw skipped positions.
+
+    Attributes:
+        help (`str`): where positions jump, in a few words.
+        paper (`str`, *optional*): name and arXiv number of the paper it is from, where that is not SkipAlign.
+        borders (`tuple[int, ...]`): kinds of border in front of which positions may jump; a run whose rows have none
+            is refused. Empty for strategies that ignore borders.
+        jumps (`Callable`, *optional*): the formula, with the arguments and returns of [`pose_jumps`]. Without one, a
+            random choice of the borders shares a random sum of skips.
+    """
+
+    help: str
+    paper: str | None = None
+    borders: tuple[int, ...] = ()
+    jumps: Callable[[np.ndarray, Borders, np.ndarray, np.ndarray, int], Jumps] | None = None
+
+
+_EVERY_BORDER = (INNER, OUTER, SENTENCE_IN_INSTRUCTION, SENTENCE_IN_RESPONSE)
+# Sentence borders are our choice: "inner" means inside the context that a response must look back into, so sentences
+# of the instruction count and those of the response do not.
+STRATEGIES: dict[str, Strategy] = {
+    "skip_all": Strategy(
+        "at every border between instructions, responses and, with sentence ends given, sentences",
+        borders=_EVERY_BORDER,
+    ),
+    "skip_inner": Strategy(
+        "between an instruction and its own response, and between sentences of the instruction",
+        borders=(INNER, SENTENCE_IN_INSTRUCTION),
+    ),
+    "skip_outer": Strategy("between turns only", borders=(OUTER,)),
+    "none": Strategy("nowhere"),
+    "pose": Strategy("between two chunks of any content", "PoSE, 2309.10400", jumps=pose_jumps),
+    "cream": Strategy("around a middle part", "CREAM, 2406.07138", jumps=cream_jumps),
+    "long_recipe": Strategy(
+        "between sentences, in runs of tokens", "LongRecipe, 2409.00509", _EVERY_BORDER, long_recipe_jumps
+    ),
+    "random": Strategy("ordered positions drawn uniformly", jumps=random_jumps),
 }
+
+
+def strategy_help() -> str:
+    """Return what each strategy does, one a line."""
+    lines = (
+        f"{name}: {strategy.help}" + (f" ({strategy.paper})" if strategy.paper else "")
+        for name, strategy in STRATEGIES.items()
+    )
+    return "Where positions jump:\n" + ";\n".join(lines) + "."
