@@ -1,15 +1,15 @@
-"""`lsw-hf data inspect|interleave|dedup|contamination`: what a corpus holds, and windows made of it."""
+"""`lsw-hf data inspect|interleave|dedup|contamination`: what a corpus contains, and windows made of it."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..files import replacing, write_json
 from .output import CommandOutput
 from .parser import CommandParser, nearest
 from .window_options import add_window_options, ordered_texts, window_config
@@ -20,7 +20,7 @@ DETAILS = """
   inspect        lengths in tokens, how many windows they fill, exact duplicates
   interleave     write chunk-interleaved windows of --window-length tokens to --output (parquet)
   dedup          write the documents without duplicates to --output (JSON lines)
-  contamination  how much of --evaluation (JSON lines or text, one item a line) stands in the documents"""
+  contamination  how much of --evaluation (JSON lines or text, one item a line) is in the documents"""
 ACTIONS = ("inspect", "interleave", "dedup", "contamination")
 
 
@@ -62,7 +62,7 @@ def _inspect(options: argparse.Namespace, output: CommandOutput) -> None:
     report = inspect_documents(_documents(options), AutoTokenizer.from_pretrained(options.tokenizer))
     output.show(report.to_markdown(), report.to_dict())
     if options.output:
-        _write(options.output, json.dumps(report.to_dict(), indent=2) + "\n")
+        write_json(options.output, report.to_dict())
 
 
 def _interleave(options: argparse.Namespace, output: CommandOutput) -> None:
@@ -92,10 +92,8 @@ def _dedup(options: argparse.Namespace, output: CommandOutput) -> None:
     kept = seen.filter(_documents(options))
     lines = (json.dumps({"text": row["text"]}, ensure_ascii=False) + "\n" for row in kept)
     path = Path(options.output)
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", encoding="utf-8") as file:
+    with replacing(path) as draft, draft.open("w", encoding="utf-8") as file:
         file.writelines(lines)
-    os.replace(temporary, path)
     facts = {"kept": seen.kept, "exact_duplicates": seen.exact_duplicates, "near_duplicates": seen.near_duplicates}
     output.show(
         f"{seen.kept} documents kept, {seen.exact_duplicates} equal and {seen.near_duplicates} similar ones left out.",
@@ -116,7 +114,7 @@ def _contamination(options: argparse.Namespace, output: CommandOutput) -> None:
         if line.strip()
     ]
     if not texts:
-        raise ValueError(f"{path} holds no evaluation item. Write one a line.")
+        raise ValueError(f"{path} contains no evaluation item. Write one a line.")
     threshold = 0.5 if options.threshold is None else options.threshold
     report = check_contamination(_documents(options), texts, threshold=threshold)
     lines = [
@@ -126,7 +124,7 @@ def _contamination(options: argparse.Namespace, output: CommandOutput) -> None:
     ]
     output.show("\n".join(lines), report.to_dict() | {"threshold": threshold})
     if options.output:
-        _write(options.output, json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        write_json(options.output, report.to_dict())
 
 
 def _documents(options: argparse.Namespace) -> Any:
@@ -141,7 +139,7 @@ def _documents(options: argparse.Namespace) -> Any:
 
 
 def _check_file(path: Path, action: str) -> None:
-    """Refuses what cannot be written, before a corpus was read for it."""
+    """Refuse what cannot be written, before a corpus is read for it."""
     if path.is_dir():
         raise IsADirectoryError(f"--output {path} is a folder, but {action} writes a file: name one inside it.")
     if not path.parent.is_dir():
@@ -155,7 +153,7 @@ def _check_folder(path: Path, action: str) -> None:
 
 
 def _item_text(line: str, column: str, place: str) -> str:
-    """All texts of a JSON object (its text column, if it has one), or the line itself."""
+    """Return all texts of a JSON object (its text column, if it has one), or the line itself."""
     if not line.lstrip().startswith("{"):
         return line
     try:
@@ -170,10 +168,3 @@ def _item_text(line: str, column: str, place: str) -> str:
         if isinstance(item.get(column), str)
         else " ".join(value for value in item.values() if isinstance(value, str))
     )
-
-
-def _write(path: str, text: str) -> None:
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, target)

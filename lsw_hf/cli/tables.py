@@ -10,8 +10,8 @@ from .parser import CommandParser, count
 
 HELP = "write long synthetic tables with questions, at an exact length in tokens"
 EXAMPLE = "lsw-hf tables --tokenizer PATH_OR_ID --num-samples 2000 --length 2048-102400 --output tables/"
-DETAILS = """Writes parquet files and a dataset card; the folder loads with datasets.load_dataset. A killed run goes on
-when it is started again with the same options. Nothing is downloaded but the tokenizer."""
+DETAILS = """Writes parquet files and a dataset card; the folder loads with datasets.load_dataset. A killed run
+continues when it is started again with the same options. Nothing is downloaded but the tokenizer."""
 
 
 def length_range(text: str) -> int | tuple[int, int]:

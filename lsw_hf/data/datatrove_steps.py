@@ -40,7 +40,7 @@ def read_step(source: Any, **options: Any) -> Step:
         documents = load_documents(source, **options)
         if world_size > documents.num_shards:
             raise ValueError(
-                f"tasks={world_size}, but the documents stand in {documents.num_shards} files: each task reads whole "
+                f"tasks={world_size}, but the documents are in {documents.num_shards} files: each task reads whole "
                 "files. Use fewer tasks or more files."
             )
         for place, row in enumerate(documents.shard(num_shards=world_size, index=rank)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
+from ..files import write_json
+
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-# The trainer writes this file last, so a checkpoint that a killed process left half written lacks it or holds half of
-# it.
+# The trainer writes this file last, so a checkpoint that a killed process left half written lacks it or contains
+# half of it.
 _WRITTEN_LAST = "trainer_state.json"
 
 
@@ -22,7 +23,7 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
 
     Returns:
         `Path` or `None`: the folder to pass as `resume_from_checkpoint`, or `None` to start anew. Folders that a
-        killed or failing save left behind are passed over, never deleted.
+        killed or failing save left are passed over, never deleted.
     """
     folder = Path(output_dir)
     if not folder.is_dir():
@@ -35,7 +36,7 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
 
 
 def make_resumable(checkpoint: str | Path) -> None:
-    """Lets [`~transformers.Trainer`] resume from a checkpoint of an extended model.
+    """Let [`~transformers.Trainer`] resume from a checkpoint of an extended model.
 
     A resume reads `config.json` as a config of no model in particular. With the rope of transformers 4
     (`rope_scaling`, `rope_theta`) beside `rope_parameters`, which an extended model is saved with, transformers
@@ -54,9 +55,7 @@ def make_resumable(checkpoint: str | Path) -> None:
     if "rope_parameters" not in config or not config.keys() & {"rope_scaling", "rope_theta"}:
         return
     kept = {key: value for key, value in config.items() if key not in ("rope_scaling", "rope_theta")}
-    temporary = file.with_name(".config.json.partial")
-    temporary.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
+    write_json(file, kept)
 
 
 def _is_complete(path: Path, step: int) -> bool:

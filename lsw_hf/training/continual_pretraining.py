@@ -46,7 +46,7 @@ class ContinualPretrainingConfig(LossWeightingArguments, WindowOptions, SFTConfi
             raise ValueError(
                 "packing must be False: windows are already full, and a document mask would undo interleaving."
             )
-        # Checked before there is a tokenizer: any id stands for the end token.
+        # Checked before there is a tokenizer: any id will do for the end token.
         self.window_config(None if self.separator_id in (None, "none") else 0)
 
     def window_config(self, separator_id: int | None) -> ChunkInterleaveConfig:

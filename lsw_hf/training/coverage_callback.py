@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..data.positions.coverage import CoverageBand, CoverageInterval, PositionCoverage
 from ..data.positions.coverage_plot import plot_position_coverage
+from ..files import write_json
 
 _FILE = "position_coverage.json"
 
@@ -21,7 +22,7 @@ class PositionCoverageCallback(TrainerCallback):
 
     Every `every_steps` steps, at every checkpoint and at the end, the trained pairs of tokens since the last record
     are written by bands of distances to `{output_dir}/position_coverage.json`, summed over all processes. After a
-    resume the records up to the checkpoint are taken up again. Counting copies positions and labels to the CPU every
+    resume the records up to the checkpoint are read again. Counting copies positions and labels to the CPU every
     step, and takes time that grows with the number of skips, not of tokens.
 
     Args:
@@ -107,7 +108,7 @@ class PositionCoverageCallback(TrainerCallback):
         return CoverageInterval(self.intervals[0].first_step, self._recorded_until, summed)
 
     def plot(self, path: str | os.PathLike[str], *, title: str | None = None) -> None:
-        """Draws the records, see [`~lsw_hf.data.positions.coverage_plot.plot_position_coverage`]."""
+        """Draw the records, see [`~lsw_hf.data.positions.coverage_plot.plot_position_coverage`]."""
         plot_position_coverage(self.intervals, path, title=title)
 
     def _watch(self) -> None:
@@ -138,12 +139,9 @@ class PositionCoverageCallback(TrainerCallback):
 
 
 def _write(intervals: list[CoverageInterval], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps({"intervals": [interval.to_dict() for interval in intervals]}, indent=1))
-    os.replace(draft, path)
+    write_json(path, {"intervals": [interval.to_dict() for interval in intervals]}, indent=1)
 
 
 def _read(path: Path) -> list[CoverageInterval]:
-    data = json.loads(path.read_text())
+    data = json.loads(path.read_text(encoding="utf-8"))
     return [CoverageInterval.from_dict(interval) for interval in data["intervals"]]

@@ -1,4 +1,7 @@
-"""Batches of rows of similar lengths, in random order."""
+"""Batches of rows of similar lengths, in random order.
+
+A module of its own so that the sampler can be used with any data loader, without the trainers.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ class LengthSortedSampler(torch.utils.data.Sampler[int]):
 
     Every index comes once an epoch. When `group_size` does not divide the rows, the smaller group lies at a random
     place of the sorted rows and comes last, so that the others stay whole. The order is a function of seed and epoch,
-    so a resume that skips the batches that were seen goes on exactly.
+    so a resume that skips the batches that were seen continues exactly.
 
     Raises:
         ValueError: if there are no rows, or `group_size` is below 1.

@@ -1,4 +1,7 @@
-"""Next-token loss over the labeled positions only, every token or every sequence counting the same."""
+"""Next-token loss over the labeled positions only, every token or every sequence counting the same.
+
+A module of its own so that the formulas, tensors in and numbers out, are read and tested without a trainer.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-IGNORE_INDEX = -100
+from ..data.positions.borders import IGNORE_INDEX
 
 
 def labeled_columns(labels: torch.Tensor) -> torch.Tensor:

@@ -21,11 +21,11 @@ class NeedleCallback(TrainerCallback):
 
     The grid runs at every evaluation of the trainer, and every `every_steps` steps if given. Logged are
     `needle/accuracy`, `needle/{length}` and `needle/{length}/depth_{percent}`; whole reports are written to
-    `{output_dir}/needle/`. After an evaluation `eval_needle_accuracy` stands among its metrics, so that
+    `{output_dir}/needle/`. After an evaluation `eval_needle_accuracy` is among its metrics, so that
     `metric_for_best_model="needle_accuracy"` with `load_best_model_at_end=True` keeps the checkpoint that finds most.
     To stop early use `patience`: an `EarlyStoppingCallback` looks at the metrics before this callback adds to them,
     unless it was added after it. Every process measures the same grid, so that all decide alike; the first one
-    writes. The run of a resumed training goes on with the reports of the same grid before its checkpoint.
+    writes. A resumed training continues with the reports of the same grid before its checkpoint.
 
     Args:
         trainer ([`Trainer`]):

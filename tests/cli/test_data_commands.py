@@ -97,7 +97,7 @@ def test_refused_folders_say_which_option_helps(saved_tokenizer, tmp_path, capsy
     (folder / "code.py").write_text("the key = a lamp", encoding="utf-8")
     words = ("data", "inspect", "--documents", folder, "--tokenizer", saved_tokenizer)
     assert run(*words) == 1
-    assert "It holds: .py. Further text files are named with text_suffixes" in capsys.readouterr().err
+    assert "It contains: .py. Further text files are named with text_suffixes" in capsys.readouterr().err
     (folder / "__init__.py").touch()
     assert run(*words, "--text-suffixes", ".py") == 1
     assert "__init__.py is empty (0 bytes)" in (error := capsys.readouterr().err)
@@ -143,7 +143,7 @@ def test_files_that_cannot_be_written_are_refused_before_any_work(action, tmp_pa
     [
         (b'{"text": 1}\n{oops\n', "items.jsonl, line 2: begins like a JSON object but is none at column 2"),
         (b"caf\xe9\n", "items.jsonl, line 1: byte 0xe9 at position 3 of the line is not UTF-8"),
-        (b"\n \n", "items.jsonl holds no evaluation item. Write one a line."),
+        (b"\n \n", "items.jsonl contains no evaluation item. Write one a line."),
         (None, "items.jsonl. Give --evaluation a file of JSON lines or text"),
     ],
 )

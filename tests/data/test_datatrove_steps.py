@@ -90,7 +90,7 @@ def test_tables_are_the_same_for_any_number_of_tasks(run, tiny_tokenizer, tmp_pa
 
 
 def test_more_tasks_than_files(corpus):
-    with pytest.raises(ValueError, match="tasks=5, but the documents stand in 4 files: each task reads whole files"):
+    with pytest.raises(ValueError, match="tasks=5, but the documents are in 4 files: each task reads whole files"):
         next(read_step(corpus)(None, rank=0, world_size=5))
 
 

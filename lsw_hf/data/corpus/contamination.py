@@ -1,4 +1,4 @@
-"""Whether training documents hold text that a model will be tested on."""
+"""Whether training documents contain text that a model will be tested on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ContaminationReport:
         items (`int`):
             evaluation items with at least one n-gram.
         contaminated (`int`):
-            items of whose n-grams at least the threshold stands in the training documents.
+            items of whose n-grams at least the threshold occurs in the training documents.
         short_items (`int`):
             items too short for an n-gram; not judged.
         documents (`int`):
@@ -60,7 +60,7 @@ def check_contamination(
     threshold: float = 0.5,
     text_column: str = "text",
 ) -> ContaminationReport:
-    """Count evaluation items whose n-grams stand in training documents.
+    """Count evaluation items whose n-grams occur in training documents.
 
     Documents are read once, as a stream; only the evaluation n-grams are held in memory. Thirteen units is the length
     that large language model reports commonly use; the threshold is our choice.
@@ -75,7 +75,7 @@ def check_contamination(
         threshold (`float`, *optional*, defaults to 0.5):
             share of an item's n-grams from which it counts, in (0, 1].
         text_column (`str`, *optional*, defaults to `"text"`):
-            where a document's text stands.
+            column of a document's text.
 
     Raises:
         ValueError: an n-gram length below 1, a threshold outside (0, 1], no evaluation item long enough.

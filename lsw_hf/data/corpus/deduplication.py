@@ -87,7 +87,7 @@ class Deduplicator:
         width = self.shingle_length
         sketch = self._library.MinHash(num_perm=self.num_permutations, seed=self.seed)
         num_runs = max(1, len(plain) - width + 1)
-        # Block by block: the library holds 128 numbers for each run that it is given at once.
+        # Block by block: the library keeps 128 numbers for each run that it is given at once.
         for first in range(0, num_runs, _RUNS_AT_ONCE):
             starts = range(first, min(first + _RUNS_AT_ONCE, num_runs))
             runs = {plain[start : start + width] for start in starts}

@@ -34,13 +34,13 @@ def load_documents(
 
     | source | document |
     |---|---|
-    | `.txt`, `.txt.gz`, `text_suffixes` | the whole file; with `document_separator`, what stands between these |
+    | `.txt`, `.txt.gz`, `text_suffixes` | the whole file; with `document_separator`, what is between these |
     | `.jsonl`, `.jsonl.gz` | the text column of one line (one JSON object a line) |
     | `.parquet` | the text column of one row |
     | a folder | every such file below it, in sorted order; hidden names and other kinds are left out |
     | a folder written by `save_to_disk`, an id on the Hub, a (streamed) dataset | the text column of one row |
 
-    A text file is one document unless told otherwise, because blank lines stand inside documents too, and a document
+    A text file is one document unless told otherwise, because blank lines occur inside documents too, and a document
     cut at every one of them has nothing long to teach. Texts of whitespace alone are passed over. Hidden are names
     that begin with a dot and, without `text_suffixes`, those that begin with an underscore.
 
@@ -48,9 +48,9 @@ def load_documents(
         source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these):
             where the documents are.
         text_column (`str`, *optional*, defaults to `"text"`):
-            the column that holds the document; unused for `.txt`.
+            the column that contains the document; unused for `.txt`.
         document_separator (`str`, *optional*):
-            the line that stands alone between two documents of a text file, such
+            the line between two documents of a text file, such
             as `"<|endoftext|>"`; `""` is a blank line. It belongs to neither document.
         split (`str`, *optional*, defaults to `"train"`):
             which split of a dataset with several.
@@ -123,7 +123,7 @@ def _suffixes(given: Sequence[str]) -> tuple[str, ...]:
     suffixes = tuple(f".{suffix.lower().removeprefix('.')}" for suffix in given)
     for suffix in suffixes:
         if suffix in (".", ".gz", *DOCUMENT_KINDS[1:]):
-            raise ValueError(f"text_suffixes holds {suffix!r}, which is no ending of text files: leave it out.")
+            raise ValueError(f"text_suffixes contains {suffix!r}, which is no ending of text files: leave it out.")
     return suffixes
 
 
@@ -173,7 +173,7 @@ def _text_of(row: dict[str, Any], column: str, place: str) -> str:
     if column not in row:
         raise ValueError(
             f"{place}: no column {column!r}. The row has: {', '.join(map(repr, row)) or 'no column'}. "
-            "Name the column that holds the document with text_column."
+            "Name the column that contains the document with text_column."
         )
     text = row[column]
     if not isinstance(text, str):

@@ -58,7 +58,8 @@ def find_files(
         if not found:
             seen = ", ".join(sorted({item.suffix or "no suffix" for item in inside})) or "nothing"
             raise ValueError(
-                f"The folder {path} has no file that ends in {' or '.join(kinds)}. It holds: {seen}. {hint}".rstrip()
+                f"The folder {path} has no file that ends in {' or '.join(kinds)}. It contains: {seen}. "
+                f"{hint}".rstrip()
             )
     elif file_kind(path) in kinds:
         found = [path]
@@ -155,11 +156,11 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[tuple[st
     """Yield (place, row) of a `.jsonl` or `.parquet` file; see `read_jsonl` and `read_parquet`.
 
     Raises:
-        ValueError: also when the file turns out to hold no row at all.
+        ValueError: also when the file turns out to have no rows.
     """
     rows = read_parquet(path, columns) if file_kind(path) == ".parquet" else read_jsonl(path)
     number = 0
     for number, item in enumerate(rows, start=1):  # noqa: B007 (counted for the check below)
         yield item
     if number == 0:
-        raise ValueError(f"{path} holds no rows. Remove it from the source or write it again.")
+        raise ValueError(f"{path} contains no rows. Remove it from the source or write it again.")

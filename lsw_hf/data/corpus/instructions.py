@@ -73,7 +73,7 @@ def check_instruction(row: dict[str, Any], place: str = "row") -> str:
         row (`dict`):
             the row.
         place (`str`, *optional*, defaults to `"row"`):
-            where it stands, for the error message.
+            where it is, for the error message.
 
     Raises:
         ValueError, TypeError: see `load_instructions`.

@@ -1,4 +1,4 @@
-"""What a collection of documents holds: how long its documents are, and how many windows they fill."""
+"""What a collection of documents contains: how long its documents are, and how many windows they fill."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def inspect_documents(
         tokenizer (`PreTrainedTokenizerBase`):
             What counts tokens, without special tokens.
         text_column (`str`, *optional*, defaults to `"text"`):
-            Where the text stands.
+            Column of the text.
         window_lengths (`Sequence[int]`, *optional*):
             Window lengths to report, in tokens.
 
@@ -132,7 +132,7 @@ def inspect_documents(
 def _summarize(lengths: np.ndarray, duplicates: Sequence[int], window_lengths: Sequence[int]) -> CorpusReport:
     filled = lengths[lengths > 0]
     if len(filled) == 0:
-        raise ValueError(f"None of the {len(lengths)} documents holds any text.")
+        raise ValueError(f"None of the {len(lengths)} documents contains any text.")
     borders = [1 << power for power in range(int(filled.max()).bit_length() + 1)]
     counts, _ = np.histogram(filled, borders)
     first = int(np.flatnonzero(counts)[0])

@@ -13,7 +13,7 @@ _SNIPPET_CHARACTERS = 4_000
 def order_by_similarity(
     texts: Sequence[str], documents_per_window: int, *, num_candidates: int = 64, seed: int = 0
 ) -> list[int]:
-    """Orders documents so that every run of `documents_per_window` of them is alike by BM25.
+    """Order documents so that every run of `documents_per_window` of them is alike by BM25.
 
     Interleaved in this order, a document's second chunk is separated from its first by text about the same things,
     which the model must not confuse with it. NExtLong ([arXiv 2501.12766](https://arxiv.org/abs/2501.12766)) extends
@@ -69,7 +69,7 @@ def _neighbors(texts: Sequence[str], count: int) -> np.ndarray:
     bm25s = _import_bm25s()
     tokens = bm25s.tokenize([text[:_SNIPPET_CHARACTERS] for text in texts], stopwords=None, show_progress=False)
     if not tokens.vocab:
-        raise ValueError(f"None of the {len(texts)} texts holds a word to compare: leave them in their order.")
+        raise ValueError(f"None of the {len(texts)} texts contains a word to compare: leave them in their order.")
     retriever = bm25s.BM25()
     retriever.index(tokens, show_progress=False)
     places, _ = retriever.retrieve(tokens, k=count, show_progress=False)

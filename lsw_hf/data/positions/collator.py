@@ -250,7 +250,7 @@ class DataCollatorForSkipAlign:
         return sentence_starts_after(ends)
 
     def _document_lengths(self, rows: Sequence[Mapping[str, Any]], tokens: list[np.ndarray]) -> np.ndarray:
-        """Return the length of each dialogue of the batch; a packed row holds several."""
+        """Return the length of each dialogue of the batch; a packed row contains several."""
         lengths: list[int] = []
         for index, (row, ids) in enumerate(zip(rows, tokens, strict=True)):
             documents = [int(n) for n in row.get("seq_lengths") or [len(ids)]]

@@ -165,7 +165,7 @@ def _warn_unseen(bands: Sequence[CoverageBand], amount: str) -> list[CoverageBan
     if unseen:
         ranges = ", ".join(f"{first.start}-{last.end - 1}" for first, last in _neighbors(unseen))
         warnings.warn(
-            f"After {amount} no trained token was {ranges} positions behind another one, so these distances of the "
+            f"After {amount} no trained token was {ranges} positions after another one, so these distances of the "
             f"target context of {bands[-1].end} tokens are untrained. Train for longer, raise skip_probability, or "
             "choose a strategy that fits the rows (skip_outer needs turns).",
             stacklevel=3,

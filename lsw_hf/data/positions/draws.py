@@ -85,7 +85,7 @@ def keyed_subsets(
         `tuple` of two int64 arrays of shape `(sizes.sum(),)`: the row, and the value; sorted by row, then by value.
     """
     sizes, highs = np.asarray(sizes, dtype=np.int64), np.asarray(highs, dtype=np.int64)
-    # Redrawing what is taken already would go on for long where most values are wanted: there, rank them all.
+    # Redrawing what is taken already would take long where most values are wanted: there, rank them all.
     dense = 2 * sizes > highs
     rows = np.repeat(np.arange(len(sizes)), sizes)
     values = np.empty(len(rows), dtype=np.int64)

@@ -14,7 +14,7 @@ from .table import Table
 from .token_costs import TokenCosts
 
 _PADDING_WORDS = 2
-# Characters before and behind the padding paragraph which are tokenized with it, and how many tokens at either end may
+# Characters before and after the padding paragraph which are tokenized with it, and how many tokens at either end may
 # be others than in the whole text because the excerpt begins and ends there.
 _REACH, _EDGE = 96, 4
 # Rounds of filling up: a second one only where an excerpt was not tokenized as the whole text is.
@@ -23,7 +23,7 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class SecondTable:
-    """A finished second table: its text, what it costs, what both tables are called, whether it stands first."""
+    """A finished second table: its text, what it costs, what both tables are called, whether it is first."""
 
     text: str = ""
     tokens: float = 0.0
@@ -185,7 +185,7 @@ class Composition:
 
 
 def _around(text: str, body: str, padding: str, question: str) -> tuple[str, str]:
-    """Return what stands around the padding paragraph in the written row."""
+    """Return what is around the padding paragraph in the written row."""
     tail = body[-_REACH:]
     start = text.find(f"{tail}\n\n{padding}")
     if start < 0:  # a chat template that rewrites its messages

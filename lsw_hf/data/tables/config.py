@@ -53,7 +53,7 @@ class TableConfig:
         distractor_share (`float`, *optional*, defaults to 0.0):
             Share of the length that distractors take, at most 0.9.
         distractor_places (`tuple[str, ...]`, *optional*, defaults to `("before", "between", "after")`):
-            Where they stand: before the table, between blocks of its rows, after it.
+            Where they are put: before the table, between blocks of its rows, after it.
         distractor_blocks (`int`, *optional*, defaults to 3):
             Number of places between rows that get a paragraph.
         pad_to_length (`bool`, *optional*, defaults to `True`):
@@ -96,7 +96,7 @@ class TableConfig:
         for name, allowed in choices.items():
             unknown = [value for value in getattr(self, name) if value not in allowed]
             if unknown or not getattr(self, name):
-                raise ValueError(f"{name} must hold some of {', '.join(allowed)}, got {getattr(self, name)!r}.")
+                raise ValueError(f"{name} must contain some of {', '.join(allowed)}, got {getattr(self, name)!r}.")
         for name, allowed in (("split", get_args(Split)), ("row_format", get_args(RowFormat))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
@@ -112,7 +112,7 @@ class TableConfig:
                 )
         if self.row_format == "prompt_completion" and self.span("questions_per_table") != (1, 1):
             raise ValueError(
-                "A prompt_completion row holds one question: set questions_per_table=1 or row_format='messages'."
+                "A prompt_completion row has one question: set questions_per_table=1 or row_format='messages'."
             )
         if not 0.0 <= self.distractor_share <= 0.9:
             raise ValueError(f"distractor_share must lie in [0, 0.9], got {self.distractor_share!r}.")

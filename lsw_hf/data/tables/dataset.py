@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, IterableDataset
 
+from ...files import replacing, write_text
 from . import TableConfig, TableGenerator
 
 SETTINGS_FILE = "settings.json"
@@ -24,7 +25,7 @@ _EXAMPLE_CHARACTERS = 1_200
 
 @dataclass
 class TableStatistics:
-    """What a written dataset holds; every field but the first two maps a name to a number of rows or questions."""
+    """What a written dataset contains; every field but the first two maps a name to a number of rows or questions."""
 
     rows: int = 0
     tokens: int = 0
@@ -56,14 +57,14 @@ def write_tables(
 ) -> TableStatistics:
     """Write rows `0` to `num_samples - 1` of a generator as parquet shards with a dataset card.
 
-    Shards that already exist from the same settings are kept, so a killed run goes on. The folder loads with
+    Shards that already exist from the same settings are kept, so a killed run continues. The folder loads with
     `datasets.load_dataset(output_dir)`.
 
     Args:
         generator ([`TableGenerator`]):
             Where rows come from.
         output_dir (`str` or `os.PathLike`):
-            A new or empty folder, or one that an equal call left behind.
+            A new or empty folder, or one that an equal call left.
         num_samples (`int`):
             Rows, at least 1.
         rows_per_shard (`int`, *optional*, defaults to 500):
@@ -74,10 +75,10 @@ def write_tables(
             Called with the number of finished rows after every shard.
 
     Returns:
-        [`TableStatistics`]: what the folder holds.
+        [`TableStatistics`]: what the folder contains.
 
     Raises:
-        ValueError: counts below 1, a folder that holds something else or rows of other settings.
+        ValueError: counts below 1, a folder that contains something else or rows of other settings.
         NotADirectoryError: `output_dir` is a file.
     """
     for name, value in (("num_samples", num_samples), ("rows_per_shard", rows_per_shard)):
@@ -94,14 +95,15 @@ def write_tables(
         if not path.exists():
             start = shard * rows_per_shard
             rows = generator.generate(min(rows_per_shard, num_samples - start), start)
-            _replace(path, Dataset.from_list(rows).to_parquet)
+            with replacing(path) as draft:
+                Dataset.from_list(rows).to_parquet(str(draft))
         for row in Dataset.from_parquet(str(path), keep_in_memory=True):
             statistics.add(row)
             example = example or dict(row)
         if progress is not None:
             progress(statistics.rows)
     card = render_card(settings, statistics, example)
-    _replace(folder / CARD_FILE, lambda temporary: Path(temporary).write_text(card, encoding="utf-8"))
+    write_text(folder / CARD_FILE, card)
     return statistics
 
 
@@ -120,7 +122,8 @@ def write_table_part(generator: TableGenerator, folder: Path, num_samples: int, 
     path = folder / f"{_split_name(generator.config)}-{rank:05d}-of-{world_size:05d}.parquet"
     if not path.exists():
         start, stop = (num_samples * part // world_size for part in (rank, rank + 1))
-        _replace(path, Dataset.from_list(generator.generate(stop - start, start)).to_parquet)
+        with replacing(path) as draft:
+            Dataset.from_list(generator.generate(stop - start, start)).to_parquet(str(draft))
     return path
 
 
@@ -176,21 +179,13 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         if old != settings:
             changed = [name for name in settings if settings[name] != old.get(name)]
             raise ValueError(
-                f"{folder} holds tables of other settings ({', '.join(changed)} differ): use another folder."
+                f"{folder} contains tables of other settings ({', '.join(changed)} differ): use another folder."
             )
         return
     if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and holds no tables: use a new folder.")
+        raise ValueError(f"{folder} is not empty and contains no tables: use a new folder.")
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    text = json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    _replace(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
-
-
-def _replace(path: Path, write: Callable[[str], Any]) -> None:
-    """Write under another name first, so that a file is either complete or absent."""
-    temporary = path.with_name(f".{path.name}.part")
-    write(str(temporary))
-    os.replace(temporary, path)
+    write_text(path, json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def render_card(settings: Mapping[str, Any], statistics: TableStatistics, example: Mapping[str, Any]) -> str:
@@ -230,8 +225,8 @@ No text was written by a person or a model; names, places and numbers are invent
 
 {tables}
 
-`depths` is where the rows that hold an answer stand, 0 at the top and 1 at the bottom; it is empty for questions about
-the whole table.
+`depths` is where the rows that contain an answer are, 0 at the top and 1 at the bottom; it is empty for questions
+about the whole table.
 
 ## One row begins like this
 

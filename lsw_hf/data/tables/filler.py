@@ -86,11 +86,11 @@ def words_of(sentences: Sequence[str], joiner: str) -> list[str]:
 
 
 def put_between(text: str, around: tuple[str, str]) -> str:
-    """Return a paragraph between the text before it and the text behind it, which begins with its own blank line; an
+    """Return a paragraph between the text before it and the text after it, which begins with its own blank line; an
     empty paragraph leaves nothing.
     """
-    before, behind = around
-    return f"{before}\n\n{text}{behind}" if text else before + behind
+    before, after = around
+    return f"{before}\n\n{text}{after}" if text else before + after
 
 
 def resize(
@@ -110,7 +110,7 @@ def resize(
         joiner (`str`):
             between words.
         around (`tuple[str, str]`):
-            text before and behind, as far as tokens may reach across, see [`put_between`].
+            text before and after, as far as tokens may reach across, see [`put_between`].
 
     Returns:
         `tuple[str, int]`: the new paragraph, and the difference reached. Only the paragraph and what is around it are

@@ -109,7 +109,7 @@ class TableGenerator:
         self.epoch, self._next_index = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Where the stream stands."""
+        """How far the stream has come."""
         return {"seed": self.seed, "epoch": self.epoch, "next_index": self._next_index}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

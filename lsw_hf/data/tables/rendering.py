@@ -32,10 +32,10 @@ class Layout:
         head (`str`):
             before the first row.
         affixes (`tuple[str, ...]`):
-            before the first cell of a row, between cells, behind the last; one more than
+            before the first cell of a row, between cells, after the last; one more than
             columns.
         foot (`str`):
-            behind the last row.
+            after the last row.
         writers (`tuple[Callable | None, ...]`):
             per column, what turns a cell into text; `None` leaves it as it is.
     """
@@ -46,13 +46,13 @@ class Layout:
     writers: tuple[Callable[[str], str] | None, ...]
 
     def fragments(self, cells: Sequence[Sequence[str]]) -> list[list[str]]:
-        """Per column, every written cell with the text behind it (the first column also with the text before it)."""
+        """Per column, every written cell with the text after it (the first column also with the text before it)."""
         columns = []
         for place, (column, writer) in enumerate(zip(cells, self.writers, strict=True)):
             before = self.affixes[0] if place == 0 else ""
-            behind = self.affixes[place + 1]
+            after = self.affixes[place + 1]
             written = column if writer is None else [writer(cell) for cell in column]
-            columns.append([before + cell + behind for cell in written])
+            columns.append([before + cell + after for cell in written])
         return columns
 
     def rows(self, cells: Sequence[Sequence[str]]) -> list[str]:
@@ -127,7 +127,7 @@ def _json_text(cell: str) -> str:
 
 
 def check_writable(schema: TableSchema, table_format: TableFormat) -> None:
-    """Raise a `ValueError` if a header or a given word holds a character that would make a format ambiguous."""
+    """Raise a `ValueError` if a header or a given word contains a character that would make a format ambiguous."""
     forbidden = _FORBIDDEN[table_format]
     for column in schema.columns:
         for text in (column.name, *column.values):

@@ -102,7 +102,7 @@ class Column:
 
     @property
     def size(self) -> int:
-        """Number of different cells this column can hold."""
+        """Number of different cells this column can have."""
         low, high = self.bounds
         return high - low + 1
 

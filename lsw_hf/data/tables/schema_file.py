@@ -1,4 +1,7 @@
-"""Table schemas in YAML files."""
+"""Table schemas in YAML files.
+
+A module of its own because it needs `yaml`, which the other modules of schemas do without.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Table:
         absent_keys (`tuple[str, ...]`):
             keys that could have been drawn but are not in the table.
         linked ([`Table`], *optional*):
-            a second table; the column `link` of this one holds its keys.
+            a second table; the column `link` of this one contains its keys.
         link (`int`, *optional*):
             place of that column.
     """
@@ -50,12 +50,12 @@ class Table:
 
     @cached_property
     def occurrences(self) -> tuple[np.ndarray, ...]:
-        """Per column and row, how often the row's cell stands in that column."""
+        """Per column and row, how often the row's cell occurs in that column."""
         counted = (np.unique(column, return_inverse=True, return_counts=True) for column in self.numbers)
         return tuple(counts[places] for _, places, counts in counted)
 
     def first_rows(self, count: int) -> "Table":
-        """Return the same table cut behind its first `count` rows; keys of the others become absent ones."""
+        """Return the same table cut after its first `count` rows; keys of the others become absent ones."""
         absent = tuple(self.key_text(row) for row in range(count, min(self.num_rows, count + 64)))
         numbers = tuple(column[:count] for column in self.numbers)
         cells = tuple(column[:count] for column in self.cells)

@@ -17,7 +17,7 @@ _CONTEXT = 2
 class TokenCosts:
     """Token counts of texts, and estimates for tables that are not written yet.
 
-    A cell costs what it adds between the two characters before and behind it, so that tokens which reach across its
+    A cell costs what it adds between the two characters before and after it, so that tokens which reach across its
     borders are counted where they belong. Domains of at most 4,096 cells are tokenized whole, larger ones by 32 probes
     for every length of their cells. Estimates depend on the tokenizer and the column only, never on earlier tables.
 
@@ -56,7 +56,7 @@ class TokenCosts:
         return max(0, unknown - written) / max(len(ids), 1)
 
     def unknown(self, texts: Sequence[str]) -> list[str]:
-        """Those texts which hold something that the tokenizer does not know; remembered."""
+        """Those texts which contain something that the tokenizer does not know; remembered."""
         unknown = getattr(self.tokenizer, "unk_token_id", None)
         missing = [text for text in texts if text not in self._unknown]
         for text, ids in zip(missing, self.encode(missing), strict=True):
@@ -64,7 +64,7 @@ class TokenCosts:
         return [text for text in texts if self._unknown[text]]
 
     def added(self, texts: Sequence[str], before: str = "\n") -> list[int]:
-        """Tokens each text adds behind `before`; remembered, so meant for texts that come again."""
+        """Tokens each text adds after `before`; remembered, so meant for texts that come again."""
         missing = list(dict.fromkeys(text for text in texts if (before, text) not in self._texts))
         if missing:
             base, *counts = map(len, self.encode([before, *(before + text for text in missing)]))
@@ -85,37 +85,37 @@ class TokenCosts:
         return total
 
     def _column(
-        self, column: Column, writer: Callable[[str], str] | None, before: str, behind: str
+        self, column: Column, writer: Callable[[str], str] | None, before: str, after: str
     ) -> Callable[[np.ndarray], np.ndarray]:
-        name = (column.kind, column.values, column.bounds, column.language, writer, before, behind)
+        name = (column.kind, column.values, column.bounds, column.language, writer, before, after)
         if name not in self._columns:
-            self._columns[name] = self._measure(column, writer, before, behind)
+            self._columns[name] = self._measure(column, writer, before, after)
         return self._columns[name]
 
     def _measure(
-        self, column: Column, writer: Callable[[str], str] | None, before: str, behind: str
+        self, column: Column, writer: Callable[[str], str] | None, before: str, after: str
     ) -> Callable[[np.ndarray], np.ndarray]:
         low, high = column.bounds
         if column.size <= _LISTED_DOMAIN:
-            costs = self._cells(column.texts(np.arange(low, high + 1)), writer, before, behind)
+            costs = self._cells(column.texts(np.arange(low, high + 1)), writer, before, after)
             return lambda numbers: costs[numbers - low]
         generator = np.random.default_rng(column.size)
         probes = low + generator.integers(0, column.size, 4 * _PROBES)
         lengths = np.array([len(text) for text in column.texts(probes)])
         if column.kind not in ("id", "integer", "decimal", "date"):
-            mean = float(self._cells(column.texts(probes[:_PROBES]), writer, before, behind).mean())
+            mean = float(self._cells(column.texts(probes[:_PROBES]), writer, before, after).mean())
             return lambda numbers: np.full(len(numbers), mean)
         means = np.zeros(lengths.max() + 1)
         for length in np.unique(lengths):
             chosen = probes[lengths == length][:_PROBES]
-            means[length] = self._cells(column.texts(chosen), writer, before, behind).mean()
+            means[length] = self._cells(column.texts(chosen), writer, before, after).mean()
         means[means == 0] = means[means > 0].mean()
         digits = _written_length(column)
         return lambda numbers: means[np.minimum(digits(numbers), len(means) - 1)]
 
-    def _cells(self, texts: list[str], writer: Callable[[str], str] | None, before: str, behind: str) -> np.ndarray:
+    def _cells(self, texts: list[str], writer: Callable[[str], str] | None, before: str, after: str) -> np.ndarray:
         written = texts if writer is None else [writer(text) for text in texts]
-        counts = self.encode([before + behind, *(before + text + behind for text in written)])
+        counts = self.encode([before + after, *(before + text + after for text in written)])
         return np.array([len(count) - len(counts[0]) for count in counts[1:]], dtype=float)
 
 

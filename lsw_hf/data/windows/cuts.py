@@ -1,5 +1,5 @@
 """The arithmetic of one chunk-interleaved window: who gets how much room, where documents are cut, in which order the
-chunks stand. Plain integers in, plain integers out.
+chunks come. Plain integers in, plain integers out.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ Split = Literal["random", "equal"]
 
 
 def share_window(lengths: Sequence[int], window_length: int) -> list[int]:
-    """Shares a window among documents: short ones enter whole, the long ones get equal shares of the rest.
+    """Share a window among documents: short ones enter whole, the long ones get equal shares of the rest.
 
     Args:
         lengths (`Sequence[int]`):
@@ -128,8 +128,8 @@ def chunk_order(
     sizes = set(map(len, borders))
     rounds = max(sizes) - 1
     if shuffle is None and len(sizes) == 1:
-        for chunk, behind in enumerate(range(1, rounds + 1)):
-            order += [(document, cuts[chunk], cuts[behind]) for document, cuts in enumerate(borders)]
+        for chunk, end in enumerate(range(1, rounds + 1)):
+            order += [(document, cuts[chunk], cuts[end]) for document, cuts in enumerate(borders)]
         return order
     for chunk in range(rounds):
         present = [document for document, cuts in enumerate(borders) if chunk + 1 < len(cuts)]

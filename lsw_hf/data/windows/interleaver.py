@@ -116,7 +116,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         return self._emit(pieces, order, interleaved)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on after the last window: JSON-able, and as large as the documents in flight."""
+        """Everything needed to continue after the last window: JSON-able, and as large as the documents in flight."""
         version, words, gauss = self._random.getstate()
         return {
             "config": repr(self.config),
@@ -128,14 +128,14 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, skip_documents: bool = True) -> None:
-        """Continues another interleaver's stream: the next window is the one it would have given.
+        """Continue another interleaver's stream: the next window is the one it would have given.
 
         Args:
             state (`dict`):
                 What `state_dict` returned, for the same documents, config and seed.
             skip_documents (`bool`, *optional*, defaults to `True`):
                 Reads over the documents that were already taken in. `False` when the given stream itself resumes
-                behind them.
+                after them.
 
         Raises:
             ValueError: the state was saved under another config.
@@ -175,7 +175,7 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         return lengths if tokens >= room else []
 
     def _next_of_group(self) -> Piece | None:
-        """Return the next document of those read ahead, which stand in the order of their lengths."""
+        """Return the next document of those read ahead, in groups of similar length."""
         if not self._group:
             ahead = (self._next_piece() for _ in range(self.config.group_documents))
             self._group = [piece for piece in ahead if piece is not None]
@@ -246,6 +246,6 @@ class ChunkInterleaver(Iterator[dict[str, Any]]):
         self._pending = []
         if counts.windows == 0 and found < self.config.documents_per_window:
             raise TooFewDocumentsError(
-                f"documents_per_window={self.config.documents_per_window}, but the stream held only {found} documents "
-                "with tokens: give more documents, fewer shards, or a smaller documents_per_window."
+                f"documents_per_window={self.config.documents_per_window}, but the stream contained only {found} "
+                "documents with tokens: give more documents, fewer shards, or a smaller documents_per_window."
             )

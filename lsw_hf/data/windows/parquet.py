@@ -28,9 +28,9 @@ def write_windows(
     world_size: int = 1,
     seed: int = 0,
 ) -> InterleaveCounts:
-    """Tokenizes documents, interleaves them and writes the windows to one parquet file.
+    """Tokenize documents, interleave them and write the windows to one parquet file.
 
-    Memory holds the documents of one window and 64 finished windows, whatever the size of the corpus.
+    Memory contains the documents of one window and 64 finished windows, whatever the size of the corpus.
 
     Args:
         texts (`Iterable[str]`):

@@ -35,7 +35,7 @@ def test_report_counts_lengths_windows_and_duplicates(tiny_tokenizer):
 
 
 def test_report_refuses_what_it_cannot_say(tiny_tokenizer):
-    with pytest.raises(ValueError, match="None of the 2 documents holds any text"):
+    with pytest.raises(ValueError, match="None of the 2 documents contains any text"):
         inspect_documents(rows("", ""), tiny_tokenizer)
     with pytest.raises(ValueError, match=r"window_lengths must be positive, got \[0\]"):
         inspect_documents(rows("lamp"), tiny_tokenizer, window_lengths=(0,))

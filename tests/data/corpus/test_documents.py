@@ -216,11 +216,11 @@ def test_file_of_another_kind(tmp_path):
 def test_folder_without_readable_files(tmp_path):
     write(tmp_path / "a.pdf", "x")
     with pytest.raises(
-        ValueError, match=r"has no file that ends in \.txt or \.jsonl or \.parquet\. It holds: \.pdf\."
+        ValueError, match=r"has no file that ends in \.txt or \.jsonl or \.parquet\. It contains: \.pdf\."
     ):
         load_documents(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"It holds: nothing\."):
+    with pytest.raises(ValueError, match=r"It contains: nothing\."):
         load_documents(tmp_path / "empty")
 
 
@@ -286,7 +286,7 @@ def test_file_that_is_no_parquet(tmp_path):
 
 
 def test_sources_without_rows_or_text(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.jsonl holds no rows"):
+    with pytest.raises(ValueError, match=r"a\.jsonl contains no rows"):
         load_documents(write(tmp_path / "a.jsonl", "\n\n"))
     with pytest.raises(ValueError, match=r"No document with any text in .*a\.txt\. Texts of whitespace"):
         load_documents(write(tmp_path / "a.txt", " \n"))
@@ -336,8 +336,8 @@ def test_unreadable_files_stop_unless_told_otherwise(tmp_path):
     ("options", "message"),
     [
         ({"text_suffixes": ".py"}, r"text_suffixes is a list of endings, got the text '\.py': write \['\.py'\]"),
-        ({"text_suffixes": [".parquet"]}, r"text_suffixes holds '\.parquet', which is no ending of text files"),
-        ({"text_suffixes": ["."]}, r"text_suffixes holds '\.', which is no ending of text files"),
+        ({"text_suffixes": [".parquet"]}, r"text_suffixes contains '\.parquet', which is no ending of text files"),
+        ({"text_suffixes": ["."]}, r"text_suffixes contains '\.', which is no ending of text files"),
         ({"unreadable": "ignore"}, "unreadable must be 'raise' or 'skip', got 'ignore'"),
     ],
 )

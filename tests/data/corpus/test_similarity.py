@@ -28,7 +28,7 @@ def test_few_documents_keep_their_order():
 def test_texts_without_words():
     order = order_by_similarity(["", "lamp river", " ", "lamp river", "."] * 2, 2)
     assert sorted(order) == list(range(10))
-    with pytest.raises(ValueError, match="None of the 6 texts holds a word to compare: leave them in their order"):
+    with pytest.raises(ValueError, match="None of the 6 texts contains a word to compare: leave them in their order"):
         order_by_similarity([""] * 6, 2)
 
 

@@ -68,7 +68,7 @@ def test_plain_positions_leave_far_bands_unseen_and_skips_fill_them():
         for strategy in ("none", "skip_all")
     }
     plain = position_coverage([collators["none"](rows())], context_length=1_000)
-    with pytest.warns(UserWarning, match=r"no trained token was 250-999 positions behind"):
+    with pytest.warns(UserWarning, match=r"no trained token was 250-999 positions after"):
         unseen = plain.warn_unseen(num_bands=4)
     assert [band.start for band in unseen] == [250, 500, 750]
 

@@ -76,7 +76,7 @@ def test_killed_run_goes_on_and_another_run_is_refused(generator, tmp_path, monk
     assert made == [(2, 2)]
     after = {path.name: path.stat().st_mtime_ns for path in (out / "data").iterdir()}
     assert [name for name in before if before[name] != after[name]] == ["train-00001-of-00003.parquet"]
-    with pytest.raises(ValueError, match=r"holds tables of other settings \(num_samples differ\): use another folder"):
+    with pytest.raises(ValueError, match=r"tables of other settings \(num_samples differ\): use another folder"):
         write_tables(generator, out, 8, rows_per_shard=2)
 
 
@@ -84,7 +84,7 @@ def test_bad_folders_and_counts(generator, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(NotADirectoryError, match="is a file: name a folder to write tables to"):
         write_tables(generator, tmp_path / "file", 3)
-    with pytest.raises(ValueError, match="is not empty and holds no tables: use a new folder"):
+    with pytest.raises(ValueError, match="is not empty and contains no tables: use a new folder"):
         write_tables(generator, tmp_path, 3)
     with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
         write_tables(generator, tmp_path / "new", 0)

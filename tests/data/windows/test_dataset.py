@@ -137,7 +137,7 @@ def test_a_small_last_part_does_not_end_the_run(caplog):
 
     stream = IterableDataset.from_generator(generate, gen_kwargs={"shards": [0, 1, 2]})
     assert {row["input_ids"][0] for row in interleave_dataset(stream, CONFIG)} == {0, 1}
-    assert "Part 2 of 3: documents_per_window=3, but the stream held only 1 documents" in caplog.text
+    assert "Part 2 of 3: documents_per_window=3, but the stream contained only 1 documents" in caplog.text
     with pytest.raises(ValueError, match="the documents contain only 9 tokens, fewer than one window of 24"):
         list(interleave_dataset(Dataset.from_list([{"input_ids": [1]}] * 9), CONFIG))
 

@@ -334,7 +334,7 @@ def test_bad_settings_are_refused_before_reading(settings_, message):
         ([[1], {"input_ids": [1, 2], "labels": [1]}], ValueError, "Document 1 has 2 input_ids but 1 labels"),
         ([np.ones((2, 2), int)], ValueError, r"must be one sequence, got an array of shape \(2, 2\)"),
         ([[1] * 30, None], TypeError, "input_ids of document 1 must be integers, got object"),
-        ([[1, 2], []], ValueError, "documents_per_window=3, but the stream held only 1 documents with tokens"),
+        ([[1, 2], []], ValueError, "documents_per_window=3, but the stream contained only 1 documents with tokens"),
     ],
 )
 def test_bad_documents_are_named(documents, error, message):

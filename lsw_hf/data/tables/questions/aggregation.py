@@ -86,7 +86,7 @@ def _ranked(table: Table, generator: np.random.Generator, wanted: int, largest: 
 
 
 def most_frequent(table: Table, generator: np.random.Generator) -> Found | None:
-    """Return the value that stands most often in a column, and how often; only where it is one value."""
+    """Return the value that occurs most often in a column, and how often; only where it is one value."""
     columns = columns_of(table, "category", "city", "words")
     for place in generator.permutation(len(columns)).tolist():
         column = columns[place]
@@ -108,7 +108,7 @@ def duplicates(table: Table, generator: np.random.Generator) -> Found | None:
 
 
 def distinct(table: Table, generator: np.random.Generator) -> Found | None:
-    """How many different values a column holds."""
+    """How many different values a column has."""
     columns = columns_of(table, "category", "city", "words", "name", "code", "date", "integer", "decimal")
     if not columns:
         return None

@@ -36,7 +36,7 @@ class Condition:
         column (`int`):
             its place.
         text (`str`):
-            as it stands in a question.
+            as it is written in a question.
         rows (`np.ndarray`):
             the rows that satisfy it, in order.
     """

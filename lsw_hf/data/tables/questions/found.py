@@ -8,7 +8,7 @@ from ..table import Table
 
 
 class Found(NamedTuple):
-    """What a builder found: slots for the templates, rows that hold the answer, rows of the linked table."""
+    """What a builder found: slots for the templates, rows that contain the answer, rows of the linked table."""
 
     slots: dict[str, str]
     evidence: list[int]

@@ -15,7 +15,7 @@ _MOST_QUOTED = 8
 
 
 def join(table: Table, generator: np.random.Generator) -> Found | None:
-    """Two hops: a row names a key of the linked table, whose row holds the answer."""
+    """Two hops: a row names a key of the linked table, whose row has the answer."""
     if table.linked is None or table.link is None:
         return None
     linked = table.linked
