@@ -27,7 +27,7 @@ PAIR = (Column("name", "words", ("a", "b")), Column("value", "integer"))
         ({"row_format": "text"}, "row_format must be one of messages, prompt_completion, conversational"),
         (
             {"row_format": "prompt_completion", "questions_per_table": 2},
-            "holds one question: set questions_per_table=1",
+            "has one question: set questions_per_table=1",
         ),
         ({"distractor_share": 0.95}, r"distractor_share must lie in \[0, 0.9\], got 0.95"),
         ({"distractor_places": ("inside",)}, "distractor_places must contain some of before, between, after"),
