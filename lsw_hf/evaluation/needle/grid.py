@@ -92,7 +92,7 @@ class NeedleGrid:
         if min(self.context_lengths) < 1:
             raise ValueError(f"context_lengths are token counts of at least 1; got {self.context_lengths}")
         if not all(0.0 <= depth <= 1.0 for depth in self.depths):
-            raise ValueError(f"depths are between 0 (beginning) and 1 (end); got {self.depths}")
+            raise ValueError(f"depths lie between 0 (beginning) and 1 (end); got {self.depths}")
         for name in ("num_samples", "questions_per_haystack", "max_new_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
