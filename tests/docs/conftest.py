@@ -9,6 +9,8 @@ import pytest
 from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
+from lsw_hf.demo.model import build_tiny_model
+from lsw_hf.demo.world import WORDS, build_tokenizer
 from lsw_hf.evaluation.needle.task import ProseNeedleTask
 
 TEMPLATE = (
@@ -88,6 +90,9 @@ def prepared(tmp_path_factory):
             for place in range(24)
         ],
     )
+    demo = folder / "demo" / "1_pretraining" / "model"  # an untrained stand-in for what `make demo` leaves
+    build_tiny_model(len(WORDS), 512, seed=0).save_pretrained(demo)
+    build_tokenizer(512).save_pretrained(demo)
     return folder
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 import yaml
 
+from lsw_hf.cli import COMMANDS
 from lsw_hf.public_names import HOMES
 from tests.docs.pages import ROOT
 
@@ -34,6 +35,12 @@ def test_the_overview_names_them_all():
         text = (DOCS / "reference" / page).read_text(encoding="utf-8")
         assert re.findall(r"^::: [\w.]+\.(\w+)$", text, re.M) == re.findall(r"`(\w+)`", names), page
     assert set(re.findall(r"`(\w+)`", overview)) >= set(HOMES)
+
+
+def test_every_command_is_on_its_page():
+    page = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+    cells = " ".join(re.findall(r"^\| (`.+?) \|", page, re.M))
+    assert set(re.findall(r"`(?:lsw-hf )?(\w+)`", cells)) == set(COMMANDS)
 
 
 def test_every_page_is_in_the_navigation():
