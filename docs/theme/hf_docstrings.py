@@ -7,6 +7,7 @@ the help that the command line prints.
 
 import ast
 import re
+from importlib import import_module
 
 from griffe import Attribute, Class, Docstring, Extension, Function, Object
 
@@ -29,9 +30,12 @@ def document_field(attribute: Attribute) -> None:
     given = {word.arg: word.value for word in call.keywords} if isinstance(call, ast.Call) else {}
     if isinstance(given.get("metadata"), ast.Dict):
         text = given["metadata"].values[0]
-        if isinstance(text, ast.Name):  # a constant of the module, or one that it imports
-            text = ast.parse(str(attribute.module[text.id].value), mode="eval").body
-        attribute.docstring = Docstring(ast.literal_eval(text), parent=attribute)
+        if isinstance(text, ast.Constant):
+            help_text = text.value
+        else:  # a function makes it: only the imported class knows
+            owner = getattr(import_module(attribute.module.path), attribute.parent.name)
+            help_text = owner.__dataclass_fields__[attribute.name].metadata["help"]
+        attribute.docstring = Docstring(help_text, parent=attribute)
         attribute.value = ast.unparse(given["default"]) if "default" in given else None
 
 
