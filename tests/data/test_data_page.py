@@ -1,4 +1,4 @@
-"""The Python of `docs/guides/data.md` runs, and prints what the page says."""
+"""The Python of the guide on data runs, and prints what the page says."""
 
 import re
 from pathlib import Path
@@ -22,12 +22,24 @@ def make_tokenizer():
 
 @pytest.fixture(scope="module")
 def namespace():
-    """Blocks go on where the ones before them ended."""
-    return {"tokenizer": make_tokenizer()}
+    """Blocks continue where the ones before them ended."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What the page reads: a tokenizer in `my-model`, text files in `books`."""
+    folder = tmp_path_factory.mktemp("page")
+    make_tokenizer().save_pretrained(folder / "my-model")
+    (folder / "books").mkdir()
+    for number in range(3):
+        (folder / "books" / f"{number}.txt").write_text(f"Book {number} tells of a river. " * 100, encoding="utf-8")
+    return folder
 
 
 @pytest.mark.parametrize("place", range(len(BLOCKS)))
-def test_python_of_the_page_runs(place, namespace, capsys):
+def test_python_of_the_page_runs(place, namespace, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
     exec(BLOCKS[place], namespace)
     said = re.findall(r"^print\(.*\)  # (.*)$", BLOCKS[place], re.MULTILINE)
     assert capsys.readouterr().out.splitlines() == said
