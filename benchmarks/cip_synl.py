@@ -1,6 +1,6 @@
 """What chunk interleaving and synthetic tables teach, on the tiny world, at equal tokens.
 
-    python benchmarks/cip_synl.py --output runs/cip_synl
+    python benchmarks/cip_synl.py --output-dir runs/cip_synl
 
 For each seed one tiny model is pretrained in its window of 512 tokens and extended to 8,192 tokens. From it,
 
@@ -11,29 +11,36 @@ For each seed one tiny model is pretrained in its window of 512 tokens and exten
   and half of each, 256 questions a row, rows of 8,192 tokens, plain positions. Measured are the needle grid and the
   share of right answers in fresh rows of both kinds about pairs which no training text holds.
 
-Prints Markdown tables and, as its last line, one JSON object. Interrupted, it goes on where it stopped. One core needs
-half a minute to a minute a variant and seed; `--seeds 0 --steps 4 --samples 5` is a quick look.
+Prints Markdown tables and, as its last line, one JSON object, and writes `cip_synl.md` and `cip_synl.json`.
+Interrupted, it continues where it stopped. One core needs half a minute to a minute a variant and
+seed; `--seeds 0 --steps 4 --samples 5` is a quick look.
 """
 
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import datasets
 import numpy as np
 import torch
-from skip_strategies import ROPE, accuracy_by_length, only, pretrained
 from transformers import AutoModelForCausalLM
 
+from benchmarks.figures import benchmark_parser, finish, parse
+from benchmarks.tiny_runs import ROPE, accuracy_by_length, only, pretrained
 from lsw_hf import LongSkyworkRecipe, evaluate_needle, extend_context
 from lsw_hf.data.windows.config import ChunkInterleaveConfig
 from lsw_hf.data.windows.interleaver import ChunkInterleaver
 from lsw_hf.demo.recipe import ORIGINAL_LENGTH, TinySettings, table_generator, tiny_data, tiny_recipe
 from lsw_hf.demo.world import DEEDS, FACT_WORD, NAMES, QUESTION_WORD, SENTENCE_LENGTH, STOP_WORD, TinyWorld
 from lsw_hf.evaluation.losses.by_position import loss_by_position
+from lsw_hf.reports import markdown_table
 
 LENGTH = 8_192
 DOCUMENTS = LENGTH // ORIGINAL_LENGTH
@@ -196,30 +203,27 @@ def mean_and_spread(values: list[float], scale: float, digits: int) -> str:
     return f"{mean:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
-def table(title: str, names: list[str], columns: list[str], cell: Callable[[str, str], str]) -> None:
-    """Prints one Markdown table."""
-    print(f"\n| {title} | " + " | ".join(columns) + " |")
-    print("| --- |" + " ---: |" * len(columns))
-    for name in names:
-        print(f"| {name} | " + " | ".join(cell(name, column) for column in columns) + " |")
+def table(title: str, names: list[str], columns: list[str], cell: Callable[[str, str], str]) -> str:
+    """One Markdown table, names down, columns across."""
+    rows = [[name, *(cell(name, column) for column in columns)] for name in names]
+    return markdown_table([title, *columns], rows, " " + "r" * len(columns))
 
 
 def main() -> None:
     """Trains, evaluates, prints the tables and the JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path("runs/cip_synl"), help="folder of the runs")
+    parser = benchmark_parser(__doc__, "runs/cip_synl")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=40, help=f"steps of {LENGTH:,} tokens")
     parser.add_argument("--samples", type=int, default=50, help="questions in a cell of the needle grid")
     parser.add_argument("--texts", type=int, default=4, help="texts and rows a model is measured on")
-    arguments = parser.parse_args()
+    arguments = parse(parser)
 
     names = [UNTRAINED, *CIP, *SYNL]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in arguments.seeds:
-        base = pretrained(seed, arguments.output / f"seed_{seed}", LENGTH)
+        base = pretrained(seed, arguments.output_dir / f"seed_{seed}", LENGTH)
         for number, name in enumerate(names):
-            folder = arguments.output / f"seed_{seed}" / f"variant_{number}"
+            folder = arguments.output_dir / f"seed_{seed}" / f"variant_{number}"
             found[name].append(run_variant(name, seed, base, folder, arguments))
 
     def values(name: str, kind: str, column: str) -> list[float]:
@@ -227,19 +231,21 @@ def main() -> None:
 
     measured = {name: gaps(chunks) for name, chunks in CIP.items()}
     kinds = {kind: list(found[UNTRAINED][0][kind]) for kind in ("needle", "loss", "answered")}
-    table("gaps in tokens", [*CIP], [*measured["CIP, K = 1"]], lambda name, column: f"{measured[name][column]:,.0f}")
-    table(
-        "needle accuracy in % by length", names, kinds["needle"],
-        lambda name, column: mean_and_spread(values(name, "needle", column), 100, 0),
-    )  # fmt: skip
-    table(
-        "loss in nats up to position", names, kinds["loss"],
-        lambda name, column: mean_and_spread(values(name, "loss", column), 1, 2),
-    )  # fmt: skip
-    table(
-        "right answers in % in fresh", names, kinds["answered"],
-        lambda name, column: mean_and_spread(values(name, "answered", column), 100, 0),
-    )  # fmt: skip
+    tables = [
+        table("gaps in tokens", [*CIP], [*measured["CIP, K = 1"]], lambda name, at: f"{measured[name][at]:,.0f}"),
+        table(
+            "needle accuracy in % by length", names, kinds["needle"],
+            lambda name, column: mean_and_spread(values(name, "needle", column), 100, 0),
+        ),
+        table(
+            "loss in nats up to position", names, kinds["loss"],
+            lambda name, column: mean_and_spread(values(name, "loss", column), 1, 2),
+        ),
+        table(
+            "right answers in % in fresh", names, kinds["answered"],
+            lambda name, column: mean_and_spread(values(name, "answered", column), 100, 0),
+        ),
+    ]  # fmt: skip
     means = {
         name: {
             kind: {column: round(float(np.mean(values(name, kind, column))), 4) for column in columns}
@@ -247,7 +253,8 @@ def main() -> None:
         }
         for name in names
     }
-    print(json.dumps({"gaps": measured, "seeds": arguments.seeds, "steps": arguments.steps, "means": means}))
+    figures = {"gaps": measured, "seeds": arguments.seeds, "steps": arguments.steps, "means": means}
+    finish("cip_synl", "\n\n".join(tables) + "\n", figures, arguments.output_dir)
 
 
 if __name__ == "__main__":

@@ -14,18 +14,22 @@ last line, one JSON object:
   rows of 2,048 tokens (goal: at most 0.02).
 """
 
-import argparse
-import json
 import random
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from benchmarks.figures import benchmark_parser, finish, parse
 from lsw_hf import DataCollatorForSkipAlign
+from lsw_hf.reports import markdown_table
 
 SENTENCE_END = 7
 CREAM_SIGMA = 3.0
@@ -132,13 +136,12 @@ def training_step(collator: DataCollatorForSkipAlign, rows: list[dict[str, list[
 
 def main() -> None:
     """Measures, prints a table and the JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--rows", type=int, default=16, help="rows in a batch")
     parser.add_argument("--length", type=int, default=4_096, help="tokens in a row, about")
     parser.add_argument("--context-length", type=int, default=131_072, help="target context length in tokens")
     parser.add_argument("--rounds", type=int, default=15, help="rounds, of which the fastest counts")
-    parser.add_argument("--results", type=Path, help="where to write the figures as JSON")
-    arguments = parser.parse_args()
+    arguments = parse(parser)
     torch.set_num_threads(1)
 
     rows = make_rows(arguments.rows, arguments.length)
@@ -161,10 +164,10 @@ def main() -> None:
         arguments.rounds,
     )
     tokens = sum(len(row["input_ids"]) for row in rows)
-    print(f"{arguments.rows} rows of about {arguments.length} tokens, context {context}, one thread\n")
-    print("| collator | ms a batch | million tokens a second |\n| --- | --- | --- |")
-    for name, value in seconds.items():
-        print(f"| {name} | {value * 1e3:.2f} | {tokens / value / 1e6:.2f} |")
+    shown = markdown_table(
+        ("collator", "ms a batch", "million tokens a second"),
+        [(name, f"{value * 1e3:.2f}", f"{tokens / value / 1e6:.2f}") for name, value in seconds.items()],
+    )
 
     short = make_rows(2, 2_048)
     parts = fastest({"collator": lambda: ours(short), "step": training_step(ours, short)}, arguments.rounds)
@@ -176,10 +179,11 @@ def main() -> None:
         "skip_all_vs_per_token": round(min(by_pose, by_cream) / mine, 1),
         "share_of_training_step": round(parts["collator"] / parts["step"], 4),
     }
-    print(f"\nTiny model, 2 rows of 2,048 tokens: step {parts['step'] * 1e3:.1f} ms")
-    if arguments.results:
-        arguments.results.write_text(json.dumps(figures, indent=1) + "\n")
-    print(json.dumps(figures))
+    page = (
+        f"{arguments.rows} rows of about {arguments.length} tokens, context {context}, one thread\n\n{shown}\n\n"
+        f"Tiny model, 2 rows of 2,048 tokens: step {parts['step'] * 1e3:.1f} ms\n"
+    )
+    finish("collator", page, figures, arguments.output_dir, indent=1)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ Exits with 1 if any cell is wrong.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import re
@@ -40,6 +39,8 @@ from benchmarks.context_layers import MARKS, layers_table
 from benchmarks.context_reader import FAULTS
 from benchmarks.context_readers import Reader, judge, open_readers
 from benchmarks.context_subjects import Subject, class_subjects, published_subjects
+from benchmarks.figures import benchmark_parser, compact_table, keep, parse
+from lsw_hf.files import write_text
 
 OUTCOMES = ("extended", "refused", "wrong", "not built")
 
@@ -166,15 +167,15 @@ def page(rows: list[dict[str, Any]], versions: dict[str, str]) -> str:
         + ", ".join(f"{number} {outcome}" for outcome, number in total.items()),
         "\nLayers: R rotates, - does not; G sees the whole context, L is local.",
         "Cells: + extended, - refused, ? not built; two marks where the two targets differ.\n",
-        "| configuration | family | layers | " + " | ".join(METHODS) + " |",
-        "|---" * (len(METHODS) + 3) + "|",
     ]
+    cells_of = []
     for row in rows:
         cells = []
         for method in METHODS:
             outcomes = [row["cells"][f"{method} {times}x"]["outcome"] for times in TARGETS]
             cells.append("/".join(dict.fromkeys(MARKS[outcome] for outcome in outcomes)))
-        lines.append(f"| {row['name']} | {row['family']} | {row['layers']} | " + " | ".join(cells) + " |")
+        cells_of.append([row["name"], row["family"], row["layers"], *cells])
+    lines.append(compact_table(["configuration", "family", "layers", *METHODS], cells_of))
     for title, outcome in (("Wrong", "wrong"), ("Refused", "refused")):
         lines += [f"\n## {title}\n", *(grouped(rows, outcome) or ["none"])]
     read = Counter(
@@ -193,16 +194,13 @@ def page(rows: list[dict[str, Any]], versions: dict[str, str]) -> str:
 
 def main() -> int:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--families", nargs="*", help="files of tests/context/published, or `classes` (default: all)")
     parser.add_argument("--names", nargs="*", help="only rows of these names")
-    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
     parser.add_argument(
         "--quick", action="store_true", help="judge extend_config only: no weights, no folders, no readers"
     )
-    arguments = parser.parse_args()
-    if arguments.output_dir:  # before the work, not after it
-        arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    arguments = parse(parser)
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
@@ -222,11 +220,8 @@ def main() -> int:
     print(text, end="")
     figures = {"versions": versions, "configurations": len(rows), **counts(rows), "rows": rows}
     if arguments.output_dir:
-        (arguments.output_dir / "context_classes.md").write_text(text, encoding="utf-8")
-        table = layers_table(rows, METHODS) + "\n"
-        (arguments.output_dir / "context_layers.md").write_text(table, encoding="utf-8")
-        numbers = json.dumps(figures) + "\n"
-        (arguments.output_dir / "context_classes.json").write_text(numbers, encoding="utf-8")
+        write_text(arguments.output_dir / "context_layers.md", layers_table(rows, METHODS) + "\n")
+    keep("context_classes", text, figures, arguments.output_dir, indent=None)
     print(json.dumps({key: value for key, value in figures.items() if key != "rows"}))
     return 1 if figures["wrong"] else 0
 

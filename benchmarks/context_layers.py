@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from benchmarks.figures import compact_table
+
 MARKS = {"extended": "+", "refused": "-", "wrong": "**wrong**", "not built": "?"}
 WORDS = {"RG": "rotate", "RL": "rotate, local", "-G": "no positions", "-L": "no positions, local"}
 
@@ -22,11 +24,7 @@ def layers_table(rows: list[dict[str, Any]], methods: tuple[str, ...]) -> str:
     Returns:
         `str`: a Markdown table.
     """
-    lines = [
-        "| configuration | layers | " + " | ".join(methods) + " | read by 4.57 |",
-        "|---" * (len(methods) + 3) + "|",
-    ]
-    seen = set()
+    lines, seen = [], set()
     for row in rows:
         kinds = tuple(dict.fromkeys(row["layers"].split()))
         if row["family"] == "classes" or not kinds or kinds == ("RG",):
@@ -35,8 +33,8 @@ def layers_table(rows: list[dict[str, Any]], methods: tuple[str, ...]) -> str:
         read = Counter(
             cell["read"]["4.57"].partition(":")[0] for cell in row["cells"].values() if "4.57" in cell["read"]
         )
-        line = f"{'; '.join(WORDS[kind] for kind in kinds)} | {' | '.join(cells)} | {', '.join(read) or 'not run'} |"
+        line = ("; ".join(WORDS[kind] for kind in kinds), *cells, ", ".join(read) or "not run")
         if (row["family"], line) not in seen:
             seen.add((row["family"], line))
-            lines.append(f"| {row['name']} | {line}")
-    return "\n".join(lines)
+            lines.append((row["name"], *line))
+    return compact_table(("configuration", "layers", *methods, "read by 4.57"), lines)

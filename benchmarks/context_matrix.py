@@ -21,7 +21,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
+
+from benchmarks.figures import benchmark_parser, compact_table, finish, parse
 
 METHODS = ("linear", "ntk", "abf", "yarn", "llama3", "longrope", "none")
 TOLERANCE = 1e-5
@@ -109,11 +114,10 @@ def cell(name: str, here: dict[str, object], read: dict[str, dict]) -> str:
 
 def table(names: list[str], here: dict[str, dict], read: dict[str, dict]) -> str:
     """The Markdown table, architectures down, methods across."""
-    lines = ["| architecture | " + " | ".join(METHODS) + " |", "|---" * (len(METHODS) + 1) + "|"]
-    for name in names:
-        cells = (cell(f"{name}.{method}", here[f"{name}.{method}"], read) for method in METHODS)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [
+        [name, *(cell(f"{name}.{method}", here[f"{name}.{method}"], read) for method in METHODS)] for name in names
+    ]
+    return compact_table(["architecture", *METHODS], rows)
 
 
 def refusals(read: dict[str, dict]) -> list[str]:
@@ -129,17 +133,13 @@ def refusals(read: dict[str, dict]) -> list[str]:
 
 def main() -> int:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--architectures", nargs="*", help="a part of the architectures (default: all)")
-    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.output_dir:  # before the work, not after it
-        arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    arguments = parse(parser)
     if arguments.read:
         print(json.dumps(read_all(arguments.read)))
         return 0
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from benchmarks.context_zoo import ARCHITECTURES
 
     logging.getLogger("lsw_hf").setLevel(logging.ERROR)
@@ -154,7 +154,6 @@ def main() -> int:
     versions = {label: result["transformers"] for label, result in read.items()}
     page = "readers: " + ", ".join(f"{label} = transformers {version}" for label, version in versions.items())
     page = "\n".join([page, table(names, here, read), *(f"\n{reason}" for reason in refusals(read))]) + "\n"
-    print(page, end="")
     matrix = {
         name: {**found, **{label: result["models"][name] for label, result in read.items()}}
         for name, found in here.items()
@@ -164,12 +163,7 @@ def main() -> int:
         for found in matrix.values()
     )
     figures = {"readers": versions, "pairs": len(matrix), "equal_everywhere": green, "matrix": matrix}
-    if arguments.output_dir:
-        (arguments.output_dir / "context_matrix.md").write_text(page, encoding="utf-8")
-        (arguments.output_dir / "context_matrix.json").write_text(
-            json.dumps(figures, indent=4) + "\n", encoding="utf-8"
-        )
-    print(json.dumps(figures))
+    finish("context_matrix", page, figures, arguments.output_dir, indent=4)
     return 0
 
 

@@ -19,8 +19,6 @@ last line, one JSON object:
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import sys
 import time
@@ -29,11 +27,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 from datasets import Dataset
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from benchmarks.figures import benchmark_parser, compact_table, finish, parse
 from lsw_hf.data.tables import FORMATS, TableConfig, TableGenerator, render_table
 from lsw_hf.data.tables.drawing import draw_table
 from lsw_hf.data.tables.filler import SENTENCES
@@ -208,25 +210,19 @@ def tables_figures(samples: int, length: int) -> dict[str, float]:
 
 def main() -> None:
     """Measures, prints a table, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tables", type=int, default=60)
     parser.add_argument("--table-length", type=int, default=32_768)
     parser.add_argument("--gigabytes", type=float, default=1.0)
-    parser.add_argument("--output", type=Path, help="JSON file of the figures")
-    options = parser.parse_args()
+    options = parse(parser)
     # First, so that nothing else has raised the peak yet.
     figures = memory_figure(options.gigabytes)
     figures |= windows_figures(options.documents, options.rounds)
     figures |= tables_figures(options.tables, options.table_length)
-    print("| figure | value |\n|---|---:|")
-    for name, value in figures.items():
-        print(f"| {name} | {value:,.3f} |")
-    rounded = {name: round(value, 4) for name, value in figures.items()}
-    if options.output:
-        options.output.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(rounded))
+    page = compact_table(("figure", "value"), [(name, f"{value:,.3f}") for name, value in figures.items()], "-r")
+    finish("data", page + "\n", {name: round(value, 4) for name, value in figures.items()}, options.output_dir, 1)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
     python benchmarks/demo_seeds.py --seeds 200 201 202 203 204 --output-dir runs/seeds
     python benchmarks/demo_seeds.py --seeds 200 201 202 203 204 --context-length 200000 --output-dir runs/seeds_200k
 
-Writes `summary.json` and `summary.md` to the output directory and prints the table; the last line is one JSON object.
-Interrupted, it goes on with the seeds that the summary lacks.
+Writes `demo_seeds.json` and `demo_seeds.md` and prints the table; the last line is one JSON object.
+Interrupted, it goes on with the seeds that `demo_seeds.json` lacks.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -18,6 +17,12 @@ import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.figures import benchmark_parser, keep, parse
+from lsw_hf.reports import markdown_table
 
 
 def run_seed(seed: int, output_dir: Path, context_length: int | None) -> dict[str, Any]:
@@ -58,34 +63,29 @@ def read_grids(output_dir: Path) -> dict[str, Any]:
 def to_markdown(runs: list[dict[str, Any]]) -> str:
     """One row a seed and moment, one column a length."""
     lengths = list(runs[0]["after"])
-    lines = [
-        "| seed | | " + " | ".join(f"{int(length):,}" for length in lengths) + " | worst cell | seconds | GB |",
-        "| ---: | --- | " + "---: | " * (len(lengths) + 3),
-    ]
+    header = ["seed", "", *(f"{int(length):,}" for length in lengths), "worst cell", "seconds", "GB"]
+    rows = []
     for run in runs:
         for moment in ("before", "after"):
-            cells = " | ".join(f"{100 * run[moment][length]:.1f}" for length in lengths)
-            cost = f"{run['seconds']:.0f} | {run['peak_gb']:.1f}" if moment == "after" else " | "
-            worst = f"{100 * run[f'worst_cell_{moment}']:.1f}"
-            lines.append(f"| {run['seed']} | {moment} | {cells} | {worst} | {cost} |")
-    return "\n".join(lines)
+            cells = [f"{100 * run[moment][length]:.1f}" for length in lengths]
+            cost = [f"{run['seconds']:.0f}", f"{run['peak_gb']:.1f}"] if moment == "after" else ["", ""]
+            rows.append([run["seed"], moment, *cells, f"{100 * run[f'worst_cell_{moment}']:.1f}", *cost])
+    return markdown_table(header, rows, "r " + "r" * (len(lengths) + 3))
 
 
 def main() -> None:
     """Run the seeds that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, "runs/demo_seeds")
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
-    parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--context-length", type=int, default=None)
-    options = parser.parse_args()
-    summary = options.output_dir / "summary.json"
-    runs = json.loads(summary.read_text()) if summary.exists() else []
+    options = parse(parser)
+    kept = options.output_dir / "demo_seeds.json"
+    runs = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
     for seed in options.seeds:
         if seed in [run["seed"] for run in runs]:
             continue
         runs.append(run_seed(seed, options.output_dir / f"seed_{seed}", options.context_length))
-        summary.write_text(json.dumps(runs, indent=2) + "\n")
-        (options.output_dir / "summary.md").write_text(to_markdown(runs) + "\n")
+        keep("demo_seeds", to_markdown(runs) + "\n", runs, options.output_dir)
     print(to_markdown(runs))
     lengths = list(runs[0]["after"])
     print(

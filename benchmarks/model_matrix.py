@@ -20,6 +20,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.figures import benchmark_parser, compact_table, finish, parse
+
 READERS = {"this": None, "oldest": "LSW_HF_PYTHON_OLDEST", "4.57": "LSW_HF_PYTHON_457"}
 WAYS = ("trust", "package", "neither")
 BASE = {"rope_theta": 10_000.0}
@@ -96,13 +101,10 @@ def read_elsewhere(root: Path, python: str, way: str) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.output_dir:  # before the work, not after it
-        options.output_dir.mkdir(parents=True, exist_ok=True)
+    options = parse(parser)
     if options.read:
         print(json.dumps(read_all(options.read, options.way)))
         return
@@ -115,12 +117,11 @@ def main() -> None:
             ways = [way for way in WAYS if way != "package" or reader != "4.57"] if python else []
             columns |= {f"{reader}, {way}": read_elsewhere(Path(folder), python, way) for way in ways}
     titles = [f"{column['transformers']}, {name.partition(', ')[2]}" for name, column in columns.items()]
-    lines = ["| RoPE | " + " | ".join(titles) + " |", "|" + "---|" * (len(columns) + 1)]
+    rows = []
     for name in ROPES:
         cells = [column[name] for column in columns.values()]
-        lines.append(f"| {name} | " + " | ".join(f"{c:.0e}" if isinstance(c, float) else str(c) for c in cells) + " |")
-    page = "\n".join(lines) + "\n"
-    print(page, end="")
+        rows.append([name, *(f"{cell:.0e}" if isinstance(cell, float) else cell for cell in cells)])
+    page = compact_table(["RoPE", *titles], rows) + "\n"
     found = [(title, column[name]) for title, column in zip(titles, columns.values(), strict=True) for name in ROPES]
     loaded = [outcome for title, outcome in found if not title.endswith("neither")]
     figures = {
@@ -129,10 +130,7 @@ def main() -> None:
         "refused_without_trust": sum(outcome == "refused" for title, outcome in found if title.endswith("neither")),
         "largest_relative_difference": max(outcome for outcome in loaded if isinstance(outcome, float)),
     }
-    if options.output_dir:
-        (options.output_dir / "model_matrix.md").write_text(page, encoding="utf-8")
-        (options.output_dir / "model_matrix.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(figures))
+    finish("model_matrix", page, figures, options.output_dir)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,20 @@ for bit. Prints a Markdown table and as its last line one JSON object; with `--o
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
 import math
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
+from benchmarks.figures import benchmark_parser, compact_table, finish, parse
 from lsw_hf.evaluation.reading.caches import cache_argument
 from lsw_hf.models import LongSkyworkConfig, LongSkyworkForCausalLM
 
@@ -99,28 +102,21 @@ def row(reference: Any, rope: dict, extra: dict) -> dict[str, Cell]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
-    options = parser.parse_args()
-    if options.output_dir:  # before the work, not after it
-        options.output_dir.mkdir(parents=True, exist_ok=True)
+    parser = benchmark_parser(__doc__)
+    options = parse(parser)
     warnings.filterwarnings("ignore")  # torch 2.13 and transformers 5.23 about each other, when flex is compiled
     reference = load_reference()
     rows = {name: row(reference, rope, {}) for name, rope in reference.ROPES.items()}
     rows["yarn + temperature"] = row(reference, reference.ROPES["yarn"], TEMPERATURE)
     titles = list(rows["default"])
-    lines = ["| RoPE | " + " | ".join(titles) + " |", "|" + "---|" * (len(titles) + 1)]
-    for name, cells in rows.items():
-        shown = [f"{cell:.0e}" if isinstance(cell, float) else cell for cell in cells.values()]
-        lines.append(f"| {name} | " + " | ".join(shown) + " |")
-    page = "\n".join(lines) + "\n"
-    print(page, end="")
+    shown = [
+        [name, *(f"{cell:.0e}" if isinstance(cell, float) else cell for cell in cells.values())]
+        for name, cells in rows.items()
+    ]
+    page = compact_table(["RoPE", *titles], shown) + "\n"
     numbers = [cell for cells in rows.values() for cell in cells.values() if isinstance(cell, float)]
     figures = {"cells": sum(map(len, rows.values())), "largest_relative_difference": max(numbers), "rows": rows}
-    if options.output_dir:
-        (options.output_dir / "model_parity.md").write_text(page, encoding="utf-8")
-        (options.output_dir / "model_parity.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(figures))
+    finish("model_parity", page, figures, options.output_dir)
 
 
 if __name__ == "__main__":

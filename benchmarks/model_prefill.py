@@ -11,18 +11,19 @@ object; with `--output-dir` both are written there too.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
-import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.figures import benchmark_parser, compact_table, finish, machine, parse
 from lsw_hf import NeedleGrid, evaluate_needle
 from lsw_hf.demo.needle_task import TinyNeedleTask
 from lsw_hf.evaluation.reading.reader import ReadingOptions
@@ -53,16 +54,13 @@ def read(model: Any, tokenizer: Any, length: int, chunk: int | None, seed: int) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--model", required=True, help="folder of a model that lsw-hf demo made")
     parser.add_argument("--length", type=int, default=200_000, help="tokens of the long prompt (default: 200,000)")
     parser.add_argument("--both-length", type=int, default=32_768, help="tokens where both fit (default: 32,768)")
     parser.add_argument("--chunk", type=int, default=1_024, help="tokens a piece (default: 1,024)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
-    options = parser.parse_args()
-    if options.output_dir:  # before the work, not after it
-        options.output_dir.mkdir(parents=True, exist_ok=True)
+    options = parse(parser)
     model = AutoModelForCausalLM.from_pretrained(options.model, trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     rows = [
@@ -75,22 +73,24 @@ def main() -> None:
         )
     ]
     same = rows[0]["answers"] == rows[2]["answers"]
-    shown = [
-        "| tokens | read in pieces of | right answers | seconds | CPU seconds | peak memory so far |",
-        "|" + "---:|" * 6,
-    ]
-    shown += [
-        f"| {row['length']:,} | {row['chunk']:,} | {row['accuracy']:.0%} of {len(row['answers'])} "
-        f"| {row['seconds']} | {row['cpu_seconds']} | {row['peak_gib']} GiB |"
+    header = ("tokens", "read in pieces of", "right answers", "seconds", "CPU seconds", "peak memory so far")
+    cells = [
+        (
+            f"{row['length']:,}",
+            f"{row['chunk']:,}",
+            f"{row['accuracy']:.0%} of {len(row['answers'])}",
+            row["seconds"],
+            row["cpu_seconds"],
+            f"{row['peak_gib']} GiB",
+        )
         for row in rows
     ]
-    where = f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()}"
+    shown = [compact_table(header, cells, "r" * 6)]
     shown.append(
-        f"\n{where}, {torch.get_num_threads()} threads; {model.num_parameters():,} parameters, {model.dtype}."
+        f"\n{machine()}, {torch.get_num_threads()} threads; {model.num_parameters():,} parameters, {model.dtype}."
     )
     shown.append(f"Answers at {options.both_length:,} tokens {'equal' if same else 'DIFFER'} in pieces and at once.")
     page = "\n".join(shown) + "\n"
-    print(page, end="")
     figures = {
         "parameters": model.num_parameters(),
         "answers_equal": same,
@@ -98,10 +98,7 @@ def main() -> None:
         "accuracy_at_full_length": rows[1]["accuracy"],
         "rows": rows,
     }
-    if options.output_dir:
-        (options.output_dir / "model_prefill.md").write_text(page, encoding="utf-8")
-        (options.output_dir / "model_prefill.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(figures))
+    finish("model_prefill", page, figures, options.output_dir)
 
 
 if __name__ == "__main__":

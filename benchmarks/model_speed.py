@@ -12,19 +12,20 @@ with `--output-dir` both are written there too.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
-import transformers
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
+from benchmarks.figures import benchmark_parser, compact_table, finish, machine, parse
 from lsw_hf.evaluation.reading.caches import cache_argument
 from lsw_hf.models import LongSkyworkForCausalLM
 from lsw_hf.models.presets import preset_config
@@ -86,15 +87,12 @@ def compared(ours: list[tuple[float, float]], stock: list[tuple[float, float]], 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=120)
     parser.add_argument("--prompt", type=int, default=256, help="tokens of the prefill (default: 256)")
     parser.add_argument("--temperature", action="store_true", help="also with an attention temperature")
-    parser.add_argument("--output-dir", type=Path, help="folder to write the table and the numbers to")
-    options = parser.parse_args()
-    if options.output_dir:  # before the work, not after it
-        options.output_dir.mkdir(parents=True, exist_ok=True)
-    lines = ["| ours / stock Llama | seconds of the processor | seconds passed |", "|---|---:|---:|"]
+    options = parse(parser)
+    rows = []
     figures = {}
     for kind, slope in (("", 0.0), (" with a temperature", 0.1)) if options.temperature else (("", 0.0),):
         models = build(slope)
@@ -105,16 +103,12 @@ def main() -> None:
                 median, low, high = compared(ours, stock, clock)
                 cells.append(f"{median:.3f} ({low:.3f} to {high:.3f})")
                 figures[f"{name.replace(' ', '_')}_{title}"] = [median, low, high]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    where = f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()}"
+            rows.append([name, *cells])
     work_done = f"prompt of {options.prompt} tokens, {options.rounds} rounds; median and its 95 % interval"
-    lines.append(f"\n{where}, {torch.get_num_threads()} threads; 8 layers of 512, float32; {work_done}.")
+    lines = [compact_table(("ours / stock Llama", "seconds of the processor", "seconds passed"), rows, "-rr")]
+    lines.append(f"\n{machine()}, {torch.get_num_threads()} threads; 8 layers of 512, float32; {work_done}.")
     page = "\n".join(lines) + "\n"
-    print(page, end="")
-    if options.output_dir:
-        (options.output_dir / "model_speed.md").write_text(page, encoding="utf-8")
-        (options.output_dir / "model_speed.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(figures))
+    finish("model_speed", page, figures, options.output_dir)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ figures for each model and test:
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -28,16 +27,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from benchmarks.figures import benchmark_parser, keep, parse
 from lsw_hf.demo.model import build_tiny_model
 from lsw_hf.demo.needle_task import TinyNeedleTask
 from lsw_hf.demo.world import build_tokenizer
 from lsw_hf.evaluation.needle.grid import NeedleGrid, evaluate_needle, iterate_haystacks
 from lsw_hf.evaluation.needle.task import NeedleEncoder, NeedleTask, ProseNeedleTask
 from lsw_hf.evaluation.scoring import is_correct
+from lsw_hf.reports import markdown_table
 
 # The larger model's lengths: below 1,024 tokens ten facts crowd a text; the loop shall not take an hour on one core.
 LENGTHS = {"demo": (512, 1024, 2048, 4096, 8192), "30m": (1024, 1152, 1280, 1408, 1536)}
@@ -170,17 +174,27 @@ def compare_arms(name: str, test: str, options: argparse.Namespace) -> dict[str,
 
 def page(found: dict[str, dict[str, Any]]) -> str:
     """A row an arm, and what the rows say in one line a model and test."""
-    lines = [
-        "| model, test | arm | processor seconds | wall seconds | tokens through the model | peak memory (MB) |",
-        "| :--- | :--- | ---: | ---: | ---: | ---: |",
+    header = (
+        "model, test",
+        "arm",
+        "processor seconds",
+        "wall seconds",
+        "tokens through the model",
+        "peak memory (MB)",
+    )
+    rows = [
+        (
+            name,
+            arm,
+            f"{one['cpu_seconds']:.1f}",
+            f"{one['seconds']:.1f}",
+            f"{one['tokens']:,}",
+            f"{one['memory_mb']:.0f}",
+        )
+        for name, figures in found.items()
+        for arm, one in figures["arms"].items()
     ]
-    for name, figures in found.items():
-        lines += [
-            f"| {name} | {arm} | {one['cpu_seconds']:.1f} | {one['seconds']:.1f} | {one['tokens']:,} "
-            f"| {one['memory_mb']:.0f} |"
-            for arm, one in figures["arms"].items()
-        ]
-    lines.append("")
+    lines = [markdown_table(header, rows, "llrrrr"), ""]
     for name, figures in found.items():
         span = ", ".join(f"{length:,}" for length in figures["lengths"])
         lines.append(
@@ -195,24 +209,16 @@ def page(found: dict[str, dict[str, Any]]) -> str:
     return "\n".join([*lines, "", f"Measured with {machine}, which had other work to do."]) + "\n"
 
 
-def write(path: Path, text: str) -> None:
-    """Under another name first, so that a reader finds the old file or the whole new one."""
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--model", choices=("demo", "30m"), default=None, help="one of the two only")
     parser.add_argument("--demo", default=None, help="folder that `lsw-hf demo` wrote; otherwise an untrained model")
     parser.add_argument("--lengths", type=lambda text: tuple(map(int, text.split(","))), help="tokens, as in 512,1024")
     parser.add_argument("--num-samples", type=int, default=None, help="questions a cell")
     parser.add_argument("--test", choices=tuple(TESTS), default=None, help="one of the two only")
-    parser.add_argument("--output-dir", type=Path, help="folder to write needle.md and needle.json to")
     parser.add_argument("--resume", action="store_true", help="keep the pairs that needle.json there holds")
     parser.add_argument("--arm", choices=("shared", "loop"), default=None, help="run one arm only, and print its JSON")
-    options = parser.parse_args()
+    options = parse(parser)
     if options.arm:
         print(json.dumps(run_arm(options.arm, options)))
         return
@@ -226,10 +232,7 @@ def main() -> None:
             found[f"{name}, {test}"] = compare_arms(name, test, options)
             print(page(found), flush=True)
             # Written after each pair: the loops take long.
-            if options.output_dir:
-                options.output_dir.mkdir(parents=True, exist_ok=True)
-                write(options.output_dir / "needle.md", page(found))
-                write(options.output_dir / "needle.json", json.dumps(found, indent=2) + "\n")
+            keep("needle", page(found), found, options.output_dir)
     print(json.dumps(found))
 
 

@@ -1,10 +1,11 @@
 """Which skipped positions teach a longer context: every strategy on the tiny world, at equal tokens.
 
-    python benchmarks/skip_strategies.py --output runs/skips --figure skip_strategies.png
+    python benchmarks/skip_strategies.py --output-dir runs/skips
 
 For each seed one tiny model is pretrained in its window of 512 tokens. From it, each variant extends with YaRN at its
 defaults, trains on as many tokens of the same dialogues (60 steps of 4,096 tokens, in rows of 512 tokens, the window),
-and answers needle questions at every length. The last line is one JSON object: {variant: mean accuracy at the target}.
+and answers needle questions at every length. `skip_strategies.md`, `.json` (accuracies by variant,
+length and seed) and `.png` are written; the last line is one JSON object: {variant: mean accuracy at the target}.
 Interrupted, it goes on where it stopped; variants that are not finished are left out of the table.
 
 `--seeds 0 --steps 20 --variants skip_all` is a quick look, `--only-table` trains nothing.
@@ -13,14 +14,21 @@ Interrupted, it goes on where it stopped; variants that are not finished are lef
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from transformers import AutoModelForCausalLM
 
-from lsw_hf import LongSkyworkRecipe, NeedleReport, evaluate_needle, extend_context
+from benchmarks.figures import benchmark_parser, keep, parse
+from benchmarks.tiny_runs import ROPE, accuracy_by_length, only, pretrained
+from lsw_hf import NeedleReport, evaluate_needle, extend_context
 from lsw_hf.demo.recipe import TinySettings, tiny_data, tiny_recipe
+from lsw_hf.reports import markdown_table
 
 # What differs from the demo's stage of dialogues: skip_all with all probability, also at the ends of sentences.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -37,31 +45,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 FULL_LENGTH = "plain SFT, rows of full length"
 UNTRAINED = "extension alone, no training"
-# What a user gets without choosing: a stronger change of RoPE hides the differences (see benchmarks/results/LOG.md).
-ROPE = {"method": "yarn"}
-
-
-def pretrained(seed: int, folder: Path, context_length: int) -> Path:
-    """The model every variant of a seed starts from."""
-    recipe = tiny_recipe(seed=seed, output_dir=folder / "base", context_length=context_length)
-    recipe = dataclasses.replace(
-        recipe, stages=("pretraining",), options=only(recipe, "pretraining"), needle_grid=None
-    )
-    recipe.run(pretraining_documents=tiny_data(recipe)["pretraining_documents"])
-    return folder / "base" / "1_pretraining" / "model"
-
-
-def only(recipe: LongSkyworkRecipe, stage: str, **changes: Any) -> dict[str, dict[str, Any]]:
-    """The options of one stage, some of them changed."""
-    return {stage: {**recipe.options[stage], **changes}}
-
-
-def accuracy_by_length(report: NeedleReport) -> dict[int, float]:
-    """Share of right answers at each length, over all depths."""
-    cells: dict[int, list[tuple[int, int]]] = {}
-    for cell in report.cells:
-        cells.setdefault(cell.context_length, []).append((cell.correct, cell.samples))
-    return {length: sum(c for c, _ in own) / sum(s for _, s in own) for length, own in sorted(cells.items())}
 
 
 def trained(name: str, seed: int, base: Path, folder: Path, arguments: argparse.Namespace) -> Path:
@@ -110,21 +93,21 @@ def draw(table: dict[str, dict[int, list[float]]], path: Path) -> None:
     figure.savefig(path, dpi=160)
 
 
-def print_table(table: dict[str, dict[int, list[float]]]) -> None:
+def page(table: dict[str, dict[int, list[float]]]) -> str:
     """Mean accuracy in percent by length, and the smallest and largest of the seeds at the target."""
     lengths = list(next(iter(table.values())))
-    print("| variant | seeds | " + " | ".join(f"{length:,}" for length in lengths) + " | seeds at the target |")
-    print("| --- | ---: |" + " ---: |" * (len(lengths) + 1))
+    rows = []
     for name, found in table.items():
-        cells = " | ".join(f"{100 * mean(found[length]):.1f}" for length in lengths)
         last = found[lengths[-1]]
-        print(f"| {name} | {len(last)} | {cells} | {100 * min(last):.1f} to {100 * max(last):.1f} |")
+        cells = [f"{100 * mean(found[length]):.1f}" for length in lengths]
+        rows.append([name, len(last), *cells, f"{100 * min(last):.1f} to {100 * max(last):.1f}"])
+    header = ["variant", "seeds", *(f"{length:,}" for length in lengths), "seeds at the target"]
+    return markdown_table(header, rows, " " + "r" * (len(lengths) + 2)) + "\n"
 
 
 def main() -> None:
     """Trains, evaluates, prints the table and the JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path("runs/skip_strategies"), help="folder of the runs")
+    parser = benchmark_parser(__doc__, "runs/skip_strategies")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--context-length", type=int, default=8_192, help="target in tokens")
     parser.add_argument("--row-length", type=int, default=512, help="tokens of a training row")
@@ -132,13 +115,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100, help="questions in a cell")
     parser.add_argument("--variants", nargs="+", default=[UNTRAINED, *VARIANTS, FULL_LENGTH])
     parser.add_argument("--only-table", action="store_true", help="train nothing, show what is finished")
-    parser.add_argument("--figure", type=Path, help="where to draw the figure")
-    parser.add_argument("--results", type=Path, help="where to write accuracies by variant, length and seed as JSON")
-    arguments = parser.parse_args()
+    arguments = parse(parser)
 
     table: dict[str, dict[int, list[float]]] = {}
     for seed in arguments.seeds:
-        folder = arguments.output / f"seed_{seed}"
+        folder = arguments.output_dir / f"seed_{seed}"
         if not arguments.only_table:
             base = pretrained(seed, folder, arguments.context_length)
         for number, name in enumerate([UNTRAINED, *VARIANTS, FULL_LENGTH]):
@@ -148,11 +129,9 @@ def main() -> None:
             if name in arguments.variants and report.exists():
                 for length, accuracy in accuracy_by_length(NeedleReport.load(report)).items():
                     table.setdefault(name, {}).setdefault(length, []).append(accuracy)
-    print_table(table)
-    if arguments.figure:
-        draw(table, arguments.figure)
-    if arguments.results:
-        arguments.results.write_text(json.dumps(table, indent=1) + "\n")
+    print(page(table), end="")
+    draw(table, arguments.output_dir / "skip_strategies.png")
+    keep("skip_strategies", page(table), table, arguments.output_dir, indent=1)
     print(json.dumps({name: round(mean(list(found.values())[-1]), 4) for name, found in table.items()}))
 
 

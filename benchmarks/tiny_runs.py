@@ -1,0 +1,34 @@
+"""What the benchmarks that train on the tiny world share: one base model a seed, one stage, accuracy by length."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from lsw_hf import LongSkyworkRecipe, NeedleReport
+from lsw_hf.demo.recipe import tiny_data, tiny_recipe
+
+# What a user gets without choosing: a stronger change of RoPE hides the differences (see benchmarks/results/LOG.md).
+ROPE = {"method": "yarn"}
+
+
+def pretrained(seed: int, folder: Path, context_length: int) -> Path:
+    """The model every variant of a seed starts from."""
+    recipe = tiny_recipe(seed=seed, output_dir=folder / "base", context_length=context_length)
+    recipe = dataclasses.replace(
+        recipe, stages=("pretraining",), options=only(recipe, "pretraining"), needle_grid=None
+    )
+    recipe.run(pretraining_documents=tiny_data(recipe)["pretraining_documents"])
+    return folder / "base" / "1_pretraining" / "model"
+
+
+def only(recipe: LongSkyworkRecipe, stage: str, **changes: Any) -> dict[str, dict[str, Any]]:
+    """The options of one stage, some of them changed."""
+    return {stage: {**recipe.options[stage], **changes}}
+
+
+def accuracy_by_length(report: NeedleReport) -> dict[int, float]:
+    """Share of right answers at each length, over all depths."""
+    cells: dict[int, list[tuple[int, int]]] = {}
+    for cell in report.cells:
+        cells.setdefault(cell.context_length, []).append((cell.correct, cell.samples))
+    return {length: sum(c for c, _ in own) / sum(s for _, s in own) for length, own in sorted(cells.items())}
