@@ -1,5 +1,5 @@
 # make demo    run the whole recipe on a tiny model and show what it did
-# make test    run the tests; SLOW=1 runs the slow ones as well
+# make test    run the tests; SLOW=1 runs the slow ones and builds the documentation as well
 # make check   format, lint, spelling, types, floors
 # make docs    build the documentation site in site/; a warning is an error
 # make canary  run the default tests against the newest release of everything, in .venv-canary, and say what it met
@@ -66,6 +66,7 @@ test: $(VENV)/.dev
 ifeq ($(SLOW),1)
 	@echo "==> slow tests"
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal -m slow $(TEST_ARGS)
+	@$(MAKE) --no-print-directory docs
 else
 	@echo "==> done; make test SLOW=1 runs the slow tests as well"
 endif

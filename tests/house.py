@@ -7,6 +7,7 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,12 +73,15 @@ OPTIONAL = {
     "sentencepiece": ("lsw_hf.conversion.skywork_tokenizer",),
     "google": ("lsw_hf.conversion.skywork_tokenizer",),
 }
+# Kinds of evaluation: what they share is beside them.
+KINDS = ("needle", "tasks", "losses")
 # Neighbors that do not know each other: module prefix -> what it may not import, and who is excepted.
-STRANGERS = {
-    "lsw_hf.training": ("lsw_hf.evaluation", ("lsw_hf.training.needle_callback",)),
-    "lsw_hf.hub": ("lsw_hf.training", ()),
-    "lsw_hf.evaluation": ("lsw_hf.data.positions.collator", ()),
-}
+STRANGERS = [
+    ("lsw_hf.training", "lsw_hf.evaluation", ("lsw_hf.training.needle_callback",)),
+    ("lsw_hf.hub", "lsw_hf.training", ()),
+    ("lsw_hf.evaluation", "lsw_hf.data.positions.collator", ()),
+    *((f"lsw_hf.evaluation.{one}", f"lsw_hf.evaluation.{two}", ()) for one, two in permutations(KINDS, 2)),
+]
 
 
 class Import(NamedTuple):
@@ -144,7 +148,7 @@ def import_violations(found: Import) -> list[str]:
     if package == "lsw_hf":
         target_floor = floor_of(found.target) or 0
         problems = [f"{place}: up from floor {floor} to {target_floor}"] if target_floor > floor else []
-        for prefix, (stranger, excepted) in STRANGERS.items():
+        for prefix, stranger, excepted in STRANGERS:
             if (
                 found.importer.startswith(prefix)
                 and found.target.startswith(stranger)

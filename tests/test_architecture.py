@@ -125,6 +125,7 @@ def test_file_is_one_sitting(path):
         ("lsw_hf.data.positions.collator", "from trl import SFTTrainer", "floor 1 has only"),
         ("lsw_hf.evaluation.needle.grid", "from ...demo.recipe import x", "up from floor 2 to 5"),
         ("lsw_hf.training.long_sft", "def f():\n    from ..evaluation.needle.grid import x", "do not know each other"),
+        ("lsw_hf.evaluation.tasks.suite", "from ..needle.grid import NeedleGrid", "do not know each other"),
         ("lsw_hf.models.modeling_x", "import numpy", "travels with the weights"),
         ("lsw_hf.evaluation.figures", "import matplotlib.pyplot as plt", "optional"),
         ("lsw_hf.evaluation.needle.grid", "def f():\n    import matplotlib", "floor 2 has only"),

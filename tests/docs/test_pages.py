@@ -154,3 +154,21 @@ def test_unknown_options_go_red(only_parsed, capsys):
     with pytest.raises(SystemExit):
         cli.main(["suggest", "--model", "x", "--context-length", "8", "--metod", "yarn"])
     assert "unknown option" in capsys.readouterr().err
+
+
+SCRIPTS = sorted(
+    {
+        line.split("    #")[0].strip()
+        for page in [*PAGES, *sorted((ROOT / "benchmarks").rglob("*.md"))]
+        for line in page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+        if re.match(r"\s*(?:\w+=\S+ )*python (?:benchmarks|examples)/", line)
+    }
+)
+
+
+@pytest.mark.parametrize("line", SCRIPTS)
+def test_scripts_that_pages_call_have_the_options(line):
+    script = ROOT / re.search(r"python (\S+\.py)", line)[1]
+    shared = (ROOT / "benchmarks" / "figures.py").read_text(encoding="utf-8")
+    source = script.read_text(encoding="utf-8") + shared
+    assert [option for option in re.findall(r" (--[\w-]+)", line) if f'"{option}"' not in source] == []

@@ -2,20 +2,33 @@
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..figures import format_length, new_figure, save_figure
-
-if TYPE_CHECKING:
-    from .report import NeedleReport
 
 # matplotlib's cividis: made to look the same with and without color vision, and dark to light also in print.
 _PALETTE = "cividis"
 _WIDTH = 9.0
 
 
+class Cells(Protocol):
+    """What is drawn of a [`NeedleReport`]. Not the class itself: reports draw themselves with this module."""
+
+    @property
+    def cells(self) -> tuple[Any, ...]:
+        """Cells with a length, a depth and an accuracy, see [`NeedleCell`]."""
+
+    @property
+    def accuracy(self) -> float:
+        """Mean accuracy of all cells, in [0, 1]."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Circumstances; the model's `max_position_embeddings` is read."""
+
+
 def plot_needle(
-    report: "NeedleReport",
+    report: Cells,
     path: str | os.PathLike[str],
     *,
     title: str | None = None,
@@ -41,8 +54,8 @@ def plot_needle(
 
 
 def plot_needle_pair(
-    before: "NeedleReport",
-    after: "NeedleReport",
+    before: Cells,
+    after: Cells,
     path: str | os.PathLike[str],
     *,
     title: str | None = None,
@@ -72,7 +85,7 @@ def plot_needle_pair(
 
 
 def _draw(
-    reports: list["NeedleReport"],
+    reports: list[Cells],
     path: str | os.PathLike[str],
     labels: list[str],
     title: str | None,
@@ -96,7 +109,7 @@ def _draw(
     save_figure(figure, path)
 
 
-def _draw_panel(panel: Any, report: "NeedleReport", label: str) -> Any:
+def _draw_panel(panel: Any, report: Cells, label: str) -> Any:
     """One heat map with numbers; returns the image that the color bar belongs to."""
     cells = {(cell.context_length, cell.depth): cell for cell in report.cells}
     lengths = sorted({length for length, _ in cells})
@@ -122,7 +135,7 @@ def _draw_panel(panel: Any, report: "NeedleReport", label: str) -> Any:
     return image
 
 
-def _mark_window(panel: Any, report: "NeedleReport", window: int | None) -> bool:
+def _mark_window(panel: Any, report: Cells, window: int | None) -> bool:
     """Return a line between the lengths inside and beyond the window, if there are both."""
     lengths = {cell.context_length for cell in report.cells}
     window = window or report.settings.get("max_position_embeddings")
