@@ -1,5 +1,6 @@
 """The public face: every name resolves, importing stays light and silent, and what pip reads is well formed."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 import lsw_hf
 from lsw_hf.public_names import HOMES
+from tests.house import SCRIPTS, is_package_module
 
 ROOT = Path(__file__).parent.parent
 # For people and for training: `import lsw_hf` must not need them.
@@ -68,6 +70,18 @@ def test_what_the_pages_and_examples_import_is_public():
                 f"{page.relative_to(ROOT)}: {module} {name}" for name in wanted if not is_folder or name not in HOMES
             ]
     assert deep == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_script_imports_of_the_package_exists(script):
+    """Also inside functions, which run only when the script does."""
+    missing = []
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lsw_hf":
+            module = import_module(node.module)
+            names = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+            missing += [name for name in names if not is_package_module(f"{node.module}.{name}")]
+    assert missing == []
 
 
 def test_dir_lists_public_names():

@@ -41,7 +41,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from lsw_hf import NeedleGrid, evaluate_needle, extend_context, loss_by_position, verify_context
 from lsw_hf.context.request import AUTO, METHODS
 from lsw_hf.recipes.console import quiet_libraries
-from lsw_hf.recipes.environment import describe_environment
+from lsw_hf.recipes.provenance import describe_environment
 
 # Borders of the buckets, in quarters of the model's own window.
 BORDERS = (0, 1, 2, 4, 8, 16, 32)
