@@ -33,7 +33,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks.figures import benchmark_parser, finish, parse
-from benchmarks.tiny_runs import ROPE, accuracy_by_length, only, pretrained
+from benchmarks.tiny_runs import ROPE, accuracy_by_length, only, pretrained, variant_folder
 from lsw_hf import LongSkyworkRecipe, evaluate_needle, extend_context
 from lsw_hf.data.windows.config import ChunkInterleaveConfig
 from lsw_hf.data.windows.interleaver import ChunkInterleaver
@@ -222,8 +222,8 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in arguments.seeds:
         base = pretrained(seed, arguments.output_dir / f"seed_{seed}", LENGTH)
-        for number, name in enumerate(names):
-            folder = arguments.output_dir / f"seed_{seed}" / f"variant_{number}"
+        for name in names:
+            folder = variant_folder(arguments.output_dir, seed, name)
             found[name].append(run_variant(name, seed, base, folder, arguments))
 
     def values(name: str, kind: str, column: str) -> list[float]:

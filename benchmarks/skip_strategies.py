@@ -25,7 +25,7 @@ if __name__ == "__main__":
 from transformers import AutoModelForCausalLM
 
 from benchmarks.figures import benchmark_parser, keep, parse
-from benchmarks.tiny_runs import ROPE, accuracy_by_length, only, pretrained
+from benchmarks.tiny_runs import ROPE, accuracy_by_length, only, pretrained, variant_folder
 from lsw_hf import NeedleReport, evaluate_needle, extend_context
 from lsw_hf.demo.recipe import TinySettings, tiny_data, tiny_recipe
 from lsw_hf.reports import markdown_table
@@ -122,8 +122,8 @@ def main() -> None:
         folder = arguments.output_dir / f"seed_{seed}"
         if not arguments.only_table:
             base = pretrained(seed, folder, arguments.context_length)
-        for number, name in enumerate([UNTRAINED, *VARIANTS, FULL_LENGTH]):
-            report = folder / f"variant_{number}" / "needle.json"
+        for name in [UNTRAINED, *VARIANTS, FULL_LENGTH]:
+            report = variant_folder(arguments.output_dir, seed, name) / "needle.json"
             if name in arguments.variants and not arguments.only_table:
                 run_variant(name, seed, base, report.parent, arguments)
             if name in arguments.variants and report.exists():

@@ -1,6 +1,7 @@
 """What the benchmarks that train on the tiny world share: one base model a seed, one stage, accuracy by length."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ def pretrained(seed: int, folder: Path, context_length: int) -> Path:
     )
     recipe.run(pretraining_documents=tiny_data(recipe)["pretraining_documents"])
     return folder / "base" / "1_pretraining" / "model"
+
+
+def variant_folder(runs: Path, seed: int, name: str) -> Path:
+    """Return the folder of one variant, by its name: a finished run must not count for another variant of the list."""
+    return runs / f"seed_{seed}" / re.sub(r"[^\w.=]+", "_", name).strip("_")
 
 
 def only(recipe: LongSkyworkRecipe, stage: str, **changes: Any) -> dict[str, dict[str, Any]]:

@@ -110,7 +110,8 @@ def make_page() -> str:
         parts.append(fenced(f"{render_table(linked, 'csv')}\n{render_table(linked.linked, 'csv')}"))
         for kind, (family, builder) in QUESTION_TYPES.items():
             about = linked if kind == "join" else table
-            question = one_question(about, kind, draws)
+            # By its own name: a new question must not change the examples of the others.
+            question = one_question(about, kind, np.random.default_rng(list(kind.encode())))
             summary = (builder.__doc__ or "").split("\n")[0]
             answer = "\n>\n".join(f"> **{line}**" for line in question.answer.split("\n"))
             body = f"> {question.text}\n>\n{answer}"

@@ -1,13 +1,12 @@
 """What all reports share: a saved form with a kind and a version, and Markdown tables."""
 
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from .files import write_json
+from .files import read_json_object, write_json
 
 SCHEMA_VERSION = 1
 """Version of the saved form of every report."""
@@ -62,8 +61,18 @@ class SavedReport(ABC):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a report that `save` wrote."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        """Read a report that `save` wrote.
+
+        Raises:
+            ValueError: there is no such file, it is not JSON, or no report of this kind; the message names the file.
+        """
+        if not Path(path).is_file():
+            raise ValueError(f"there is no {cls.title} at {path}. Give the JSON file that was saved.")
+        data = read_json_object(Path(path))
+        try:
+            return cls.from_dict(data)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], align: str = "") -> str:

@@ -56,23 +56,21 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _inspect(options: argparse.Namespace, output: CommandOutput) -> None:
-    from transformers import AutoTokenizer
-
+    from ..context.saved_model import load_tokenizer
     from ..data.corpus.report import inspect_documents
 
-    report = inspect_documents(_documents(options), AutoTokenizer.from_pretrained(options.tokenizer))
+    report = inspect_documents(_documents(options), load_tokenizer(options.tokenizer, {}))
     output.show(report.to_markdown(), report.to_dict())
     if options.output:
         write_json(options.output, report.to_dict())
 
 
 def _interleave(options: argparse.Namespace, output: CommandOutput) -> None:
-    from transformers import AutoTokenizer
-
+    from ..context.saved_model import load_tokenizer
     from ..data.corpus.similarity import order_by_similarity
     from ..data.windows.parquet import write_windows
 
-    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
+    tokenizer = load_tokenizer(options.tokenizer, {})
     config = window_config(options, tokenizer)
     if options.similar_documents:
         order_by_similarity([], options.documents_per_window)  # what it refuses, before a corpus is read

@@ -71,11 +71,13 @@ def add_grid_options(parser: CommandParser) -> None:
 def load_model(options: argparse.Namespace, path: str | None = None) -> tuple[Any, Any]:
     """Return model and tokenizer of the options, or of another path under the same options."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
+
+    from ..context.saved_model import load_tokenizer
 
     place = options.model if path is None else path
     hub = {"revision": options.revision if path is None else None, "trust_remote_code": options.trust_remote_code}
-    tokenizer = AutoTokenizer.from_pretrained(place, **hub)
+    tokenizer = load_tokenizer(place, hub)
     model = AutoModelForCausalLM.from_pretrained(place, dtype=options.dtype, **hub)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval(), tokenizer

@@ -46,11 +46,20 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse a whole command line; an unknown option ends the process and names the nearest known one."""
+        # Before argparse looks: a required option that is misspelled would only be reported as missing.
+        for argument in arguments:
+            word = argument.split("=", 1)[0]
+            if word == "--":
+                break
+            if word.startswith("--") and word not in self._option_string_actions:
+                self._refuse(word)
         namespace, unknown = self.parse_known_args(list(arguments))
         if unknown:
-            word = unknown[0].split("=", 1)[0]
-            self.error(f"unknown option {word!r}.{nearest(word, self._option_string_actions)}")
+            self._refuse(unknown[0].split("=", 1)[0])
         return namespace
+
+    def _refuse(self, word: str) -> NoReturn:
+        self.error(f"unknown option {word!r}.{nearest(word, self._option_string_actions)}")
 
     def error(self, message: str) -> NoReturn:
         """Print one line about what is wrong and where to read on, then exit."""

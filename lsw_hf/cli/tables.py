@@ -50,8 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_json_option()
     options = parser.parse(arguments)
 
-    from transformers import AutoTokenizer
-
+    from ..context.saved_model import load_tokenizer
     from ..data.tables import FORMATS, TableConfig, TableGenerator
     from ..data.tables.dataset import write_tables
     from ..data.tables.schema_file import load_schema
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         distractor_share=options.distractor_share,
     )
     with CommandOutput(options.json) as output:
-        generator = TableGenerator(AutoTokenizer.from_pretrained(options.tokenizer), config, seed=options.seed)
+        generator = TableGenerator(load_tokenizer(options.tokenizer, {}), config, seed=options.seed)
         with progress_bar(options.num_samples, "tables", unit="rows") as bar:
             statistics = write_tables(
                 generator,

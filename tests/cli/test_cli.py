@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from transformers import LlamaConfig
 
 import lsw_hf
 from lsw_hf import cli
@@ -178,3 +179,28 @@ def test_demo_help_and_bad_options(capsys):
     with pytest.raises(SystemExit):
         cli.main(["demo", "--context-length", "0"])
     assert "at least 1, got '0'" in capsys.readouterr().err
+
+
+def test_a_misspelled_required_option_is_named(capsys):
+    """argparse alone says only that the right one is missing."""
+    with pytest.raises(SystemExit):
+        cli.main(["extend", "--model", "x", "--contxt-length", "4096", "--output-dir", "y"])
+    assert "unknown option '--contxt-length'. Did you mean '--context-length'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["needle", "--context-lengths", "64", "--model"],
+        ["tables", "--num-samples", "1", "--output", "out", "--tokenizer"],
+        ["data", "interleave", "--documents", "text.txt", "--output", "out", "--tokenizer"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_folder_without_a_tokenizer_is_named(words, tmp_path, monkeypatch, capsys):
+    """transformers asks for a library instead."""
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("some words", encoding="utf-8")
+    LlamaConfig(vocab_size=8, hidden_size=32, intermediate_size=8, num_hidden_layers=1).save_pretrained("model")
+    assert cli.main([*words, "model"]) == 1
+    assert "No tokenizer could be loaded from model: save the model's tokenizer there" in capsys.readouterr().err
