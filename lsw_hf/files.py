@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_HIDDEN = re.compile(r"\.(?P<stem>.+)\.(?P<pid>\d+)\.(?:partial|replaced)(?P<suffix>(?:\.[^.]+)?)", re.DOTALL)
+_HIDDEN = re.compile(r"\.(?P<stem>.+)\.(?P<pid>\d+)\.(?P<kind>partial|replaced)(?P<suffix>(?:\.[^.]+)?)", re.DOTALL)
 
 
 @contextmanager
@@ -17,24 +17,26 @@ def replacing(path: str | os.PathLike[str], *, overwrite_folder: bool = False) -
     """Yield a place to write a file or folder, which takes the name `path` when the block ends, and is deleted when it
     raises.
 
-    What killed processes left of earlier attempts at the same path is deleted first.
+    What killed processes left of earlier attempts at the same path is deleted first; a folder that one of them had put
+    aside and not yet replaced gets its name back.
 
     Args:
         path (`str` or `os.PathLike`):
             Final name. Its folder is made as needed. An existing file is replaced in one step.
         overwrite_folder (`bool`, *optional*, defaults to `False`):
-            Whether a folder with files in it is replaced too. That takes two steps: a kill between them leaves no
-            folder at `path`. By default a folder must not exist yet, or be empty.
+            Whether a folder with files in it is replaced too. That takes two steps: after a kill between them the next
+            attempt begins with the old folder. By default a folder must not exist yet, or be empty.
 
     Yields:
-        `Path`: a hidden name in the same folder, with the same ending, for this process alone. Nothing is there.
+        `Path`: a hidden name in the same folder, with the same ending, used by one process of this machine, not shared
+        by its threads. Nothing is there.
 
     Raises:
         OSError: at the end of the block, if `path` is a folder that is not to be replaced; it keeps its files.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(target)
+    _clear_leftovers(target)
     draft, aside = (_hidden(target, kind) for kind in ("partial", "replaced"))
     try:
         yield draft
@@ -89,10 +91,16 @@ def _hidden(target: Path, kind: str) -> Path:
     return target.with_name(f".{target.stem}.{os.getpid()}.{kind}{target.suffix}")
 
 
-def _remove_leftovers(target: Path) -> None:
+def _clear_leftovers(target: Path) -> None:
+    leftovers = []
     for path in target.parent.iterdir():
         found = _HIDDEN.fullmatch(path.name)
         if found and (found["stem"], found["suffix"]) == (target.stem, target.suffix) and not _runs(int(found["pid"])):
+            leftovers.append((path, found["kind"]))
+    for path, kind in leftovers:
+        if kind == "replaced" and not target.exists():
+            os.replace(path, target)  # the only copy of what was there
+        else:
             _remove(path)
 
 

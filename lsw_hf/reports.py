@@ -53,7 +53,10 @@ class SavedReport(ABC):
                 f"this is not a {cls.title} of schema version {SCHEMA_VERSION}: kind {data.get('kind')!r}, "
                 f"schema_version {data.get('schema_version')!r}"
             )
-        return cls._from_fields(data)
+        try:
+            return cls._from_fields(data)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"this {cls.title} is not complete: {error}. Save it again.") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report as JSON; an existing file is replaced in one step."""

@@ -1,11 +1,16 @@
 """Files and folders are written whole or not at all, and what killed writers left is cleared away."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from lsw_hf.files import is_unfinished, replacing, write_json, write_text
 from tests.processes import dead_process
+
+ROOT = Path(__file__).parents[1]
 
 
 def names(folder):
@@ -82,8 +87,9 @@ def test_only_what_dead_processes_left_of_the_same_path_is_removed(tmp_path):
     others += [".model.old.partial", f"model.{dead}.partial"]
     for name in others:
         (tmp_path / name).touch()
+    (tmp_path / "model").mkdir()  # so that the one that was put aside is not the only one
     with replacing(tmp_path / "model") as draft:
-        assert names(tmp_path) == sorted(others)
+        assert names(tmp_path) == sorted([*others, "model"])
         draft.mkdir()
     assert names(tmp_path) == sorted([*others, "model"])
 
@@ -94,3 +100,32 @@ def test_only_what_dead_processes_left_of_the_same_path_is_removed(tmp_path):
 ])  # fmt: skip
 def test_names_of_unfinished_files(name, unfinished):
     assert is_unfinished(name) is unfinished
+
+
+KILLED_BETWEEN_THE_RENAMES = """
+import os, sys
+from lsw_hf.files import replacing
+rename, calls = os.replace, []
+def once(source, target):
+    if calls: os._exit(9)
+    calls.append(source)
+    rename(source, target)
+os.replace = once
+with replacing(sys.argv[1], overwrite_folder=True) as draft:
+    draft.mkdir()
+    (draft / "new").touch()
+"""
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path):
+    """The folder that was put aside is the only one: the next attempt gives it its name back, and may fail then."""
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").touch()
+    killed = subprocess.run([sys.executable, "-c", KILLED_BETWEEN_THE_RENAMES, str(target)], cwd=ROOT)
+    assert killed.returncode == 9
+    assert not target.exists()
+    with pytest.raises(OSError, match="the disk is gone"), replacing(target, overwrite_folder=True):
+        raise OSError("the disk is gone")
+    assert names(target) == ["old"]
+    assert names(tmp_path) == ["model"]

@@ -15,7 +15,8 @@ lost. Both reports must come from the same grid, task and tokenizer; otherwise i
 Exit status, for gates:
   0  the second report is no worse
   2  it is worse beyond the interval: at some length, or over all, more questions were lost than gained, and the exact
-     95 % interval of the share that was lost, of the questions that changed, is above one half
+     95 % interval of the share that was lost, of the questions that changed, is above one half. The interval of one
+     length is widened to the number of lengths, so that a model that is no worse fails in at most 5 % of all cases
   1  any error, a wrong command line too"""
 
 

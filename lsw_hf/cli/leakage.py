@@ -13,7 +13,8 @@ HELP = "test whether a model saw a test set, by its losses on train, test and fr
 EXAMPLE = "lsw-hf leakage --model PATH_OR_ID --train train.jsonl --test test.jsonl --reference fresh.jsonl"
 DETAILS = """Compares the loss on a training split, its test split and fresh samples in their style, written after them
 (Skywork-13B, 2310.19341): Delta1 = test - reference, clearly negative if test data leaked; Delta2 = test - train,
-clearly positive if the training split was learnt by heart. Says first how many reference samples repeat the others."""
+clearly positive if the training split was learned by heart. Says first how many reference samples repeat the
+others."""
 
 
 def main(arguments: Sequence[str]) -> int:

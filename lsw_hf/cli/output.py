@@ -43,7 +43,7 @@ class CommandOutput:
         """Print the JSON object, unless the command failed."""
         self._redirected.close()
         if self.as_json and kind is None:
-            print(json.dumps(json_ready(self._facts), ensure_ascii=False, indent=1, allow_nan=False))
+            print(json.dumps(json_ready(self._facts), indent=1, allow_nan=False))
 
     def show(self, text: str, facts: Any = None) -> None:
         """Print `text`, or keep `facts` (a dictionary or a dataclass) for the JSON object.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .output import CommandOutput
+
 HELP = "run the recipe on your model, your documents and your instructions"
 EXAMPLE = (
     "lsw-hf train --model PATH_OR_ID --documents corpus/ --instructions chats.jsonl "
@@ -20,17 +22,21 @@ def main(arguments: Sequence[str]) -> int:
     from .train_options import data_from_arguments, parse_recipe_arguments, recipe_from_arguments
 
     options = parse_recipe_arguments(list(arguments))
-    with quiet_libraries():
-        recipe = recipe_from_arguments(options)
-        data = data_from_arguments(options)
-        recipe.check(**data)
-        print(recipe.plan(), end="\n\n", flush=True)
-        if options.plan:
-            return 0
-        results = recipe.run(**data)
-    for title, report in (("Before", results.before), ("After", results.after)):
-        if report is not None:
-            print(f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}")
-    figure = results.model_path / "needle.png"
-    print(f"\n{f'Open {figure}; the' if figure.exists() else 'The'} model is in {results.model_path}.")
+    with CommandOutput(options.json) as output:
+        with quiet_libraries():
+            recipe = recipe_from_arguments(options)
+            data = data_from_arguments(options)
+            recipe.check(**data)
+            plan = recipe.plan()
+            output.show(f"{plan}\n", {"plan": plan.to_dict()})
+            if options.plan:
+                return 0
+            results = recipe.run(**data)
+        for title, report in (("Before", results.before), ("After", results.after)):
+            if report is not None:
+                table = f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}"
+                output.show(table, {title.lower(): report.to_dict()})
+        figure = results.model_path / "needle.png"
+        place = f"\n{f'Open {figure}; the' if figure.exists() else 'The'} model is in {results.model_path}."
+        output.show(place, {"model_path": str(results.model_path)})
     return 0

@@ -73,6 +73,7 @@ class RecipeArguments:
     needle: bool = field(default=True, metadata={"help": "Measure the needle grid before and after."})
     needle_samples: int = field(default=10, metadata={"help": "Questions in a cell of the needle grid."})
     plan: bool = field(default=False, metadata={"help": "Print the plan and stop."})
+    json: bool = field(default=False, metadata={"help": "Print one JSON object to standard output, and nothing else."})
     pretraining: dict | None = field(
         default=None,
         metadata={"help": "Options of this stage, by TRL's names: --pretraining.max_steps 9, in YAML a mapping."},

@@ -6,9 +6,9 @@ from typing import Any
 
 from ..models.rope_longskywork import longrope_attention_factor, yarn_attention_factor
 from .architecture.layout import SCALING_KEYS, RopeLayout
-from .checks import check_invariant, check_nested_longrope, check_range, check_window, misfit
 from .composition import checked_factors, entry_table, factors_of, raised_base, stretched
 from .existing_scaling import BASE_METHODS, current_factor, effective_entry, resolved, stretch, supports_method
+from .guarantees import check_invariant, check_nested_longrope, check_range, check_window, misfit
 from .request import ExtensionRequest
 
 NEEDS_FACTORS = (

@@ -14,7 +14,6 @@ from transformers import PreTrainedConfig
 from .architecture.facts import beyond_rope
 from .architecture.layout import RopeLayout, find_layout
 from .architecture.origin import doubtful_window
-from .checks import check_window, misfit
 from .composition import abf_rope_theta, entry_table
 from .existing_scaling import (
     effective_entry,
@@ -25,6 +24,7 @@ from .existing_scaling import (
     stretch,
     supports_method,
 )
+from .guarantees import check_window, misfit
 from .parameters import extended_parameters
 from .request import ExtensionRequest
 from .transformers4.config_files import refuse_contradictory_file

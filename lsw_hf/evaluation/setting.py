@@ -10,31 +10,43 @@ import torch
 logger = logging.getLogger(__name__)
 
 _NUMBERS_A_TENSOR = 64
-_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def describe_weights(model: Any) -> str:
     """Return a short digest of a model's weights, to tell apart two models of one name.
 
-    Of every parameter it takes the name, the number type, the shape, 64 numbers spread over it, and the sum of all its
-    bits read as integers, which is exact on every device: a change of one number shows.
+    Of every saved tensor, buffers included, it takes the name, the number type, the shape, 64 numbers spread over it,
+    and the sum of all its bits read as integers, which is exact on every device: a change of one number shows. Rows
+    that change places show only if one of the 64 numbers is among them.
 
     Args:
         model ([`PreTrainedModel`]):
-            Any model; parameters on the `meta` device or without elements count by shape.
+            Any model; tensors on the `meta` device or without elements count by shape.
 
     Returns:
         `str`: 16 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
-        if parameter.numel() and not parameter.is_meta:
-            flat = parameter.detach().reshape(-1)
+    for name, weight in model.state_dict().items():
+        if not isinstance(weight, torch.Tensor):
+            continue
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        if weight.numel() and not weight.is_meta:
+            flat = weight.detach().reshape(-1)
             step = max(1, len(flat) // _NUMBERS_A_TENSOR)
-            digest.update(flat[::step][:_NUMBERS_A_TENSOR].to("cpu", torch.float32).numpy().tobytes())
-            digest.update(f"{int(flat.view(_INTEGERS[flat.element_size()]).sum(dtype=torch.int64))}".encode())
+            spread = flat[::step][:_NUMBERS_A_TENSOR].cpu().contiguous()
+            digest.update(spread.view(torch.uint8).numpy().tobytes())
+            digest.update(str(_sum_of_bits(flat)).encode())
     return digest.hexdigest()[:16]
+
+
+def _sum_of_bits(flat: torch.Tensor) -> int:
+    """Return the sum of a tensor's bits, read as 64-bit integers that wrap: without a copy, in any order the same."""
+    numbers = flat.view(torch.uint8)
+    whole = len(numbers) // 8 * 8
+    if numbers.storage_offset() % 8:
+        numbers = numbers.clone()
+    return int(numbers[:whole].view(torch.int64).sum()) + int(numbers[whole:].sum(dtype=torch.int64))
 
 
 def as_lengths(values: Iterable[Any]) -> tuple[int, ...]:

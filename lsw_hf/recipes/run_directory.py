@@ -147,7 +147,7 @@ class RunDirectory:
             ) from error
 
     def replace(self, name: str, write: Callable[[Path], Any]) -> Path:
-        """Let `write` fill a temporary file or folder and moves it to its place, replacing what was there.
+        """Let `write` fill a temporary file or folder and move it to its place, replacing what was there.
 
         Args:
             name (`str`):

@@ -49,6 +49,27 @@ def test_a_run_from_files_ends_with_a_longer_model(train, tmp_path, capsys):
     assert "sources.documents" in capsys.readouterr().err
 
 
+def test_a_plan_is_one_json_object_on_request(train, capsys):
+    assert train("--plan", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert [stage["stage"] for stage in plan["stages"]] == ["continual_pretraining", "sft"]
+    assert plan["context_length"] == 128
+    assert train("--plan", "--json", "--documents", "missing.txt") == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_options_of_windows_are_read_as_by_their_own_command(train, capsys):
+    """`HfArgumentParser` takes one type of a union, which was `int`."""
+    assert train("--plan", "--continual_pretraining.chunks_per_document", "1:0.2,2:0.8") == 0
+    assert train("--plan", "--continual_pretraining.chunks_per_document", "3") == 0
+    assert train("--plan", "--continual_pretraining.separator_id", "7") == 0
+    capsys.readouterr()
+    assert train("--plan", "--continual_pretraining.chunks_per_document", "1:0.2,2:0.2") == 1
+    assert "must be >= 0 and sum to 1" in capsys.readouterr().err
+    assert train("--plan", "--continual_pretraining.chunks_per_document", "two") in (1, 2)
+    assert "chunks_per_document" in capsys.readouterr().err
+
+
 def test_a_plan_checks_everything_and_writes_nothing(train, tmp_path, capsys):
     assert train("--plan") == 0
     assert "| continual_pretraining |" in capsys.readouterr().out

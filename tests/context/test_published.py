@@ -63,6 +63,7 @@ def entries_and_types() -> list[tuple[str, str]]:
     return [(entry["repo"], entry["config"]["model_type"]) for entries in files for entry in entries]
 
 
+@pytest.mark.slow
 def test_what_auto_takes_for_each_published_configuration():
     """Looked through by eye when it was written: a refusal or another method for one of these is a change to see."""
     expected = json.loads(AUTO_METHODS.read_text(encoding="utf-8"))

@@ -279,7 +279,7 @@ def test_models_with_more_than_one_window_or_base_are_refused_by_name():
 
 
 def test_a_bug_of_older_transformers_is_not_walked_into(monkeypatch):
-    monkeypatch.setattr("lsw_hf.context.checks.transformers.__version__", "5.20.3")
+    monkeypatch.setattr("lsw_hf.context.guarantees.transformers.__version__", "5.20.3")
     with pytest.raises(ValueError, match=r"transformers 5\.20\.3 fails on the second long input .* at least 5\.21"):
         extend_config(ARCHITECTURES["gemma3"](), context_length=TARGET, method="longrope", rope_factors=[7.0] * 12)
 

@@ -243,6 +243,7 @@ def test_dynamic_is_kept_for_llama_and_refused_for_longskywork(tmp_path):
     assert json.loads((tmp_path / "o" / "config.json").read_text())["rope_parameters"] == yarn
 
 
+@pytest.mark.slow
 def test_our_result_carries_its_code(tmp_path):
     make_skywork_folder(tmp_path / "old")
     convert_checkpoint(tmp_path / "old", tmp_path / "new", to="longskywork", allow_pickle=True)

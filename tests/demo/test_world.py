@@ -122,7 +122,7 @@ def test_every_allowed_deed_is_drawn_about_equally_often():
 
 
 def test_a_document_fills_a_window_and_answers_its_own_questions(tokenizer):
-    """Windows that drift against the documents cut questions off from their story, and nothing is learnt."""
+    """Windows that drift against the documents cut questions off from their story, and nothing is learned."""
     recipe = tiny_recipe(output_dir="unused")
     args = ContinualPretrainingConfig("unused", **recipe.stage_options("pretraining"), bf16=False, report_to="none")
     rows = tiny_data(recipe)["pretraining_documents"]().select(range(9))

@@ -61,6 +61,7 @@ def check_host(findings: dict) -> None:
     assert plain["none"] != tempered["none"]
 
 
+@pytest.mark.slow
 def test_every_cache_generates_what_none_does(saved, tmp_path):
     findings = run_host("real", list(saved.values()), tmp_path)
     check_host(findings)
@@ -96,6 +97,7 @@ def test_a_name_that_nobody_knows_is_refused_where_the_cache_would_be_passed_ove
             assert "use_cache=False is right" in text
 
 
+@pytest.mark.slow
 def test_a_cache_that_does_not_arrive_is_missed(saved, tmp_path):
     (tempered,) = run_host("hidden", [saved["temperature"]], tmp_path)["folders"]
     assert isinstance(tempered["texts"]["none"], list)
@@ -110,6 +112,7 @@ def needs_the_newer_name():
         pytest.skip("this transformers has no newer name")
 
 
+@pytest.mark.slow
 def test_a_folder_of_an_earlier_version_generates_rightly_once_refreshed(saved, tmp_path, needs_the_newer_name):
     for folder in saved.values():
         for file in (HERE / "saved_by_95168b3").glob("*.txt"):

@@ -120,6 +120,7 @@ def test_a_saved_folder_holds_the_code_word_for_word(folders):
         assert Path(folder, name).read_text() == (CODE / name).read_text()
 
 
+@pytest.mark.slow
 def test_a_saved_folder_loads_in_a_fresh_process_without_the_package_and_not_without_trust(folders, tmp_path):
     saved = folders(["yarn"])
     findings = run_fresh(sys.executable, "trust", saved, tmp_path)

@@ -2,13 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .cuts import Split
 
 
 class TooFewDocumentsError(ValueError):
     """A stream contains fewer documents, or fewer tokens, than one window takes."""
+
+
+class ChunksFromText:
+    """What `HfArgumentParser` calls with the text of an option: of a union it takes the type beside `str`."""
+
+    def __new__(cls, text: str) -> "int | dict[int, float]":  # type: ignore[misc]
+        """Return the number of chunks, or the probability of each."""
+        return _chunks_from_text(text)
+
+
+if TYPE_CHECKING:
+    Chunks = int | str | Mapping[int, float]
+else:
+    Chunks = ChunksFromText | str
 
 
 @dataclass
@@ -52,7 +66,7 @@ class WindowOptions:
             "independent implementations use 4 and 8; our choice is 4, the smaller gap between chunks."
         },
     )
-    chunks_per_document: int | str | Mapping[int, float] = field(
+    chunks_per_document: Chunks = field(
         default=2,
         metadata={
             "help": "Chunks a document is cut into inside a window (CIP-K), or the probability of each number of "

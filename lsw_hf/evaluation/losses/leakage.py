@@ -86,7 +86,7 @@ class LeakageReport(SavedReport):
         if self.train_overfitted:
             findings.append("it finds the training split easier than the test split: it was trained on that split")
         if not findings:
-            findings.append("no sign that the model saw the test set or learnt the training split by heart")
+            findings.append("no sign that the model saw the test set or learned the training split by heart")
         if self.overlap:
             findings.append(
                 f"but {len(self.overlap)} of {self.samples[2]} reference samples repeat words of train or test: a "

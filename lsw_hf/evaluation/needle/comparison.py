@@ -35,14 +35,21 @@ class NeedleComparison:
 
     @property
     def worse_at(self) -> tuple[int, ...]:
-        """Lengths at which more questions were lost than chance explains: of those that changed, the exact 95 %
-        (Clopper-Pearson) interval of the share that was lost is above one half.
+        """Lengths at which more questions were lost than chance explains: of those that changed, the exact interval
+        (Clopper-Pearson) of the share that was lost is above one half.
+
+        It is the 95 % interval, widened to the number of lengths (Bonferroni): a model that is no worse fails in 2.5 %
+        of all comparisons at most, however many lengths there are.
         """
-        return tuple(length for length, gained, lost in self._changes() if _beyond_chance(gained, lost))
+        changes = self._changes()
+        return tuple(length for length, gained, lost in changes if _beyond_chance(gained, lost, len(changes)))
 
     @property
     def worse(self) -> bool:
-        """Whether the second report is worse at some length, or over all lengths together."""
+        """Whether the second report is worse over all lengths together, or at some length.
+
+        Two questions at 2.5 % each (our choice): a gate fails a model that is no worse in 5 % of all cases at most.
+        """
         return bool(self.worse_at) or _beyond_chance(self.gained, self.lost)
 
     def _changes(self) -> list[tuple[int, int, int]]:
@@ -78,12 +85,10 @@ class NeedleComparison:
                 Names of the two models.
         """
         rows = []
-        lengths = sorted({sample.context_length for sample in self.before.samples})
-        for length in lengths:
+        for length, gained, lost in self._changes():
             pairs = [(a.correct, b.correct) for a, b in self._pairs() if a.context_length == length]
             old, new = (_with_interval([pair[side] for pair in pairs]) for side in (0, 1))
-            change = 100 * (sum(b for _, b in pairs) - sum(a for a, _ in pairs)) / len(pairs)
-            gained, lost = sum(b and not a for a, b in pairs), sum(a and not b for a, b in pairs)
+            change = 100 * (gained - lost) / len(pairs)
             rows.append([f"{length:,}", old, new, f"{change:+.1f}", f"{gained:,}", f"{lost:,}"])
         table = markdown_table(["length", *labels, "change", "gained", "lost"], rows, align="rrrrrr")
         return f"{table}\n\nAccuracy in percent with 95 % intervals; both models answered the same questions."
@@ -99,7 +104,7 @@ def compare_needle(before: NeedleReport, after: NeedleReport) -> NeedleCompariso
             Second report.
 
     Raises:
-        ValueError: if grids or questions differ; the message names the fields.
+        ValueError: if grids or questions differ, or there are none; the message names the fields.
     """
     differing = [
         f"{name}: {before.grid.get(name)} and {after.grid.get(name)}"
@@ -114,13 +119,20 @@ def compare_needle(before: NeedleReport, after: NeedleReport) -> NeedleCompariso
             "the reports asked different questions on the same grid: another task, filler text or tokenizer "
             f"({before.settings.get('task')} and {after.settings.get('task')})"
         )
+    if not before.samples:
+        raise ValueError("the reports have no samples: nothing was asked, so nothing can be compared")
     return NeedleComparison(before, after)
 
 
-def _beyond_chance(gained: int, lost: int) -> bool:
-    """Whether a fair coin loses at least `lost` of the questions that changed in at most 2.5 % of all cases."""
+def _beyond_chance(gained: int, lost: int, tests: int = 1) -> bool:
+    """Whether a fair coin loses at least `lost` of the questions that changed in at most 2.5 % of all cases.
+
+    With several `tests`, that share is divided among them.
+    """
     changed = gained + lost
-    return lost > gained and sum(comb(changed, number) for number in range(lost, changed + 1)) * 40 <= 2**changed
+    cases = sum(comb(changed, number) for number in range(lost, changed + 1))
+    # In whole numbers, cases / 2**changed <= 0.025 / tests: thousands of questions would overflow a float.
+    return lost > gained and 40 * tests * cases <= 2**changed
 
 
 def _with_interval(verdicts: list[bool]) -> str:

@@ -25,7 +25,7 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2} | 
 
 def build(name, vocabulary):
     torch.manual_seed(0)
-    if name == "learnt positions":
+    if name == "learned positions":
         config = GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=2, n_positions=160, **SPECIAL)
         return GPT2LMHeadModel(config).eval()
     if name == "position biases":
@@ -43,7 +43,7 @@ def build(name, vocabulary):
     return Gemma2ForCausalLM(config).eval()
 
 
-@pytest.mark.parametrize("name", ["learnt positions", "position biases", "sliding window", "mixed layers"])
+@pytest.mark.parametrize("name", ["learned positions", "position biases", "sliding window", "mixed layers"])
 def test_answers_equal_generate(name, words, word_task):
     model = build(name, len(words))
     report = evaluate_needle(model, words, GRID, word_task, progress=False)
@@ -59,7 +59,7 @@ def test_answers_equal_generate(name, words, word_task):
 
 def test_only_models_that_were_seen_to_branch_do(words):
     branches = {}
-    for name in ("learnt positions", "position biases", "sliding window"):
+    for name in ("learned positions", "position biases", "sliding window"):
         reader = GreedyReader(build(name, len(words)), max_new_tokens=1)
         branches[name] = reader._branches(reader.prefill([5, 6, 7, 8, 9, 10]))
-    assert branches == {"learnt positions": True, "position biases": False, "sliding window": False}
+    assert branches == {"learned positions": True, "position biases": False, "sliding window": False}
