@@ -19,7 +19,6 @@ last line, one JSON object:
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +34,7 @@ from datasets import Dataset
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from benchmarks.figures import benchmark_parser, compact_table, finish, parse
+from benchmarks.figures import benchmark_parser, compact_table, finish, parse, peak_memory
 from lsw_hf.data.tables import FORMATS, TableConfig, TableGenerator, render_table
 from lsw_hf.data.tables.drawing import draw_table
 from lsw_hf.data.tables.filler import SENTENCES
@@ -143,7 +142,7 @@ def windows_figures(count: int, rounds: int) -> dict[str, float]:
 def memory_figure(gigabytes: float) -> dict[str, float]:
     """Peak memory while documents that exist nowhere else stream through the interleaver."""
     draws = np.random.default_rng(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     wanted = int(gigabytes * 1e9 / 8)
 
     def documents() -> Iterator[np.ndarray]:
@@ -155,9 +154,8 @@ def memory_figure(gigabytes: float) -> dict[str, float]:
 
     for _ in interleave(documents()):
         pass
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 1024 if sys.platform != "darwin" else 1024**2
-    return {"cip_peak_megabytes": after / unit, "cip_grown_megabytes": (after - before) / unit}
+    after = peak_memory()
+    return {"cip_peak_megabytes": after / 2**20, "cip_grown_megabytes": (after - before) / 2**20}
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -65,6 +66,22 @@ def finish(name: str, page: str, figures: Any, output_dir: Path | None, indent: 
     print(page, end="" if page.endswith("\n") else "\n")
     keep(name, page, figures, output_dir, indent)
     print(json.dumps(figures))
+
+
+def peak_memory() -> int:
+    """
+    Most bytes of memory that this process has had so far.
+
+    Linux is asked for VmHWM, which starts anew with the program. There `ru_maxrss` keeps the peak of the process that
+    started this one: a small benchmark started by a large one would report its parent.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        kibibytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(kibibytes) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def machine() -> str:

@@ -11,7 +11,6 @@ object; with `--output-dir` both are written there too.
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from pathlib import Path
@@ -23,17 +22,12 @@ if __name__ == "__main__":
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.figures import benchmark_parser, compact_table, finish, machine, parse
+from benchmarks.figures import benchmark_parser, compact_table, finish, machine, parse, peak_memory
 from lsw_hf import NeedleGrid, evaluate_needle
 from lsw_hf.demo.needle_task import TinyNeedleTask
 from lsw_hf.evaluation.reading.reader import ReadingOptions
 
 DEPTHS = (0.1, 0.5, 0.9)
-
-
-def peak_memory() -> int:
-    """Most bytes of memory that this process has had so far (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def read(model: Any, tokenizer: Any, length: int, chunk: int | None, seed: int) -> dict[str, Any]:

@@ -20,7 +20,6 @@ figures for each model and test:
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -34,7 +33,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from benchmarks.figures import benchmark_parser, keep, parse
+from benchmarks.figures import benchmark_parser, keep, parse, peak_memory
 from lsw_hf.demo.model import build_tiny_model
 from lsw_hf.demo.needle_task import TinyNeedleTask
 from lsw_hf.demo.world import build_tokenizer
@@ -134,7 +133,7 @@ def run_arm(arm: str, options: argparse.Namespace) -> dict[str, Any]:
         "seconds": time.perf_counter() - start,
         "cpu_seconds": time.process_time() - start_cpu,
         "tokens": computed,
-        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "memory_mb": peak_memory() / 1024**2,
     }
 
 
