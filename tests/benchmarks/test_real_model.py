@@ -31,6 +31,7 @@ def small(benchmark, monkeypatch, tmp_path):
     return arguments
 
 
+@pytest.mark.slow
 def test_the_whole_script_on_a_cpu(benchmark, monkeypatch, tmp_path, capsys):
     output = tmp_path / "out.json"
     monkeypatch.setattr(sys, "argv", ["real_model.py", "--device", "cpu", "--small", "--output", str(output)])
