@@ -69,8 +69,7 @@ def finish(name: str, page: str, figures: Any, output_dir: Path | None, indent: 
 
 
 def peak_memory() -> int:
-    """
-    Most bytes of memory that this process has had so far.
+    """Most bytes of memory that this process has had so far.
 
     Linux is asked for VmHWM, which starts anew with the program. There `ru_maxrss` keeps the peak of the process that
     started this one: a small benchmark started by a large one would report its parent.
