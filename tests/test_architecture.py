@@ -27,6 +27,7 @@ from tests.house import (
     code_lines,
     folders_with_modules,
     function_violations,
+    handmade,
     import_violations,
     importers,
     imports_of,
@@ -60,6 +61,26 @@ def test_a_small_module_with_one_importer_says_why():
         if small and len(known.get(module_name(path), ())) == 1 and REASON not in documented:
             silent.append(f"{module_name(path)}, imported by {known[module_name(path)]}")
     assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("rule = '|---|---:|'", "a table"),
+        ("rule = '| --- |'", "a table"),
+        ("rule = f'{name} | :--- |'", "a table"),
+        ("config = AutoConfig.from_pretrained(path)", "a configuration"),
+    ],
+)
+def test_what_is_made_by_hand_is_noticed(statement, what):
+    assert [found.partition(" (")[0] for found in handmade(statement)] == [what]
+    assert handmade('def f():\n    """A table.\n\n    | a |\n    |---|\n    """') == []
+
+
+def test_tables_and_configurations_have_one_home():
+    homes = {"lsw_hf.reports", "lsw_hf.context.saved_model"}
+    made = {module_name(path): handmade(path.read_text(encoding="utf-8")) for path in SOURCES}
+    assert {name: found for name, found in made.items() if found and name not in homes} == {}
 
 
 def test_own_imports_are_relative():

@@ -85,10 +85,10 @@ def load_model(options: argparse.Namespace, path: str | None = None) -> tuple[An
 
 def model_window(options: argparse.Namespace, place: str) -> int | None:
     """Return the window that a model's configuration declares; refuses a missing model before another one is run."""
-    from transformers import AutoConfig
+    from ..context.saved_model import load_config
 
     revision = options.revision if place == options.model else None
-    config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=options.trust_remote_code)
+    config = load_config(place, revision=revision, trust_remote_code=options.trust_remote_code)
     return getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from transformers import PreTrainedConfig
 
+from ..reports import markdown_table
 from .architecture.facts import beyond_rope
 from .architecture.layout import RopeLayout, find_layout
 from .architecture.origin import doubtful_window
@@ -145,20 +146,31 @@ class ContextSuggestion:
             f"{self.turning_pairs} of {self.num_pairs} pairs "
             f"complete a turn in the window. In force: {self.in_force}.",
             "",
-            "| method | writes | base | factor | attention | longest wave | unseen | blurred | evidence | read by |",
-            "|---|---|---:|---:|---:|---:|---:|---:|---|---|",
+            self._table(),
         ]
-        for row in self.candidates:
-            mark = "**" if row.method == self.recommended else ""
-            lines.append(
-                f"| {mark}{row.method}{mark} | {row.rope_type} | {row.rope_theta:.4g} | {row.factor:.4g} | "
-                f"{row.attention_factor:.4g} | {row.longest_wavelength:,.0f} | {row.unseen_pairs} | "
-                f"{row.blurred_pairs} | {row.evidence} | {row.readers} |"
-            )
         bound = f"Base lower bound at {self.context_length:,} tokens: {self.rope_theta_lower_bound:.3g} (2405.14591)."
         lines += ["", bound, f"Recommended: **{self.recommended}**. {self.reason}"]
         lines += ["", "What beyond RoPE decides how well a model extends (OlmPool, April 2026):"]
         return "\n".join([*lines, *(f"- {fact}" for fact in self.facts)])
+
+    def _table(self) -> str:
+        header = ("method", "writes", "base", "factor", "attention", "longest wave", "unseen", "blurred")
+        rows = [
+            (
+                f"**{row.method}**" if row.method == self.recommended else row.method,
+                row.rope_type,
+                f"{row.rope_theta:.4g}",
+                f"{row.factor:.4g}",
+                f"{row.attention_factor:.4g}",
+                f"{row.longest_wavelength:,.0f}",
+                row.unseen_pairs,
+                row.blurred_pairs,
+                row.evidence,
+                row.readers,
+            )
+            for row in self.candidates
+        ]
+        return markdown_table((*header, "evidence", "read by"), rows, align="llrrrrrrll")
 
 
 def suggest_context(

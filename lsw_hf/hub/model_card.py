@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..reports import markdown_table
 from .card_tables import (
     NOT_REPORTED,
     accuracy_by_length,
@@ -211,7 +212,7 @@ def _facts(config: Any, base_model: str | None, metadata: Mapping[str, Any]) -> 
         "training data": listed(metadata.get("datasets")),
         "license": listed(metadata.get("license")),
     }
-    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return markdown_table(("", ""), rows.items())
 
 
 def _needle(
@@ -310,4 +311,4 @@ def _provenance(training: Mapping[str, Any] | None) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in (known.get("versions") or {}).items())
     machine = ", ".join(f"{name} {value}" for name, value in (known.get("machine") or {}).items())
     rows = {"versions": versions, "machine": machine, "seed": known.get("seed"), "commit": known.get("commit")}
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {cell(value)} |" for name, value in rows.items())])
+    return markdown_table(("", ""), [(name, cell(value)) for name, value in rows.items()])

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from ..files import write_json
+from ..files import read_json_object, write_json
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 # The trainer writes this file last, so a checkpoint that a killed process left half written lacks it or contains
@@ -51,7 +51,7 @@ def make_resumable(checkpoint: str | Path) -> None:
     file = Path(checkpoint) / "config.json"
     if not file.exists():
         return
-    config = json.loads(file.read_text(encoding="utf-8"))
+    config = read_json_object(file)
     if "rope_parameters" not in config or not config.keys() & {"rope_scaling", "rope_theta"}:
         return
     kept = {key: value for key, value in config.items() if key not in ("rope_scaling", "rope_theta")}

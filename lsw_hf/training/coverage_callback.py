@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..data.positions.coverage import CoverageBand, CoverageInterval, PositionCoverage
 from ..data.positions.coverage_plot import plot_position_coverage
-from ..files import write_json
+from ..files import read_json_object, write_json
 
 _FILE = "position_coverage.json"
 
@@ -143,5 +142,4 @@ def _write(intervals: list[CoverageInterval], path: Path) -> None:
 
 
 def _read(path: Path) -> list[CoverageInterval]:
-    data = json.loads(path.read_text(encoding="utf-8"))
-    return [CoverageInterval.from_dict(interval) for interval in data["intervals"]]
+    return [CoverageInterval.from_dict(interval) for interval in read_json_object(path)["intervals"]]

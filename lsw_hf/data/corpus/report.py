@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ...reports import markdown_table
+
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 WINDOW_LENGTHS = (4_096, 8_192, 16_384, 32_768, 65_536, 131_072, 200_000)
 _BATCH_ROWS = 32
@@ -52,31 +54,25 @@ class CorpusReport:
         """Tables for people."""
         share = self.duplicate_documents / max(self.documents, 1)
         most = max((count for _, _, count in self.histogram), default=1)
+        lengths = (self.shortest, *self.percentiles.values(), self.longest)
         bars = [
-            f"| {low:,} - {high:,} | {count:,} | {'#' * -(-_BAR * count // most)} |"
+            (f"{low:,} - {high:,}", f"{count:,}", "#" * -(-_BAR * count // most))
             for low, high, count in self.histogram
         ]
-        windows = [f"| {length:,} | {row['full']:,} | {row['whole']:,} |" for length, row in self.windows.items()]
-        return "\n".join(
+        windows = [(f"{length:,}", f"{row['full']:,}", f"{row['whole']:,}") for length, row in self.windows.items()]
+        return "\n\n".join(
             (
                 f"{self.documents:,} documents, {self.tokens:,} tokens; {self.empty_documents:,} empty, "
                 f"{self.duplicate_documents:,} exact duplicates ({share:.1%}, {self.duplicate_tokens:,} tokens).",
-                "",
-                "| length in tokens | "
-                + " | ".join(["shortest", *(f"{p}%" for p in self.percentiles), "longest"])
-                + " |",
-                "|---" * (len(self.percentiles) + 3) + "|",
-                "| | "
-                + " | ".join(f"{n:,}" for n in (self.shortest, *self.percentiles.values(), self.longest))
-                + " |",
-                "",
-                "| tokens | documents | |",
-                "|---|---:|---|",
-                *bars,
-                "",
-                "| window | full windows when packed | documents that fill one alone |",
-                "|---:|---:|---:|",
-                *windows,
+                markdown_table(
+                    ("length in tokens", "shortest", *(f"{p}%" for p in self.percentiles), "longest"),
+                    [("", *(f"{number:,}" for number in lengths))],
+                    align="l" + "r" * len(lengths),
+                ),
+                markdown_table(("tokens", "documents", ""), bars, align="lrl"),
+                markdown_table(
+                    ("window", "full windows when packed", "documents that fill one alone"), windows, align="rrr"
+                ),
             )
         )
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, IterableDataset
 
-from ...files import replacing, write_text
+from ...files import read_json_object, replacing, write_text
+from ...reports import markdown_table
 from . import TableConfig, TableGenerator
 
 SETTINGS_FILE = "settings.json"
@@ -175,7 +176,7 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         raise NotADirectoryError(f"{folder} is a file: name a folder to write tables to.")
     path = folder / SETTINGS_FILE
     if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = read_json_object(path)
         if old != settings:
             changed = [name for name in settings if settings[name] != old.get(name)]
             raise ValueError(
@@ -196,8 +197,7 @@ def render_card(settings: Mapping[str, Any], statistics: TableStatistics, exampl
     text = first if isinstance(first, str) else first[0]["content"]
     shown = text[:_EXAMPLE_CHARACTERS] + ("\n[...]" if len(text) > _EXAMPLE_CHARACTERS else "")
     tables = "\n\n".join(
-        f"| {title} | count |\n|---|---:|\n"
-        + "\n".join(f"| {name} | {number} |" for name, number in counter.most_common())
+        markdown_table((title, "count"), counter.most_common(), align="lr")
         for title, counter in (
             ("family", statistics.families),
             ("question type", statistics.types),
