@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .output import CommandOutput
 from .parser import CommandParser, count
+from .train import show_plan, show_results
 
 HELP = "run the whole recipe on a tiny model, on a CPU, and show the needle grid before and after"
 EXAMPLE = "lsw-hf demo --output-dir demo"
@@ -21,9 +23,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--context-length", type=count(1), default=None, help="target length in tokens (default: the demo's own)"
     )
+    parser.add_json_option()
     options = parser.parse(arguments)
 
-    from ..demo.recipe import run_demo
+    from ..demo.recipe import tiny_data, tiny_recipe
+    from ..recipes.console import quiet_libraries
 
-    run_demo(seed=options.seed, output_dir=options.output_dir, context_length=options.context_length)
+    with CommandOutput(options.json) as output, quiet_libraries():
+        recipe = tiny_recipe(seed=options.seed, output_dir=options.output_dir, context_length=options.context_length)
+        show_plan(recipe, output)
+        show_results(recipe.run(**tiny_data(recipe)), output)
     return 0

@@ -1,10 +1,15 @@
-"""`lsw-hf train`: the recipe on your own model and data."""
+"""`lsw-hf train`: the recipe on your own model and data. A module of its own because every command is one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .output import CommandOutput
+
+if TYPE_CHECKING:
+    from ..recipes.longskywork import LongSkyworkRecipe
+    from ..recipes.outcome import RecipeResults
 
 HELP = "run the recipe on your model, your documents and your instructions"
 EXAMPLE = (
@@ -22,21 +27,28 @@ def main(arguments: Sequence[str]) -> int:
     from .train_options import data_from_arguments, parse_recipe_arguments, recipe_from_arguments
 
     options = parse_recipe_arguments(list(arguments))
-    with CommandOutput(options.json) as output:
-        with quiet_libraries():
-            recipe = recipe_from_arguments(options)
-            data = data_from_arguments(options)
-            recipe.check(**data)
-            plan = recipe.plan()
-            output.show(f"{plan}\n", {"plan": plan.to_dict()})
-            if options.plan:
-                return 0
-            results = recipe.run(**data)
-        for title, report in (("Before", results.before), ("After", results.after)):
-            if report is not None:
-                table = f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}"
-                output.show(table, {title.lower(): report.to_dict()})
-        figure = results.model_path / "needle.png"
-        place = f"\n{f'Open {figure}; the' if figure.exists() else 'The'} model is in {results.model_path}."
-        output.show(place, {"model_path": str(results.model_path)})
+    with CommandOutput(options.json) as output, quiet_libraries():
+        recipe = recipe_from_arguments(options)
+        data = data_from_arguments(options)
+        recipe.check(**data)
+        show_plan(recipe, output)
+        if not options.plan:
+            show_results(recipe.run(**data), output)
     return 0
+
+
+def show_plan(recipe: LongSkyworkRecipe, output: CommandOutput) -> None:
+    """Show what a run is going to do."""
+    plan = recipe.plan()
+    output.show(f"{plan}\n", {"plan": plan.to_dict()})
+
+
+def show_results(results: RecipeResults, output: CommandOutput) -> None:
+    """Show what a run has reached, and what to open."""
+    for title, report in (("Before", results.before), ("After", results.after)):
+        if report is not None:
+            table = f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}"
+            output.show(table, {title.lower(): report.to_dict()})
+    figure = results.model_path.parent / "needle.png"
+    place = f"\n{f'Open {figure}; the' if figure.exists() else 'The'} model is in {results.model_path}."
+    output.show(place, {"model_path": str(results.model_path)})

@@ -13,9 +13,7 @@ from transformers import TrainingArguments
 
 from ..data.tables import Column, TableConfig, TableGenerator, TableSchema
 from ..evaluation.needle.grid import NeedleGrid
-from ..recipes.console import quiet_libraries
 from ..recipes.longskywork import LongSkyworkRecipe
-from ..recipes.outcome import RecipeResults
 from ..recipes.stages import STAGES
 from .model import build_tiny_model
 from .needle_task import TinyNeedleTask
@@ -253,25 +251,3 @@ def _stage_options(settings: TinySettings, context_length: int) -> dict[str, dic
             "sentence_end_tokens": [STOP_WORD, NEWLINE],
         },
     }
-
-
-def run_demo(*, seed: int = 0, output_dir: str | Path = "demo", context_length: int | None = None) -> RecipeResults:
-    """Run the demo and print the plan, the two grids, and what to open.
-
-    Args:
-        seed (`int`, *optional*, defaults to 0), output_dir (`str` or `Path`, *optional*, defaults to `"demo"`),
-        context_length (`int`, *optional*):
-            See [`tiny_recipe`].
-
-    Returns:
-        [`RecipeResults`]
-    """
-    recipe = tiny_recipe(seed=seed, output_dir=output_dir, context_length=context_length)
-    print(recipe.plan(), end="\n\n", flush=True)
-    with quiet_libraries():
-        results = recipe.run(**tiny_data(recipe))
-    for title, report in (("Before", results.before), ("After", results.after)):
-        if report is not None:
-            print(f"\n{title}: needle accuracy by length and depth\n\n{report.to_markdown()}")
-    print(f"\nOpen {Path(output_dir) / 'needle.png'}; the model is in {results.model_path}.")
-    return results

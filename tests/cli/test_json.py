@@ -12,11 +12,12 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from benchmarks.context_zoo import ARCHITECTURES
 from lsw_hf import cli
 from lsw_hf.conversion.skywork import ConversionReport
+from lsw_hf.demo import recipe
 from lsw_hf.demo.model import build_tiny_model
 from lsw_hf.demo.world import build_tokenizer
 from lsw_hf.evaluation import NeedleReport, NeedleSample
+from lsw_hf.recipes.stages import STAGES
 
-FACTS = ("suggest", "extend", "convert", "refresh", "needle", "eval", "compare", "leakage", "tables", "data")
 GRID = ["--context-lengths", "64,96", "--depths", "0.2,0.8", "--num-samples", "2", "--task", "tiny"]
 
 
@@ -42,11 +43,11 @@ def tiny(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("name", FACTS)
-def test_every_command_with_facts_has_the_option(name, capsys):
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_the_option(name, capsys):
     with pytest.raises(SystemExit):
         cli.main([name, "--help"])
-    assert "--json " in capsys.readouterr().out
+    assert "--json" in capsys.readouterr().out
 
 
 def test_suggest_and_extend(told, tmp_path):
@@ -200,3 +201,18 @@ def test_help_of_compare_names_the_status(capsys):
         cli.main(["compare", "--help"])
     assert stopped.value.code == 0
     assert "  2  it is worse beyond the interval" in capsys.readouterr().out
+
+
+def test_demo_prints_its_plan_and_both_grids(told, tmp_path, monkeypatch):
+    budget = recipe.TinySettings(2, 1, 1, 1, row_length=512, table_length=512, num_samples=2)
+    monkeypatch.setattr(recipe, "settings_for", lambda context_length: budget)
+    status, found = told("demo", "--context-length", 1024, "--output-dir", tmp_path / "demo")
+    assert status == 0
+    assert found["model_path"] == str(tmp_path / "demo" / "model")
+    assert [stage["stage"] for stage in found["plan"]["stages"]] == list(STAGES)
+    for moment in ("before", "after"):
+        assert {cell["context_length"] for cell in found[moment]["cells"]} == {512, 1024}
+    assert (
+        found["before"]["settings"]["max_position_embeddings"],
+        found["after"]["settings"]["max_position_embeddings"],
+    ) == (512, 1024)
