@@ -24,8 +24,9 @@ def replacing(path: str | os.PathLike[str], *, overwrite_folder: bool = False) -
         path (`str` or `os.PathLike`):
             Final name. Its folder is made as needed. An existing file is replaced in one step.
         overwrite_folder (`bool`, *optional*, defaults to `False`):
-            Whether a folder with files in it is replaced too. That takes two steps: after a kill between them the next
-            attempt begins with the old folder. By default a folder must not exist yet, or be empty.
+            Whether a folder with files in it is replaced too. That takes two steps: an error or interrupt between them
+            puts the old folder back, and after a kill there the next attempt begins with it. By default a folder must
+            not exist yet, or be empty.
 
     Yields:
         `Path`: a hidden name in the same folder, with the same ending, used by one process of this machine, not shared
@@ -45,14 +46,11 @@ def replacing(path: str | os.PathLike[str], *, overwrite_folder: bool = False) -
                 os.replace(target, aside)
             else:
                 target.rmdir()
-        try:
-            os.replace(draft, target)
-        except OSError:
-            if aside.exists():
-                os.replace(aside, target)
-            raise
+        os.replace(draft, target)
     finally:
         _remove(draft)
+        if aside.exists() and not target.exists():  # stopped between the two renames, by an error or an interrupt
+            os.replace(aside, target)
         _remove(aside)
 
 
@@ -83,7 +81,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, and brackets a million deep
         raise ValueError(f"{path} is not JSON ({error}). Download or save it again.") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__} instead of settings. Download or save it again.")
+        raise ValueError(f"{path} contains a {type(content).__name__} and no JSON object. Download or save it again.")
     return content
 
 

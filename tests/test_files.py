@@ -61,21 +61,66 @@ def test_a_folder_with_files_is_kept_unless_it_is_to_be_replaced(tmp_path):
     assert names(tmp_path) == ["model"]
 
 
-def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
-    target, rename = tmp_path / "model", os.replace
-    target.mkdir()
-    (target / "old").touch()
+def fail_to_rename(monkeypatch, marks, error):
+    """Let every rename fail whose source has one of the marks in its name."""
+    rename = os.replace
 
     def refuse(source, destination):
-        if ".partial" in os.fspath(source):
-            raise OSError("the disk is gone")
+        if any(mark in os.fspath(source) for mark in marks):
+            raise error
         rename(source, destination)
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="the disk is gone"), replacing(target, overwrite_folder=True) as draft:
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is gone"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch, error):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").touch()
+    fail_to_rename(monkeypatch, [".partial"], error)
+    with pytest.raises(type(error)), replacing(target, overwrite_folder=True) as draft:
         draft.mkdir()
     assert names(target) == ["old"]
     assert names(tmp_path) == ["model"]
+
+
+def test_a_folder_that_cannot_be_put_back_is_kept_for_the_next_attempt(tmp_path, monkeypatch):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").touch()
+    with monkeypatch.context() as broken:
+        fail_to_rename(broken, [".partial", ".replaced"], OSError("the disk is gone"))
+        with pytest.raises(OSError, match="the disk is gone"), replacing(target, overwrite_folder=True) as draft:
+            draft.mkdir()
+    assert names(tmp_path) == [f".model.{os.getpid()}.replaced"]
+    with pytest.raises(KeyboardInterrupt), replacing(target, overwrite_folder=True):
+        raise KeyboardInterrupt
+    assert names(target) == ["old"]
+    assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("write", [write_text, write_json])
+def test_texts_and_json_are_written_whole(tmp_path, monkeypatch, write):
+    """The last step is a rename: when it fails, readers still see what was there."""
+    write(tmp_path / "a.json", "old")
+    before = (tmp_path / "a.json").read_text()
+    fail_to_rename(monkeypatch, [".partial"], OSError("the disk is gone"))
+    with pytest.raises(OSError, match="the disk is gone"):
+        write(tmp_path / "a.json", "new")
+    assert (tmp_path / "a.json").read_text() == before
+    assert names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere no process is asked")
+def test_what_another_users_process_writes_is_kept(tmp_path, monkeypatch):
+    def refuse(process, signal):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", refuse)
+    (tmp_path / ".model.77.partial").touch()
+    write_text(tmp_path / "model", "new")
+    assert names(tmp_path) == [".model.77.partial", "model"]
 
 
 def test_only_what_dead_processes_left_of_the_same_path_is_removed(tmp_path):

@@ -56,7 +56,7 @@ STRANGE = {
     "a file": (lambda source: None, "--model {source}/config.json", "is a file. Give the folder"),
     "an empty folder": (lambda source: None, "--model {folder}", "has no config.json. Give the folder"),
     "broken JSON": (lambda source: (source / "config.json").write_text("{"), "", "config.json is not JSON"),
-    "a list": (lambda source: (source / "config.json").write_text("[]"), "", "holds a list instead of settings"),
+    "a list": (lambda source: (source / "config.json").write_text("[]"), "", "contains a list and no JSON object"),
     "no type": (lambda source: (source / "config.json").write_text("{}"), "", "has no model_type"),
     "an unknown type": (lambda source: edited(source, model_type="x9"), "", "upgrade transformers if"),
     "a float window": (lambda source: edited(source, max_position_embeddings=64.0), "", "Correct config.json"),

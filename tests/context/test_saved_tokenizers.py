@@ -99,7 +99,7 @@ def test_folders_without_a_tokenizer_are_refused(tokenizer, tmp_path):
     with pytest.raises(ValueError, match=r"tokenizer_config\.json is not JSON .* Download or save it again"):
         write_legacy_tokenizer(tmp_path)
     path.write_text("[]", encoding="utf-8")
-    with pytest.raises(ValueError, match="holds a list instead of settings"):
+    with pytest.raises(ValueError, match="contains a list and no JSON object"):
         write_legacy_tokenizer(tmp_path)
     with pytest.raises(ValueError, match="is a file; give the folder"):
         save_tokenizer(tokenizer, path)

@@ -89,7 +89,7 @@ DAMAGE = {
     ),
     "absolute": (lambda f: edit_index(f, lambda m: m.update({FIRST: "/etc/passwd"})), r"is not a file name inside"),
     "empty index": (lambda f: edit_index(f, lambda m: m.clear()), r"weight_map must map tensors to file names"),
-    "broken index": (write("pytorch_model.bin.index.json", "[]"), r"index.json holds a list instead of settings"),
+    "broken index": (write("pytorch_model.bin.index.json", "[]"), r"index.json contains a list and no JSON object"),
     "index without map": (write("pytorch_model.bin.index.json", "{}"), r"is not an index of weight files"),
     "end id": (lambda f: edit_config(f, eos_token_id=420), r"eos_token_id=420, but tokenizer.model has 420 pieces"),
     "other shard": (
