@@ -1,6 +1,7 @@
 """What all reports share: a saved form with a kind and a version, and Markdown tables."""
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from .files import read_json_object, write_json
 
+_BAR = re.compile(r"(?<!\\)\|")
 SCHEMA_VERSION = 1
 """Version of the saved form of every report."""
 
@@ -85,7 +87,8 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], align: 
         header (`Sequence[str]`):
             Names of the columns.
         rows (`Iterable[Sequence]`):
-            Cells, made text with `str`; each row has as many as the header.
+            Cells, made text with `str`; each row has as many as the header. A `|` in one is escaped, and a line break
+            becomes a space, so that neither ends the cell.
         align (`str`, *optional*, defaults to `""`):
             One letter a column: `l`, `r` or `c`. Columns without a letter are not aligned.
 
@@ -94,7 +97,8 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], align: 
     """
     marks = {"l": ":---", "r": "---:", "c": ":---:"}
     rule = [marks.get(letter, "---") for letter in align.ljust(len(header))]
-    lines = [list(header), rule, *([str(cell) for cell in row] for row in rows)]
+    cells = [[_BAR.sub(r"\|", " ".join(str(cell).splitlines())) for cell in row] for row in (header, *rows)]
+    lines = [cells[0], rule, *cells[1:]]
     wrong = [line for line in lines if len(line) != len(header)]
     if wrong:
         raise ValueError(f"a table of {len(header)} columns cannot take the row {wrong[0]}")

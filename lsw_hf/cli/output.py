@@ -89,7 +89,9 @@ def _columns(table: list[str]) -> list[str]:
     """Return the lines of one Markdown table as plain columns; the rule becomes a line of dashes."""
     rows = [[cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
     marks, body = rows[1], [rows[0], *rows[2:]]
-    widths = [max(_width(row[place]) for row in body if place < len(row)) for place in range(len(marks))]
+    if any(len(row) != len(marks) for row in body):
+        return table
+    widths = [max(_width(row[place]) for row in body) for place in range(len(marks))]
     lines = ["  ".join(map(_aligned, row, widths, marks)).rstrip() for row in body]
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,19 +49,21 @@ class StageProgress(TrainerCallback):
     Args:
         description (`str`):
             Text in front of the bar.
-        enabled (`bool`, *optional*):
-            Whether to show it; defaults to whether standard error is a terminal.
     """
 
-    def __init__(self, description: str, enabled: bool | None = None) -> None:
+    def __init__(self, description: str) -> None:
         self.description = description
-        self.enabled = sys.stderr.isatty() if enabled is None else enabled
         self._bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """See [`~transformers.TrainerCallback`]."""
-        if self.enabled and state.is_world_process_zero:
-            self._bar = progress_bar(state.max_steps, self.description, unit="steps", initial=state.global_step)
+        self._bar = progress_bar(
+            state.max_steps,
+            self.description,
+            unit="steps",
+            initial=state.global_step,
+            show=state.is_world_process_zero,
+        )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """See [`~transformers.TrainerCallback`]."""

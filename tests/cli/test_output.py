@@ -27,8 +27,7 @@ TABLE = markdown_table(("name", "tokens", ""), [("one", 1_024, "x"), ("more | wo
 
 
 def test_tables_are_aligned_columns():
-    escaped = TABLE.replace("e | w", r"e \| w")
-    assert aligned_tables(f"Before.\n\n{escaped}\n\nAfter | all.") == (
+    assert aligned_tables(f"Before.\n\n{TABLE}\n\nAfter | all.") == (
         "Before.\n"
         "\n"
         "name          tokens\n"
@@ -43,6 +42,9 @@ def test_tables_are_aligned_columns():
 def test_wide_letters_take_two_columns():
     table = markdown_table(("a", "b"), [("表格", 1), ("e\u0301", 22)])
     assert aligned_tables(table) == "a     b\n----  --\n表格  1\ne\u0301     22"
+    # A full-width Latin letter is as wide, a half-width katakana is not.
+    table = markdown_table(("a", "b"), [("\uff21", 1), ("\uff71\uff71\uff71", 22)])
+    assert aligned_tables(table) == "a    b\n---  --\n\uff21   1\n\uff71\uff71\uff71  22"
 
 
 @pytest.mark.parametrize("text", ["| no table", "| a |\n| b |", "", "one\n"])
