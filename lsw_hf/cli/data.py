@@ -9,7 +9,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..data.windows.config import SEPARATOR_HELP, ChunkInterleaveConfig, separator_token
+from ..data.windows.config import SEPARATOR_HELP, SMALLEST, ChunkInterleaveConfig, separator_token
 from ..files import replacing, write_json
 from .output import CommandOutput
 from .parser import CommandParser, count, nearest
@@ -185,7 +185,7 @@ def add_window_options(parser: CommandParser) -> None:
             reading: dict[str, Any] = {"action": "store_true"}
         else:
             reading = {
-                "type": count(0) if kind is int else float if kind is float else str,
+                "type": count(SMALLEST[item.name]) if kind is int else float if kind is float else str,
                 "metavar": item.metadata.get("metavar"),
             }
             text = f"{text} (default: {default})".replace("%", "%%")

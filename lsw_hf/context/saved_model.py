@@ -165,10 +165,10 @@ def load_tokenizer(model: str | Path, model_kwargs: Mapping[str, Any]) -> PreTra
     try:
         return AutoTokenizer.from_pretrained(model, **where_from(model_kwargs))
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"No tokenizer could be loaded from {model}: save the model's tokenizer there "
-            f"(tokenizer.save_pretrained). The reason: {error}"
-        ) from error
+        fix = "save the model's tokenizer there (tokenizer.save_pretrained)."
+        if not Path(model).exists():
+            fix = f"that is not a folder here (looked from {Path.cwd()}); check the spelling, the id and the network."
+        raise ValueError(f"No tokenizer could be loaded from {model}: {fix} The reason: {error}") from error
 
 
 def where_from(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:

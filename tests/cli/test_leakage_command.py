@@ -82,6 +82,17 @@ def test_files_give_what_their_samples_give(model_folder, files):
     assert "was not checked" in plain.to_markdown()
 
 
+def test_the_seed_is_that_of_the_resampling(model_folder, files, tmp_path):
+    intervals = {}
+    for seed in ("1", "1", "2"):
+        words = ["--model", model_folder, *options(files), "--column", "question", "answer", "--seed", seed]
+        assert cli.main(["leakage", *words, "--resamples", "50", "--output", str(tmp_path)]) == 0
+        written = json.loads((tmp_path / "leakage.json").read_text(encoding="utf-8"))
+        intervals.setdefault(seed, set()).add(json.dumps(written["delta1_interval"]))
+    assert [len(found) for found in intervals.values()] == [1, 1]
+    assert intervals["1"] != intervals["2"]
+
+
 def test_kinds_of_files(files, tmp_path):
     expected = texts("train")
     assert read_samples(files["train"], ("question", "answer")) == expected

@@ -66,7 +66,7 @@ def test_options_of_windows_are_read_as_by_their_own_command(train, capsys):
     capsys.readouterr()
     assert train("--plan", "--continual_pretraining.chunks_per_document", "1:0.2,2:0.2") == 1
     assert "must be >= 0 and sum to 1" in capsys.readouterr().err
-    assert train("--plan", "--continual_pretraining.chunks_per_document", "two") in (1, 2)
+    assert train("--plan", "--continual_pretraining.chunks_per_document", "two") == 1
     assert "chunks_per_document" in capsys.readouterr().err
 
 

@@ -49,3 +49,20 @@ def test_the_hub_is_asked_for_the_revision_and_with_the_token(monkeypatch):
     )
     load_config("owner/name", revision="v1", token="secret")
     assert asked == {"revision": "v1", "token": "secret", "trust_remote_code": False}
+
+
+def test_the_tokenizer_comes_from_the_same_place_as_the_model(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "lsw_hf.context.saved_model.AutoTokenizer.from_pretrained", lambda name, **given: asked.append((name, given))
+    )
+    where = {"revision": "v1", "token": "secret", "trust_remote_code": True}
+    load_tokenizer("owner/name", {**where, "dtype": "auto"})
+    assert asked == [("owner/name", where)]
+
+
+def test_a_misspelled_folder_is_said_to_be_none(tmp_path):
+    with pytest.raises(ValueError, match=r"No tokenizer could be loaded from .*none: that is not a folder here"):
+        load_tokenizer(tmp_path / "none", {})
+    with pytest.raises(ValueError, match=r"No tokenizer could be loaded from .*: save the model's tokenizer there"):
+        load_tokenizer(tmp_path, {})

@@ -165,6 +165,40 @@ def test_plain_windows_can_keep_their_documents_apart(tiny_llama, tiny_tokenizer
     assert not torch.equal(before[:, :second], after[:, :second])
 
 
+def plain_documents_apart(arguments, **options):
+    settings = {"max_length": 61, "interleaved_fraction": 0.0, "plain_attention": "document", **options}
+    return arguments(ContinualPretrainingConfig, per_device_train_batch_size=1, **settings)
+
+
+def test_windows_whose_documents_leak_do_not_start(tiny_llama, tiny_tokenizer, arguments):
+    """An all-ones mask switches the detection of borders off; the loss looks healthy."""
+    trainer = ContinualPretrainingTrainer(tiny_llama, plain_documents_apart(arguments), documents(), tiny_tokenizer)
+    collate = trainer.data_collator
+
+    def with_mask(examples):
+        batch = collate(examples)
+        return {**batch, "attention_mask": batch["input_ids"].ne(-1).long()}
+
+    trainer.data_collator = with_mask
+    with pytest.raises(ValueError, match="Attention leaks between packed dialogues"):
+        trainer.train()
+
+
+def test_windows_of_separate_documents_are_refused_under_data_parallel(tiny_llama, tiny_tokenizer, arguments):
+    """Newer TRL refuses it for every trainer, before ours is asked."""
+    args = plain_documents_apart(arguments)
+    args._n_gpu = 2
+    with pytest.raises(ValueError, match="DataParallel"):
+        ContinualPretrainingTrainer(tiny_llama, args, documents(), tiny_tokenizer)
+
+
+def test_the_windows_of_the_probe_are_not_counted(tiny_llama, tiny_tokenizer, arguments):
+    args = plain_documents_apart(arguments, dataloader_num_workers=1)
+    trainer = ContinualPretrainingTrainer(tiny_llama, args, documents(), tiny_tokenizer)
+    trainer.train()
+    assert trainer.window_counts == {}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

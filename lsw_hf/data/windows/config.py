@@ -25,6 +25,10 @@ else:
     Chunks = ChunksFromText | str
 
 
+SMALLEST = {"documents_per_window": 1, "window_length": 2, "group_documents": 0}
+"""Least value of each whole number in [`ChunkInterleaveConfig`]."""
+
+
 @dataclass
 class InterleaveCounts:
     """What a stream of windows has taken in and given out, in tokens unless the name says otherwise.
@@ -146,7 +150,7 @@ class ChunkInterleaveConfig(WindowOptions):
     def __post_init__(self) -> None:
         if isinstance(self.chunks_per_document, str):
             self.chunks_per_document = _chunks_from_text(self.chunks_per_document)
-        for name, least in (("documents_per_window", 1), ("window_length", 2), ("group_documents", 0)):
+        for name, least in SMALLEST.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")

@@ -9,7 +9,7 @@ from datasets import Dataset, Features, IterableDataset, List, Value
 from datasets.distributed import split_dataset_by_node
 
 from lsw_hf.data.corpus.documents import load_documents
-from lsw_hf.data.windows.config import ChunkInterleaveConfig
+from lsw_hf.data.windows.config import ChunkInterleaveConfig, separator_token
 from lsw_hf.data.windows.dataset import interleave_dataset, read_documents
 
 CONFIG = ChunkInterleaveConfig(window_length=24, documents_per_window=3)
@@ -233,3 +233,16 @@ def test_bad_settings(settings, message):
 def test_missing_tokens_are_named():
     with pytest.raises(ValueError, match=r"no column 'input_ids', only \['text'\]: give a tokenizer"):
         interleave_dataset(Dataset.from_list([{"text": "a"}]), CONFIG)
+
+
+def test_a_separator_is_a_token_of_the_tokenizer(tiny_tokenizer):
+    last = len(tiny_tokenizer) - 1
+    given = (None, "none", "eos", 0, "0", last)
+    assert [separator_token(separator, tiny_tokenizer) for separator in given] == [
+        None, None, tiny_tokenizer.eos_token_id, 0, 0, last,
+    ]  # fmt: skip
+    for wrong in (-1, last + 1):
+        with pytest.raises(ValueError, match=rf"separator_id {wrong} is not a token .*: ids go from 0 to {last}"):
+            separator_token(wrong, tiny_tokenizer)
+    with pytest.raises(ValueError, match="separator_id must be a token id, eos or none, got 'dot'"):
+        separator_token("dot", tiny_tokenizer)
