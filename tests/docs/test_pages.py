@@ -9,10 +9,18 @@ import pytest
 from lsw_hf import cli
 from lsw_hf.cli import train_options
 from lsw_hf.cli.parser import CommandParser
-from tests.docs.pages import PAGES, ROOT, Block, blocks_of, commands_of, follows, in_order, matches, said_in_comments
-
-SLOW: set[str] = set()
-"""Pages whose code takes more than about ten seconds."""
+from tests.docs.pages import (
+    BLOCK,
+    PAGES,
+    ROOT,
+    Block,
+    blocks_of,
+    commands_of,
+    follows,
+    in_order,
+    matches,
+    said_in_comments,
+)
 
 RUN_BY_OTHERS = {"docs/guides/data.md": "tests/data/test_data_page.py"}
 """Pages whose Python is run by a test of its own, in a world of its own."""
@@ -22,11 +30,7 @@ def named(page):
     return str(page.relative_to(ROOT))
 
 
-PARAMETERS = [
-    pytest.param(page, id=named(page), marks=[pytest.mark.slow] if named(page) in SLOW else [])
-    for page in PAGES
-    if blocks_of(page.read_text(encoding="utf-8"))
-]
+PARAMETERS = [pytest.param(page, id=named(page)) for page in PAGES if blocks_of(page.read_text(encoding="utf-8"))]
 
 
 class Parsed(Exception):
@@ -123,7 +127,7 @@ def test_blocks_that_are_not_run_say_why():
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=named(page)) for page in PAGES])
 def test_files_that_a_page_names_exist(page):
-    text = page.read_text(encoding="utf-8")
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
     links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)(?:#[^)]*)?\)", text)
     missing = [link for link in links if not (page.parent / link).exists()]
     # A path with a wildcard or a placeholder is none.
