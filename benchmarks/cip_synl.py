@@ -40,6 +40,7 @@ from lsw_hf.data.windows.interleaver import ChunkInterleaver
 from lsw_hf.demo.recipe import ORIGINAL_LENGTH, TinySettings, table_generator, tiny_data, tiny_recipe
 from lsw_hf.demo.world import DEEDS, FACT_WORD, NAMES, QUESTION_WORD, SENTENCE_LENGTH, STOP_WORD, TinyWorld
 from lsw_hf.evaluation.losses.by_position import loss_by_position
+from lsw_hf.files import write_json
 from lsw_hf.reports import markdown_table
 
 LENGTH = 8_192
@@ -169,9 +170,7 @@ def run_variant(name: str, seed: int, base: Path, folder: Path, arguments: argpa
         else:
             model = AutoModelForCausalLM.from_pretrained(train_synl(name, recipe, base, arguments))
         found = measure(model, recipe, arguments)
-        folder.mkdir(parents=True, exist_ok=True)
-        saved.with_suffix(".tmp").write_text(json.dumps(found, indent=1), encoding="utf-8")
-        saved.with_suffix(".tmp").replace(saved)
+        write_json(saved, found, indent=1)
     return json.loads(saved.read_text(encoding="utf-8"))
 
 

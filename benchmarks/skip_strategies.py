@@ -28,6 +28,7 @@ from benchmarks.figures import benchmark_parser, keep, parse
 from benchmarks.tiny_runs import ROPE, accuracy_by_length, only, pretrained, variant_folder
 from lsw_hf import NeedleReport, evaluate_needle, extend_context
 from lsw_hf.demo.recipe import TinySettings, tiny_data, tiny_recipe
+from lsw_hf.evaluation.figures import save_figure
 from lsw_hf.reports import markdown_table
 
 # What differs from the demo's stage of dialogues: skip_all with all probability, also at the ends of sentences.
@@ -82,7 +83,7 @@ def draw(table: dict[str, dict[int, list[float]]], path: Path) -> None:
 
     names = sorted(table, key=lambda name: mean(list(table[name].values())[-1]))
     lengths = list(table[names[0]])[-2:]
-    figure = Figure(figsize=(9, 0.38 * len(names) + 1.2), layout="constrained")
+    figure = Figure(figsize=(9, 0.38 * len(names) + 1.2), layout="constrained", dpi=160)
     for axes, length in zip(figure.subplots(1, 2, sharey=True), lengths, strict=True):
         values = [table[name][length] for name in names]
         axes.barh(names, [mean(own) for own in values], color="#9db4d0")
@@ -90,7 +91,7 @@ def draw(table: dict[str, dict[int, list[float]]], path: Path) -> None:
             axes.plot(own, [row] * len(own), "o", color="#1f3a5f", markersize=4)
         axes.set(xlim=(0, 1.01), xlabel="needle accuracy", title=f"{length:,} tokens")
         axes.grid(axis="x", linewidth=0.4)
-    figure.savefig(path, dpi=160)
+    save_figure(figure, path)
 
 
 def page(table: dict[str, dict[int, list[float]]]) -> str:

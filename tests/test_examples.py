@@ -137,7 +137,6 @@ def test_the_notebook_is_stored_with_its_outputs():
 
 @pytest.mark.slow
 def test_the_notebook_runs(tmp_path):
-    pytest.importorskip("nbmake")
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "HF_HOME": str(tmp_path)}
     words = ["-q", "--nbmake", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tmp_path), str(NOTEBOOK)]
     done = subprocess.run(

@@ -24,7 +24,6 @@ The text may have been part of the model's pretraining: compare rows, not with o
 
 import argparse
 import copy
-import json
 import math
 import tempfile
 import time
@@ -40,6 +39,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lsw_hf import NeedleGrid, evaluate_needle, extend_context, loss_by_position, verify_context
 from lsw_hf.context.request import AUTO, METHODS
+from lsw_hf.files import write_json
 from lsw_hf.recipes.console import quiet_libraries
 from lsw_hf.recipes.provenance import describe_environment
 
@@ -71,9 +71,7 @@ class Results:
         """Replaces the file."""
         self.data["seconds"] = time.perf_counter() - self.start
         if self.path is not None:
-            draft = self.path.with_suffix(".tmp")
-            draft.write_text(json.dumps(self.data, indent=1) + "\n", encoding="utf-8")
-            draft.replace(self.path)
+            write_json(self.path, self.data, indent=1)
 
 
 def load_model(arguments: argparse.Namespace, dtype: torch.dtype) -> PreTrainedModel:

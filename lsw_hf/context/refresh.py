@@ -85,9 +85,11 @@ def refresh_code(folder: str | os.PathLike) -> list[str]:
         )
     wanted = _with_siblings(present, _named_by_config(place), current)
     stale = [name for name in wanted if code_hash(present.get(name, b"")) != code_hash(current[name])]
-    with ExitStack() as all_or_none:
-        for name in reversed(stale):  # leaving the stack replaces them in their own order
-            draft = all_or_none.enter_context(replacing(place / name))
+    with ExitStack() as written:
+        # All are written before the first is renamed: a full disk changes none. Leaving the stack renames them in the
+        # order of `stale`; a folder that is stopped there has some of each, and refreshing it again completes it.
+        for name in reversed(stale):
+            draft = written.enter_context(replacing(place / name))
             draft.write_bytes(current[name])
             if name in present:
                 shutil.copymode(place / name, draft)

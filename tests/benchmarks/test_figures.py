@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.figures import benchmark_parser, compact_table, finish, machine, parse
+from benchmarks.figures import benchmark_parser, compact_table, finish, machine, parse, peak_memory
+from benchmarks.tiny_runs import variant_folder
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 SCRIPTS = sorted(
@@ -50,6 +51,23 @@ def test_nothing_is_written_without_a_folder(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "a page\n[1]\n"
     assert list(tmp_path.iterdir()) == []
     assert benchmark_parser("", "runs/x").parse_args([]).output_dir == Path("runs/x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere getrusage is asked")
+def test_the_peak_is_that_of_this_process_in_bytes():
+    """200 MB here, and a child that needs little: it does not report its parent."""
+    block = b"1" * 200_000_000
+    assert 200_000_000 < peak_memory() < 20_000_000_000
+    code = "from benchmarks.figures import peak_memory; print(peak_memory())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=BENCHMARKS.parent)
+    assert 1_000_000 < int(child.stdout) < len(block)
+
+
+def test_variants_have_folders_of_their_own(tmp_path):
+    names = ("skip_all", "skip_all, 2 skips", "skip_all, 4 skips", "p=0.5")
+    folders = [variant_folder(tmp_path, seed, name) for seed in (0, 1) for name in names]
+    assert len(set(folders)) == 8
+    assert {folder.parent.parent for folder in folders} == {tmp_path}
 
 
 @pytest.mark.slow

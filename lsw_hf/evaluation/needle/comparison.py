@@ -132,7 +132,7 @@ def _beyond_chance(gained: int, lost: int, tests: int = 1) -> bool:
     changed = gained + lost
     cases = sum(comb(changed, number) for number in range(lost, changed + 1))
     # In whole numbers, cases / 2**changed <= 0.025 / tests: thousands of questions would overflow a float.
-    return lost > gained and 40 * tests * cases <= 2**changed
+    return 40 * tests * cases <= 2**changed
 
 
 def _with_interval(verdicts: list[bool]) -> str:
