@@ -107,6 +107,23 @@ def test_an_interrupted_refresh_leaves_no_drafts(saved, monkeypatch):
     assert contents(saved) == before
 
 
+def test_a_disk_that_is_full_at_the_last_file_changes_none(saved, monkeypatch):
+    """All files are written before the first takes its name."""
+    before, write, written = contents(saved), Path.write_bytes, []
+
+    def full(path, data):
+        if len(written) == 2:
+            raise OSError("No space left on device")
+        written.append(path.name)
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        refresh_code(saved)
+    assert len(written) == 2
+    assert contents(saved) == before
+
+
 def test_folders_without_our_code_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"contains none of rope_longskywork.py, .*nothing to refresh in other folders"
