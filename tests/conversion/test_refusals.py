@@ -121,7 +121,7 @@ DAMAGE = {
         r"stored with other frequencies than rope_theta=500000",
     ),
     "broken generation": (write("generation_config.json", "{"), r"generation_config.json is not JSON"),
-    "generation list": (write("generation_config.json", "[1]"), r"generation_config.json holds a list"),
+    "generation list": (write("generation_config.json", "[1]"), r"generation_config.json contains a list"),
     "hot": (write("generation_config.json", '{"temperature": "hot"}'), r"says temperature='hot'; it must be a number"),
     "share": (write("generation_config.json", '{"top_p": 7}'), r"says top_p=7; it must be a number from 0 to 1"),
     "no names": (
