@@ -108,13 +108,14 @@ def _ranked_subsets(keys: np.ndarray, counter: int, sizes: np.ndarray, highs: np
 def _redrawn_subsets(keys: np.ndarray, counter: int, sizes: np.ndarray, highs: np.ndarray) -> np.ndarray:
     """Draws values, keeps one of equal ones and draws the others again; no value is treated unlike another."""
     rows = np.repeat(np.arange(len(sizes)), sizes)
-    order = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    # Each row counts on by its own size: by the largest of the batch, its draws would depend on the rows beside it.
+    counters = counter + np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     values = np.empty(len(rows), dtype=np.int64)
     again = np.ones(len(rows), dtype=bool)
     while again.any():
-        values[again] = keyed_integers(keys[rows[again]], counter + order[again], highs[rows[again]] - 1)
+        values[again] = keyed_integers(keys[rows[again]], counters[again], highs[rows[again]] - 1)
         values = values[np.lexsort((values, rows))]
         again[1:] = (values[1:] == values[:-1]) & (rows[1:] == rows[:-1])
         again[:1] = False
-        counter += int(sizes.max())
+        counters += sizes[rows]
     return values

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lsw_hf.data.positions.collator import DataCollatorForSkipAlign
+from lsw_hf.data.positions.strategies import STRATEGIES
 from tests.attention.attention_oracle import make_model
 
 ROWS = [
@@ -136,6 +137,48 @@ def test_positions_depend_on_seed_epoch_and_row_only():
     assert not torch.equal(first, one(ROWS)["position_ids"])
     one.set_epoch(0)
     assert torch.equal(first, one(ROWS)["position_ids"])
+
+
+def talkative_rows(count: int) -> list[dict]:
+    """Dialogues of one to five turns and 8 to 80 tokens; token 1 ends a sentence."""
+    generator = torch.Generator().manual_seed(1)
+    rows = []
+    for _ in range(count):
+        turns = int(torch.randint(1, 6, (), generator=generator))
+        lengths = torch.randint(4, 9, (2 * turns,), generator=generator).tolist()
+        ids = torch.randint(1, 6, (sum(lengths),), generator=generator).tolist()
+        trained = [turn % 2 == 1 for turn, length in enumerate(lengths) for _ in range(length)]
+        rows.append(
+            {"input_ids": ids, "labels": [id_ if kept else -100 for id_, kept in zip(ids, trained, strict=True)]}
+        )
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("split", "sentence_ends", "packed"),
+    [
+        ("cuts", None, False),
+        ("cuts", (1,), False),
+        ("cuts", (1, 2), True),
+        ("equal", (1,), False),
+        ("independent", (1, 2), False),
+    ],
+)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_positions_of_a_row_do_not_depend_on_the_rows_beside_it(strategy, split, sentence_ends, packed):
+    rows = talkative_rows(120)
+    for max_skips in (None, 4):
+        options = {"strategy": strategy, "split": split, "sentence_end_token_ids": sentence_ends, "packed": packed}
+        draw = collator(context_length=200, max_skips=max_skips, skip_probability=0.9, **options)
+        draw._num_borderless = None
+        alone = [draw([row])["position_ids"][0, : len(row["input_ids"])].tolist() for row in rows]
+        for start in range(0, len(rows), 8):
+            positions = draw(rows[start : start + 8])["position_ids"]
+            if packed:
+                lengths = [len(row["input_ids"]) for row in rows[start : start + 8]]
+                positions = positions[0, : sum(lengths)].split(lengths)
+            for place, found in enumerate(positions, start):
+                assert found[: len(alone[place])].tolist() == alone[place], (place, max_skips)
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
