@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from datasets import Dataset, IterableDataset
+
+from .streams import read_whole
 
 # Datasets, or any iterables of rows; only datasets can be cut into parts.
 Source: TypeAlias = Any
@@ -19,11 +21,15 @@ _TOLERANCE = 1e-6
 
 @dataclass
 class SourceCounts:
-    """What a mixture has taken from one source: tokens, rows, and how often the source was begun."""
+    """What a mixture has taken from one source: tokens, rows, how often the source was begun, and what this last pass
+    gave.
+    """
 
     tokens: int = 0
     rows: int = 0
     passes: int = 0
+    tokens_in_pass: int = 0
+    rows_in_pass: int = 0
 
 
 class TokenMixture:
@@ -85,29 +91,31 @@ class TokenMixture:
         sums = [math.fsum(span[place] for span in self._spans.values()) for place in (0, 1)]
         self._spans = {name: (span[0] / sums[0], span[1] / sums[1]) for name, span in self._spans.items()}
         self.counts = {name: SourceCounts() for name in self.sources}
-        self._loaded: dict[str, Any] | None = None
+        self._is_loaded = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Rows of all sources; the column `source` is not added, so that rows of equal columns stay batchable."""
-        state, self._loaded = self._loaded, None
-        self.counts = {name: SourceCounts(**(state or {}).get(name, {})) for name in self.sources}
-        streams = {
-            name: self._open(name, max(1, counts.passes), counts.rows if state else 0)
-            for name, counts in self.counts.items()
-        }
+        if not self._is_loaded:
+            self.counts = {name: SourceCounts() for name in self.sources}
+        self._is_loaded = False
+        streams = {name: self._open(name) for name in self.sources}
         while self.total_tokens is None or self._given() < self.total_tokens:
             name = self.next_source()
             row = next(streams[name], None)
             if row is None:
+                self._require_tokens(name)
                 if self.when_exhausted == "stop":
                     return
-                streams[name] = self._open(name, self.counts[name].passes + 1, 0)
-                row = next(streams[name], None)
-                if row is None:
-                    raise ValueError(f"The source {name!r} has no rows, so it cannot be repeated: leave it out.")
-            counts = self.counts[name]
+                self.counts[name] = replace(
+                    self.counts[name], passes=self.counts[name].passes + 1, tokens_in_pass=0, rows_in_pass=0
+                )
+                streams[name] = self._open(name)
+                continue
+            counts, length = self.counts[name], self._length(row, name)
             counts.rows += 1
-            counts.tokens += self._length(row, name)
+            counts.rows_in_pass += 1
+            counts.tokens += length
+            counts.tokens_in_pass += length
             yield dict(row)
 
     def next_source(self) -> str:
@@ -141,11 +149,18 @@ class TokenMixture:
         """Continue the next iteration where `state_dict` was taken, reading over the rows already given out.
 
         Raises:
-            ValueError: the state is of other sources.
+            ValueError: the state is of other sources, or is none.
         """
         if set(state) != set(self.sources):
             raise ValueError(f"The saved mixture has the sources {sorted(state)}, this one {sorted(self.sources)}.")
-        self._loaded = dict(state)
+        names = {item.name for item in fields(SourceCounts)}
+        for name, counts in state.items():
+            if set(counts) != names:
+                raise ValueError(
+                    f"The saved state of {name!r} has {sorted(counts)} instead of {sorted(names)}: begin anew."
+                )
+        self.counts = {name: SourceCounts(**state[name]) for name in self.sources}
+        self._is_loaded = True
 
     def as_dataset(self, num_shards: int = 1) -> IterableDataset:
         """Return the mixture as a `datasets.IterableDataset`, resumable by its own `state_dict`.
@@ -202,21 +217,26 @@ class TokenMixture:
         value = row[self.length_column]
         return value if isinstance(value, int) else len(value)
 
-    def _open(self, name: str, passes: int, rows: int) -> Iterator[Mapping[str, Any]]:
-        """Return an iterator over a source in its given pass; `rows` rows over all passes are read over."""
-        source = self.sources[name]
+    def _open(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """Return an iterator over the pass that a source is in, behind the rows which that pass has given."""
+        source, counts = self.sources[name], self.counts[name]
+        counts.passes = max(1, counts.passes)
         if isinstance(source, IterableDataset):
-            source.set_epoch(passes - 1)
-        elif passes > 1 and iter(source) is source:
+            source.set_epoch(counts.passes - 1)
+            return itertools.islice(read_whole(source), counts.rows_in_pass, None)
+        stream = iter(source)
+        if counts.passes > 1 and stream is source:
             raise ValueError(
                 f"The source {name!r} is an iterator, which cannot begin again: give a dataset or a list."
             )
-        self.counts[name].passes = passes
-        stream = iter(source)
-        if rows and passes > 1:
-            # Rows were counted over all passes; a pass is as long as the source.
-            rows %= sum(1 for _ in source)
-        return itertools.islice(stream, rows, None) if rows else stream
+        return itertools.islice(stream, counts.rows_in_pass, None)
+
+    def _require_tokens(self, name: str) -> None:
+        """Refuse a source whose pass has ended without a token: repeated, it would be asked for ever."""
+        counts = self.counts[name]
+        if counts.tokens_in_pass == 0:
+            found = f"{counts.rows_in_pass} rows without a token" if counts.rows_in_pass else "no rows"
+            raise ValueError(f"The source {name!r} has {found}: leave it out, or check what it is read from.")
 
     def _check(self) -> None:
         if not self.sources or set(self.sources) != set(self._spans):

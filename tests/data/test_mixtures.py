@@ -89,6 +89,46 @@ def test_resume_equals_the_undisturbed_mixture(stop, when):
     assert head + list(second) == truth
 
 
+def some_sources(kind):
+    """Few rows, so that a mixture of some hundred tokens passes over them several times."""
+    given = {"a": rows("a", 7, 3, 9), "b": rows("b", 4, 2, 12, 1)}
+    if kind == "lists":
+        return given
+    if kind == "datasets":
+        return {name: Dataset.from_list(part) for name, part in given.items()}
+    return {
+        name: IterableDataset.from_generator(_of_files, gen_kwargs={"files": part}).shuffle(seed=3, buffer_size=4)
+        for name, part in given.items()
+    }
+
+
+def _of_files(files):
+    yield from files
+
+
+@pytest.mark.parametrize("kind", ["lists", "datasets", "streams"])
+def test_state_is_exact_at_every_cut_of_every_pass(kind):
+    def build():
+        return TokenMixture(some_sources(kind), {"a": 0.7, "b": 0.3}, total_tokens=300, when_exhausted="repeat")
+
+    truth = list(build())
+    whole = build()
+    list(whole)
+    assert {name: counts.passes for name, counts in whole.counts.items()} == {"a": 7, "b": 3}
+    for cut in range(len(truth) + 1):
+        first = build()
+        head = list(itertools.islice(first, cut))
+        state = json.loads(json.dumps(first.state_dict()))
+        second = build()
+        second.load_state_dict(state)
+        # Right after loading, and after the cut again, as at every checkpoint of a run that is resumed twice.
+        assert second.state_dict() == state
+        more = list(itertools.islice(second, 5))
+        third = build()
+        third.load_state_dict(second.state_dict())
+        assert head + more + list(third) == truth
+
+
 def test_dataset_resumes_and_shards_keep_the_shares():
     def build():
         parts = {name: Dataset.from_list(given) for name, given in sources(100).items()}
@@ -141,8 +181,11 @@ def test_bad_settings(weights, settings, message):
 
 
 def test_bad_sources():
-    with pytest.raises(ValueError, match="'a' has no rows, so it cannot be repeated"):
-        list(TokenMixture({"a": []}, {"a": 1.0}, when_exhausted="repeat"))
+    for when in ("stop", "repeat"):
+        with pytest.raises(ValueError, match="The source 'a' has no rows: leave it out"):
+            list(TokenMixture({"a": []}, {"a": 1.0}, when_exhausted=when))
+        with pytest.raises(ValueError, match="The source 'a' has 2 rows without a token: leave it out"):
+            list(TokenMixture({"a": [{"input_ids": []}] * 2}, {"a": 1.0}, when_exhausted=when))
     with pytest.raises(ValueError, match=r"A row of 'a' has no column 'input_ids', only \['text'\]"):
         list(TokenMixture({"a": [{"text": "x"}]}, {"a": 1.0}))
     with pytest.raises(ValueError, match="'a' is an iterator, which cannot begin again"):
@@ -152,3 +195,5 @@ def test_bad_sources():
     mixture = TokenMixture({"a": []}, {"a": 1.0})
     with pytest.raises(ValueError, match=r"The saved mixture has the sources \['b'\], this one \['a'\]"):
         mixture.load_state_dict({"b": {}})
+    with pytest.raises(ValueError, match=r"The saved state of 'a' has \['rows', 'tokens'\] instead of .*: begin anew"):
+        mixture.load_state_dict({"a": {"tokens": 1, "rows": 1}})
