@@ -71,6 +71,7 @@ EXTRAS["dev"] = [
     "pytest-xdist>=3.6,<4",
     "ruff>=0.12,<1",
     "scipy>=1.15,<2",  # statistical tests of what is drawn
+    "torchdata>=0.11,<1",  # its data loader saves and restores the state of streams in workers
     "types-PyYAML>=6.0,<7",
     "types-tqdm>=4.66,<5",
 ]

@@ -212,12 +212,12 @@ def window_config(options: argparse.Namespace, tokenizer: Any) -> ChunkInterleav
     return ChunkInterleaveConfig(**{**given, "separator_id": separator_token(options.separator_id, tokenizer)})
 
 
-def ordered_texts(options: argparse.Namespace, rows: Iterable[dict[str, str]]) -> Iterable[str]:
-    """Return texts in the order in which they meet in windows: as they come, or similar ones together."""
-    texts = (row["text"] for row in rows)
-    if not options.similar_documents:
-        return texts
+def ordered_texts(options: argparse.Namespace, rows: Any) -> Iterable[str]:
+    """Return texts of a stream in the order in which they meet in windows: drawn, or similar ones together."""
     from ..data.corpus.similarity import order_by_similarity
+    from ..data.windows.dataset import in_drawn_order
 
-    held = list(texts)
+    if not options.similar_documents:
+        return (row["text"] for row in in_drawn_order(rows, options.shuffle_buffer, options.seed))
+    held = [row["text"] for row in rows]
     return [held[place] for place in order_by_similarity(held, options.documents_per_window, seed=options.seed)]

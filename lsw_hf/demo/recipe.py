@@ -226,6 +226,7 @@ def _stage_options(settings: TinySettings, context_length: int) -> dict[str, dic
             "per_device_train_batch_size": _PRETRAINING_BATCH,
             "learning_rate": 2e-3,
             "warmup_steps": 20,
+            "shuffle_buffer": 0,  # the easy documents come first
         },
         "continual_pretraining": {
             **common,
@@ -234,6 +235,7 @@ def _stage_options(settings: TinySettings, context_length: int) -> dict[str, dic
             "per_device_train_batch_size": settings.rows_a_step,
             "learning_rate": 1e-3,
             "documents_per_window": settings.row_length // ORIGINAL_LENGTH,
+            "shuffle_buffer": 0,  # drawn one by one, they have no order
         },
         "sft": {
             **skips,

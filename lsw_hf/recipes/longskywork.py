@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..context.extension import extend_config
 from ..context.saved_model import load_config, load_tokenizer, where_from, window_of, without_weights
+from ..data.windows.config import WindowOptions
 from ..evaluation.needle.grid import NeedleGrid, evaluate_needle
 from ..evaluation.needle.report import NeedleReport
 from ..evaluation.needle.task import NeedleTask
@@ -284,7 +285,7 @@ class LongSkyworkRecipe:
         sources.update(dict.fromkeys(self.options.get(name, {}), "set for this run"))
         return PlannedStage(
             stage=name,
-            data=STAGES[name].data,
+            data=STAGES[name].data + _order(name, options),
             max_length=length,
             reach=int(options.get("context_length") or self.context_length) if skips else length,
             max_steps=options["max_steps"],
@@ -322,6 +323,14 @@ class LongSkyworkRecipe:
 
     def _model_name(self) -> str:
         return type(self.model).__name__ if isinstance(self.model, PreTrainedModel) else str(self.model)
+
+
+def _order(name: str, options: Mapping[str, Any]) -> str:
+    """In which order a stage reads documents, for its row of the plan."""
+    if name not in ("pretraining", "continual_pretraining"):
+        return ""
+    buffer = options.get("shuffle_buffer", WindowOptions.shuffle_buffer)
+    return f"; files and documents shuffled, buffer {buffer:,}" if buffer else "; in their order"
 
 
 def _in_words(sources: Mapping[str, str], **names: str) -> str:

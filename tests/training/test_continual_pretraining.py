@@ -12,6 +12,7 @@ from datasets import load_dataset
 from transformers import HfArgumentParser
 
 from lsw_hf import cli
+from lsw_hf.data.corpus.documents import load_documents
 from lsw_hf.data.windows.config import WindowOptions
 from lsw_hf.data.windows.dataset import interleave_dataset
 from lsw_hf.data.windows.interleaver import interleave_chunks
@@ -48,21 +49,24 @@ def loaded_windows(trainer, count):
     return found[:count]
 
 
-def test_one_corpus_has_the_same_windows_at_every_door(bos_tokenizer, tiny_llama, arguments, tmp_path):
+@pytest.mark.parametrize("shuffle_buffer", [0, 5])
+def test_one_corpus_has_the_same_windows_at_every_door(bos_tokenizer, tiny_llama, arguments, tmp_path, shuffle_buffer):
     """The trainer, `interleave_dataset` and `lsw-hf data interleave`, for a tokenizer that adds BOS."""
     rows, seed = documents(), 7
-    args = arguments(ContinualPretrainingConfig, max_length=37, seed=seed)
-    trainer = ContinualPretrainingTrainer(tiny_llama, args, rows, bos_tokenizer)
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    stream = load_documents(tmp_path / "texts.jsonl")
+    args = arguments(ContinualPretrainingConfig, max_length=37, seed=seed, shuffle_buffer=shuffle_buffer)
+    trainer = ContinualPretrainingTrainer(tiny_llama, args, stream, bos_tokenizer)
 
     config = args.window_config(bos_tokenizer.eos_token_id)
-    streamed = interleave_dataset(rows, config, tokenizer=bos_tokenizer, num_shards=1, seed=seed)
+    streamed = interleave_dataset(stream, config, tokenizer=bos_tokenizer, num_shards=1, seed=seed)
     expected = [row["input_ids"].tolist() for row in streamed]
     assert loaded_windows(trainer, len(expected)) == expected
 
     bos_tokenizer.save_pretrained(tmp_path / "tokenizer")
-    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     words = ["data", "interleave", "--documents", tmp_path / "texts.jsonl", "--tokenizer", tmp_path / "tokenizer"]
     words += ["--output", tmp_path / "out", "--window-length", 37, "--seed", seed]
+    words += ["--shuffle-buffer", shuffle_buffer]
     assert cli.main([str(word) for word in words]) == 0
     written = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     assert written["input_ids"][:] == expected
@@ -70,7 +74,7 @@ def test_one_corpus_has_the_same_windows_at_every_door(bos_tokenizer, tiny_llama
     # And what all three should be: no BOS anywhere, one end token a document.
     tokens = bos_tokenizer(rows["text"][:], add_special_tokens=False)["input_ids"]
     plain = interleave_chunks(tokens, window_length=37, separator_id=bos_tokenizer.eos_token_id, seed=seed)
-    assert [window["input_ids"].tolist() for window in plain] == expected
+    assert ([window["input_ids"].tolist() for window in plain] == expected) == (shuffle_buffer == 0)
     assert not any(2 in window for window in expected)
 
 

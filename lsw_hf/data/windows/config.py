@@ -25,7 +25,7 @@ else:
     Chunks = ChunksFromText | str
 
 
-SMALLEST = {"documents_per_window": 1, "window_length": 2, "group_documents": 0}
+SMALLEST = {"documents_per_window": 1, "window_length": 2, "shuffle_buffer": 0, "group_documents": 0}
 """Least value of each whole number in [`ChunkInterleaveConfig`]."""
 
 
@@ -116,11 +116,20 @@ class WindowOptions:
             "comes next."
         },
     )
+    shuffle_buffer: int = field(
+        default=1_000,
+        metadata={
+            "help": "Draw the order of the documents, another one in every pass: of a Dataset by shuffling all of it; "
+            "of a stream by reading its files in random order, several at a time where the installed datasets can, "
+            "and drawing from a buffer of this many documents. 0 leaves the order to the data.",
+            "metavar": "N",
+        },
+    )
     group_documents: int = field(
         default=0,
         metadata={
             "help": "Read this many documents ahead and put those of similar length together, for even gaps. 0 keeps "
-            "the order of the stream.",
+            "the order in which they come.",
             "metavar": "N",
         },
     )

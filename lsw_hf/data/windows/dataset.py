@@ -5,7 +5,7 @@ trainer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,14 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, IterableDataset
 
+from ..streams import read_whole
 from .config import ChunkInterleaveConfig, InterleaveCounts, TooFewDocumentsError, stream_seed
 from .interleaver import ChunkInterleaver
 
 _MOST_SHARDS = 8
 _WINDOWS_PER_SHARD = 64
+# So that a window does not contain the documents of one file only.
+_FILES_PER_SHARD = 8
 _READ_ROWS = 256
 _TOKENIZE_ROWS = 32
 logger = logging.getLogger(__name__)
@@ -38,13 +41,13 @@ def interleave_dataset(
 
     The documents are cut into `num_shards` parts, and every part becomes a stream of windows of its own, a function of
     (seed, epoch, part). The first pass over the first part gives the windows of
-    `interleave_chunks(documents, seed=seed)`. Ranks and workers get whole parts, so together they give the same
-    windows however many there are. Every part drops its last unfilled window, and interleaves its own documents only:
-    a part needs at least `documents_per_window` of them. The first part is refused if it has fewer; a later one gets
-    a warning.
+    `interleave_chunks(documents, seed=seed)` on the documents in their order, which is drawn for each pass with
+    `config.shuffle_buffer`. Ranks and workers get whole parts, so together they give the same windows however many
+    there are. Every part drops its last unfilled window, and interleaves its own documents only: a part needs at least
+    `documents_per_window` of them. The first part is refused if it has fewer; a later one is left out with a warning.
 
     With `config.provenance`, `chunk_documents` are row numbers of a `Dataset`; in an `IterableDataset`, places within
-    part `shard`, a column that is added, in the order of its epoch.
+    part `shard`, a column that is added, in the order of its pass.
 
     Resuming with `state_dict` and `load_state_dict` gives exactly the windows that were left. It repeats the work of
     the current part up to that place, so more parts mean a quicker resume.
@@ -60,11 +63,11 @@ def interleave_dataset(
         text_column (`str`, *optional*, defaults to `"text"`):
             Column of the text.
         num_shards (`int`, *optional*):
-            Parts. Defaults to the shards of an `IterableDataset`, and to at most 8 for a `Dataset`. At least the
-            number of ranks times workers makes all of them useful.
+            Parts. Defaults to at most 8, fewer where a part would have less than 8 shards (files) of an
+            `IterableDataset` or less than 64 windows' documents of a `Dataset`. At least the number of ranks times
+            workers makes all of them useful. The files of a stream are dealt to the parts in turn.
         num_epochs (`int`, *optional*, defaults to 1):
-            Passes over each part, one after the other, with other cuts and, for a `Dataset`, documents in another
-            order.
+            Passes over each part, one after the other, with other cuts and documents in another order.
         seed (`int`, *optional*, defaults to 0):
             Everything drawn follows from it.
         counts (`dict[str, int]`, *optional*):
@@ -91,7 +94,7 @@ def interleave_dataset(
         parts = max(1, min(_MOST_SHARDS, wanted)) if num_shards is None else num_shards
     else:
         limit = dataset.num_shards
-        parts = limit if num_shards is None else num_shards
+        parts = max(1, min(_MOST_SHARDS, limit // _FILES_PER_SHARD)) if num_shards is None else num_shards
     if parts > limit:
         raise ValueError(f"num_shards={parts}, but the dataset can only be cut into {limit} parts: ask for fewer.")
     windows = _ShardWindows(dataset, config, tokenizer, text_column, parts, num_epochs, seed, counts)
@@ -119,7 +122,7 @@ class _ShardWindows:
         for shard in shards:
             for epoch in range(self.num_epochs):
                 part, rows = self._part(shard, epoch)
-                documents = read_documents(part, self.tokenizer, self.text_column)
+                documents = read_documents(part, self.tokenizer, self.text_column, rows)
                 windows = ChunkInterleaver(documents, self.config, seed=stream_seed(self.seed, epoch, shard))
                 try:
                     for window in self._windows(windows, shard, rows):
@@ -132,6 +135,8 @@ class _ShardWindows:
                     logger.warning("Part %d of %d: %s", shard, self.num_shards, error)
                 before = before + windows.counts
                 self._count(before)
+                if windows.counts.windows == 0:
+                    break  # the next pass would find as little, without end in a run that repeats until max_steps
 
     def _count(self, *counts: InterleaveCounts) -> None:
         if self.counts is not None:
@@ -168,21 +173,44 @@ class _ShardWindows:
 
     def _part(self, shard: int, epoch: int) -> tuple[Dataset | IterableDataset, np.ndarray | None]:
         """One part in the order of an epoch; of a `Dataset`, also the numbers of its rows."""
-        part = self.dataset.shard(num_shards=self.num_shards, index=shard)
+        buffer = self.config.shuffle_buffer
         if not isinstance(self.dataset, Dataset):
-            # An IterableDataset that was shuffled draws its order from this; the others keep theirs.
-            part.set_epoch(epoch)
-            return part, None
-        size, more = divmod(len(self.dataset), self.num_shards)
-        rows = size * shard + min(shard, more) + np.arange(len(part))
-        if epoch == 0:
-            return part, rows
-        order = np.random.default_rng([self.seed, epoch, shard]).permutation(len(part))
-        return part.select(order), rows[order]
+            part = self.dataset.shard(num_shards=self.num_shards, index=shard, contiguous=False)
+            return in_drawn_order(part, buffer, self.seed, epoch, shard), None
+        rows = np.arange(len(self.dataset))
+        if buffer:
+            # All of it, before it is cut into parts: neighbors are often of one source.
+            rows = np.random.default_rng([self.seed, epoch]).permutation(rows)
+        rows = np.array_split(rows, self.num_shards)[shard]
+        return self.dataset.select(rows), rows
+
+
+def in_drawn_order(
+    stream: IterableDataset, shuffle_buffer: int, seed: int, epoch: int = 0, part: int = 0
+) -> IterableDataset:
+    """Return a stream of documents in the order of one pass, see `WindowOptions.shuffle_buffer`.
+
+    Args:
+        stream ([`~datasets.IterableDataset`]):
+            One part of the documents.
+        shuffle_buffer (`int`):
+            Documents to draw from; 0 leaves the order to the stream.
+        seed, epoch, part (`int`):
+            What the order is a function of.
+    """
+    if shuffle_buffer:
+        order_seed = int(np.random.SeedSequence([seed, part]).generate_state(1)[0])
+        stream = stream.shuffle(seed=order_seed, buffer_size=shuffle_buffer)
+    # What was shuffled, here or before, draws its order from this as well.
+    stream.set_epoch(epoch)
+    return stream
 
 
 def read_documents(
-    dataset: Dataset | IterableDataset, tokenizer: Any = None, text_column: str = "text"
+    dataset: Dataset | IterableDataset,
+    tokenizer: Any = None,
+    text_column: str = "text",
+    row_numbers: Sequence[int] | np.ndarray | None = None,
 ) -> Iterator[Mapping[str, Any]]:
     """Rows of a dataset as documents of token ids.
 
@@ -193,27 +221,20 @@ def read_documents(
             Tokenizes the text, a few documents at a time.
         text_column (`str`, *optional*, defaults to `"text"`):
             Column of the text.
+        row_numbers (`Sequence[int]`, *optional*):
+            Numbers of the rows for messages; defaults to those of the order in which they are read.
     """
     if tokenizer is not None:
-        yield from tokenize_texts((row[text_column] for row in _rows(dataset)), tokenizer)
+        yield from tokenize_texts((row[text_column] for row in read_whole(dataset)), tokenizer, row_numbers)
     elif isinstance(dataset, Dataset):
         yield from _arrow_documents(dataset)
     else:
-        yield from _rows(dataset)
+        yield from read_whole(dataset)
 
 
-def _rows(dataset: Dataset | IterableDataset) -> Iterator[Mapping[str, Any]]:
-    """Yield every row of a part. Iterating over a stream inside a worker would split it over the workers once more."""
-    if isinstance(dataset, Dataset):
-        yield from dataset
-        return
-    for batch in dataset.iter(batch_size=_TOKENIZE_ROWS):
-        names = list(batch)
-        for values in zip(*batch.values(), strict=True):
-            yield dict(zip(names, values, strict=True))
-
-
-def tokenize_texts(texts: Iterable[Any], tokenizer: Any) -> Iterator[Mapping[str, Any]]:
+def tokenize_texts(
+    texts: Iterable[Any], tokenizer: Any, row_numbers: Sequence[int] | np.ndarray | None = None
+) -> Iterator[Mapping[str, Any]]:
     """Yield texts as documents of token ids, a few at a time, without special tokens.
 
     Raises:
@@ -224,7 +245,8 @@ def tokenize_texts(texts: Iterable[Any], tokenizer: Any) -> Iterator[Mapping[str
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             kind = "null" if text is None else type(text).__name__
-            raise TypeError(f"The text of document {number} is {kind}, but must be a string: leave the row out.")
+            place = f"row {row_numbers[number]}" if row_numbers is not None else f"document {number} that was read"
+            raise TypeError(f"The text of {place} is {kind}, but must be a string: leave the row out.")
         batch.append(text)
         if len(batch) == _TOKENIZE_ROWS:
             yield from ({"input_ids": input_ids} for input_ids in tokenizer(batch, **options)["input_ids"])

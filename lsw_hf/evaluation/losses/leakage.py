@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -246,7 +247,7 @@ def read_samples(source: Source, columns: Sequence[str] = ("text",), split: str 
         raise TypeError(f"columns is a sequence of names, as in ({columns!r},); got {columns!r}")
     samples = []
     for rows in resolve_sources(source, kinds=_KINDS, split=split):
-        if not hasattr(rows, "column_names") and file_kind(rows) == ".txt":
+        if isinstance(rows, Path) and file_kind(rows) == ".txt":
             samples += [line.strip() for _, line in read_lines(rows) if line.strip()]
             continue
         for place, row in iterate_rows(rows):

@@ -109,7 +109,7 @@ def test_provenance_names_rows_of_the_dataset_in_every_part_and_epoch():
 
 
 def test_provenance_names_the_part_of_a_stream():
-    config = dataclasses.replace(CONFIG, provenance=True)
+    config = dataclasses.replace(CONFIG, provenance=True, shuffle_buffer=0)
     windows = list(interleave_dataset(as_stream(), config, num_shards=4))
     assert {window["shard"] for window in windows} == {0, 1, 2, 3}
     for window in windows:
@@ -124,9 +124,9 @@ def test_files_of_one_document_each_do_not_turn_interleaving_off(tmp_path, tiny_
     with pytest.raises(
         ValueError, match=r"documents_per_window=3, but part 0 of 6 contains only 1 documents .* fewer parts"
     ):
-        next(iter(interleave_dataset(stream, CONFIG, tokenizer=tiny_tokenizer)))
+        next(iter(interleave_dataset(stream, CONFIG, tokenizer=tiny_tokenizer, num_shards=6)))
     config = dataclasses.replace(CONFIG, provenance=True)
-    windows = list(interleave_dataset(stream, config, tokenizer=tiny_tokenizer, num_shards=1))
+    windows = list(interleave_dataset(stream, config, tokenizer=tiny_tokenizer))
     assert len(set(windows[0]["chunk_documents"])) == 3
 
 
@@ -136,7 +136,8 @@ def test_a_small_last_part_does_not_end_the_run(caplog):
             yield from ({"input_ids": [shard] * 20} for _ in range(1 if shard == 2 else 9))
 
     stream = IterableDataset.from_generator(generate, gen_kwargs={"shards": [0, 1, 2]})
-    assert {row["input_ids"][0] for row in interleave_dataset(stream, CONFIG)} == {0, 1}
+    windows = interleave_dataset(stream, CONFIG, num_shards=3, num_epochs=2)
+    assert {row["input_ids"][0] for row in windows} == {0, 1}
     assert "Part 2 of 3: documents_per_window=3, but the stream contained only 1 documents" in caplog.text
     with pytest.raises(ValueError, match="the documents contain only 9 tokens, fewer than one window of 24"):
         list(interleave_dataset(Dataset.from_list([{"input_ids": [1]}] * 9), CONFIG))
@@ -151,20 +152,54 @@ def test_rows_of_fixed_length():
 
 def test_texts_that_are_none_are_named(tiny_tokenizer):
     rows = Dataset.from_dict({"text": ["the lamp", None, "the key"]})
-    with pytest.raises(TypeError, match="The text of document 1 is null, but must be a string: leave the row out"):
+    with pytest.raises(TypeError, match="The text of row 1 is null, but must be a string: leave the row out"):
         list(interleave_dataset(rows, CONFIG, tokenizer=tiny_tokenizer))
+    with pytest.raises(TypeError, match=r"The text of document \d that was read is null, but must be a string"):
+        list(interleave_dataset(rows.to_iterable_dataset(), CONFIG, tokenizer=tiny_tokenizer))
 
 
-@pytest.mark.parametrize("stop", [1, 17, 100])
-def test_resume_gives_what_was_left(source, stop):
-    truth = tuples(interleave_dataset(source, CONFIG, num_shards=4))
-    first = interleave_dataset(source, CONFIG, num_shards=4)
+@pytest.mark.parametrize("stop", [1, 17, 100, 301, 500])
+def test_resume_gives_what_was_left_in_any_pass(source, stop):
+    def build():
+        return interleave_dataset(source, CONFIG, num_shards=4, num_epochs=2)
+
+    truth = tuples(build())
+    first = build()
     reading = iter(first)
     head = tuples(next(reading) for _ in range(stop))
-    state = json.loads(json.dumps(first.state_dict()))
-    second = interleave_dataset(source, CONFIG, num_shards=4)
-    second.load_state_dict(state)
+    second = build()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert head + tuples(second) == truth
+
+
+@pytest.mark.parametrize("kind", ["dataset", "stream"])
+def test_documents_come_in_another_order_in_every_pass(kind):
+    """In the order of the files, windows would interleave neighbors of one source and small budgets see one file."""
+
+    def files_of(windows):
+        numbers = [{token // 1_000 for token in row["input_ids"]} for row in windows]
+        return [{number // 60 for number in window} for window in numbers]
+
+    def generate(files):
+        for file in files:
+            yield from documents()[60 * file : 60 * (file + 1)]
+
+    source = as_dataset()
+    if kind == "stream":
+        source = IterableDataset.from_generator(generate, gen_kwargs={"files": list(range(4))})
+    whole = list(interleave_dataset(source, CONFIG, num_shards=1, num_epochs=2))
+    first, second = whole[: len(whole) // 2], whole[len(whole) // 2 :]
+    for part in (first, second):
+        mixed = sum(len(files) > 1 for files in files_of(part))
+        assert mixed > 0.9 * len(part)
+        assert set().union(*files_of(part[: len(part) // 5])) == {0, 1, 2, 3}
+    assert tuples(first) != tuples(second)
+    again = interleave_dataset(source, CONFIG, num_shards=1, num_epochs=2)
+    other = interleave_dataset(source, CONFIG, num_shards=1, num_epochs=2, seed=1)
+    assert tuples(again) == tuples(whole) != tuples(other)
+    plain = dataclasses.replace(CONFIG, shuffle_buffer=0)
+    in_order = files_of(interleave_dataset(source, plain, num_shards=1))
+    assert sum(len(files) > 1 for files in in_order) < 0.05 * len(in_order)
 
 
 def test_epochs_differ_and_hold_the_same_tokens():

@@ -235,19 +235,31 @@ def test_similar_lengths_stand_together_when_grouped():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"group_documents": 7}, {"interleaved_fraction": 0.5, "shuffle_rounds": True}]
+    "options",
+    [
+        {},
+        {"group_documents": 7},
+        {"interleaved_fraction": 0.5, "shuffle_rounds": True, "plain_attention": "document"},
+        {"separators": "window", "separator_id": SEPARATOR, "chunks_per_document": {1: 0.3, 4: 0.7}},
+        {"documents_per_window": 1, "chunks_per_document": 1, "separator_id": SEPARATOR, "provenance": True},
+    ],
 )
-@pytest.mark.parametrize("stop", [0, 1, 5, 11])
-def test_resume_equals_the_undisturbed_stream(options, stop):
+def test_resume_equals_the_undisturbed_stream_at_every_cut(options):
     lengths = np.random.default_rng(0).integers(0, 60, 60).tolist()
     truth = [window["input_ids"].tolist() for window in interleaver(lengths, 4, **options)]
-    first = interleaver(lengths, 4, **options)
-    head = [window["input_ids"].tolist() for window in itertools.islice(first, stop)]
-    state = json.loads(json.dumps(first.state_dict()))
-    second = interleaver(lengths, 99, **options)
-    second.load_state_dict(state)
-    assert head + [window["input_ids"].tolist() for window in second] == truth
-    assert second.counts.tokens_emitted == 24 * len(truth)
+    for cut in range(len(truth) + 1):
+        first = interleaver(lengths, 4, **options)
+        head = [window["input_ids"].tolist() for window in itertools.islice(first, cut)]
+        state = json.loads(json.dumps(first.state_dict()))
+        second = interleaver(lengths, 99, **options)
+        second.load_state_dict(state)
+        # Right after loading, and after a few more windows again.
+        assert second.state_dict() == state
+        head += [window["input_ids"].tolist() for window in itertools.islice(second, 3)]
+        third = interleaver(lengths, 99, **options)
+        third.load_state_dict(second.state_dict())
+        assert head + [window["input_ids"].tolist() for window in third] == truth
+        assert third.counts.tokens_emitted == 24 * len(truth)
 
 
 def test_resume_without_skipping_takes_a_stream_that_resumed_itself():
