@@ -48,8 +48,9 @@ def rows_of(tmp_path):
 )
 def test_options_are_the_fields_of_the_config(words, tiny_tokenizer, tmp_path, capsys, options, settings):
     """The rows are those that the library gives for the same settings; no option is dead."""
-    assert cli.main([*words, "--documents-per-window", "3", "--seed", "5", *options.split()]) == 0
-    settings = {"separator_id": tiny_tokenizer.eos_token_id, **settings}
+    words += ["--documents-per-window", "3", "--seed", "5", "--shuffle-buffer", "0"]
+    assert cli.main([*words, *options.split()]) == 0
+    settings = {"separator_id": tiny_tokenizer.eos_token_id, "shuffle_buffer": 0, **settings}
     config = ChunkInterleaveConfig(window_length=24, documents_per_window=3, **settings)
     documents = tiny_tokenizer(TEXTS, add_special_tokens=False)["input_ids"]
     truth = ChunkInterleaver(documents, config, seed=5)

@@ -1,8 +1,6 @@
-"""Chunk-interleaved windows: what goes in comes out once, in order, at the distances of the formula, and again after a
-resume. The truth is rebuilt from provenance and from tokens that carry their own address."""
+"""Chunk-interleaved windows: what goes in comes out once, in order, at the distances of the formula. The truth is rebuilt from provenance and from tokens that carry their own address."""
 
 import itertools
-import json
 
 import numpy as np
 import pytest
@@ -234,44 +232,6 @@ def test_similar_lengths_stand_together_when_grouped():
     assert spread(group_documents=240) < 0.6 * spread()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"group_documents": 7},
-        {"interleaved_fraction": 0.5, "shuffle_rounds": True, "plain_attention": "document"},
-        {"separators": "window", "separator_id": SEPARATOR, "chunks_per_document": {1: 0.3, 4: 0.7}},
-        {"documents_per_window": 1, "chunks_per_document": 1, "separator_id": SEPARATOR, "provenance": True},
-    ],
-)
-def test_resume_equals_the_undisturbed_stream_at_every_cut(options):
-    lengths = np.random.default_rng(0).integers(0, 60, 60).tolist()
-    truth = [window["input_ids"].tolist() for window in interleaver(lengths, 4, **options)]
-    for cut in range(len(truth) + 1):
-        first = interleaver(lengths, 4, **options)
-        head = [window["input_ids"].tolist() for window in itertools.islice(first, cut)]
-        state = json.loads(json.dumps(first.state_dict()))
-        second = interleaver(lengths, 99, **options)
-        second.load_state_dict(state)
-        # Right after loading, and after a few more windows again.
-        assert second.state_dict() == state
-        head += [window["input_ids"].tolist() for window in itertools.islice(second, 3)]
-        third = interleaver(lengths, 99, **options)
-        third.load_state_dict(second.state_dict())
-        assert head + [window["input_ids"].tolist() for window in third] == truth
-        assert third.counts.tokens_emitted == 24 * len(truth)
-
-
-def test_resume_without_skipping_takes_a_stream_that_resumed_itself():
-    documents = addressed([30] * 20)
-    config = ChunkInterleaveConfig(window_length=24, documents_per_window=3)
-    first = ChunkInterleaver(documents, config)
-    next(first)
-    second = ChunkInterleaver(documents[first.counts.documents_read :], config)
-    second.load_state_dict(first.state_dict(), skip_documents=False)
-    assert [w["input_ids"].tolist() for w in second] == [w["input_ids"].tolist() for w in first]
-
-
 def test_seed_decides_everything():
     def windows(seed):
         return [window["input_ids"].tolist() for window in interleaver([40] * 20, seed)]
@@ -352,9 +312,3 @@ def test_bad_settings_are_refused_before_reading(settings_, message):
 def test_bad_documents_are_named(documents, error, message):
     with pytest.raises(error, match=message):
         list(interleave_chunks(documents, window_length=24, documents_per_window=3))
-
-
-def test_state_of_another_config_is_refused():
-    state = interleaver([5] * 9).state_dict()
-    with pytest.raises(ValueError, match=r"The saved stream was made with .*window_length=24"):
-        interleaver([5] * 9, window_length=25).load_state_dict(state)
