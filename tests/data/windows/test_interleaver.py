@@ -1,4 +1,6 @@
-"""Chunk-interleaved windows: what goes in comes out once, in order, at the distances of the formula. The truth is rebuilt from provenance and from tokens that carry their own address."""
+"""Chunk-interleaved windows: what goes in comes out once, in order, at the distances of the formula. The truth is
+rebuilt from provenance and from tokens that carry their own address.
+"""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""A stream of windows goes on from its state as if it had never stopped: at every cut, and again right after loading."""
+"""A stream of windows goes on from its state as if it had never stopped, at every cut and right after loading."""
 
 import itertools
 import json
