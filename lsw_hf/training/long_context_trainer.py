@@ -4,6 +4,7 @@ number.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ from transformers.trainer_utils import TrainOutput
 from trl.trainer import sft_trainer
 
 from ..context.verification import verify_context
+from ..data.positions.collator import DataCollatorForSkipAlign
 from .arguments import SkippedPositionsArguments
 from .checkpoints import last_complete_checkpoint, make_resumable
 from .length_sorted_sampler import EpochOfBatches, LengthSortedSampler, row_lengths
-from .losses import labeled_columns, labeled_cross_entropy, sequence_weights
+from .losses import Predictions, labeled_columns, labeled_cross_entropy, sequence_weights, unpadded_tokens
 from .skip_collator import probe_first_batch
 
 if TYPE_CHECKING:
@@ -53,9 +55,6 @@ class LongContextTrainerMixin(_Trainer):
     * Training stops at the first loss that is NaN or infinite, naming the step.
     """
 
-    # Set here too, because an evaluation may come before any training.
-    _labeled_correct, _labeled_count = 0, 0
-
     def _check_before_training(self) -> None:
         model = self.accelerator.unwrap_model(self.model)
         verify_context(model=model)
@@ -64,7 +63,6 @@ class LongContextTrainerMixin(_Trainer):
             row_lengths(self.train_dataset)  # refuses a stream, for which no sampler would ever be made
         if isinstance(self.args, SkippedPositionsArguments):
             probe_first_batch(self)
-        self._labeled_correct, self._labeled_count = 0, 0
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """See [`~transformers.Trainer.train`]; verifies the RoPE of the live model first."""
@@ -98,8 +96,12 @@ class LongContextTrainerMixin(_Trainer):
         weighted = self.model.training and self._weighs_sequences()
         lean = self._takes_lean_loss(inputs)
         if return_outputs or not (lean or weighted):
+            before = self._total_train_tokens
             result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             self._require_finite(result[0] if return_outputs else result)
+            if self.model.training and "labels" in inputs:
+                self._total_train_tokens = before + self._tokens_read(inputs, inputs["labels"])
+                self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
             return result
         inputs = dict(inputs)
         labels = inputs.pop("labels")
@@ -110,19 +112,40 @@ class LongContextTrainerMixin(_Trainer):
         if lean or not _HAS_FUSED_HEAD:
             columns = labeled_columns(labels)
             outputs = model(**inputs, use_cache=False, logits_to_keep=columns)
-            loss, correct, count = labeled_cross_entropy(outputs.logits, labels, columns, num_items_in_batch, weights)
+            loss, found = labeled_cross_entropy(outputs.logits, labels, columns, num_items_in_batch, weights)
         else:
             assert weights is not None
             outputs = model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
             loss = -(outputs.log_probs * weights[:, 1:]).sum() / torch.as_tensor(num_items_in_batch).clamp(min=1)
-            correct, count = outputs.is_top1.sum(), outputs.label_mask.sum()
+            found = Predictions(outputs.label_mask.sum(), outputs.is_top1.sum(), outputs.entropy.detach().sum())
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             # DDP averages the gradients while num_items_in_batch counts the tokens of all processes.
-            loss = loss * self.accelerator.num_processes
+            loss = loss * (self.accelerator.num_processes // self.get_tp_size())
         self._require_finite(loss)
-        self._labeled_correct += int(correct)
-        self._labeled_count += int(count)
+        self._note_metrics(inputs, labels, found)
         return loss
+
+    def _note_metrics(self, inputs: Mapping[str, Any], labels: torch.Tensor, found: Predictions) -> None:
+        """Note what TRL notes where its own loss runs: means over the tokens of all processes, and tokens read."""
+        mode = "train" if self.model.training else "eval"
+        count, correct, entropy = (self.accelerator.gather_for_metrics(value).sum().item() for value in found)
+        metrics = self._metrics[mode]
+        metrics["entropy"].append(entropy / count if count else 0.0)
+        metrics["mean_token_accuracy"].append(correct / count if count else 0.0)
+        if mode == "train":
+            self._total_train_tokens += self._tokens_read(inputs, labels)
+        metrics["num_tokens"] = [self._total_train_tokens]
+
+    def _tokens_read(self, inputs: Mapping[str, Any], labels: torch.Tensor) -> int:
+        """Tokens of a batch in all processes; padding is none of them, though our collator masks none."""
+        mask, ids = inputs.get("attention_mask"), inputs["input_ids"]
+        if mask is None:
+            tokens = torch.tensor(ids.size(1), device=ids.device)
+        elif isinstance(self.data_collator, DataCollatorForSkipAlign):
+            tokens = unpadded_tokens(ids, labels, self.data_collator.pad_token_id)
+        else:
+            tokens = mask.sum()
+        return self.accelerator.gather_for_metrics(tokens).sum().item() // getattr(self, "_tp_size", 1)
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
@@ -169,15 +192,6 @@ class LongContextTrainerMixin(_Trainer):
         ):
             if refused:
                 raise ValueError(f"loss_weighting='sequence' does not go with {what}: {remedy}.")
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """See [`~trl.SFTTrainer.log`]; adds `mean_token_accuracy` of the labeled tokens where TRL's head did not
-        run.
-        """
-        if getattr(self, "_labeled_count", 0) and "loss" in logs:
-            logs["mean_token_accuracy"] = round(self._labeled_correct / self._labeled_count, 6)
-            self._labeled_correct, self._labeled_count = 0, 0
-        super().log(logs, start_time)
 
     def _takes_lean_loss(self, inputs: dict[str, Any]) -> bool:
         labels = inputs.get("labels")

@@ -6,12 +6,23 @@ A module of its own so that the formulas, tensors in and numbers out, are read a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from trl.trainer.utils import entropy_from_logits
 
 from ..data.positions.borders import IGNORE_INDEX
+
+
+class Predictions(NamedTuple):
+    """Sums over the labeled tokens of one process: their number, how many the most probable token hits, and the
+    entropies of what was predicted, in nats.
+    """
+
+    count: torch.Tensor
+    correct: torch.Tensor
+    entropy: torch.Tensor
 
 
 def labeled_columns(labels: torch.Tensor) -> torch.Tensor:
@@ -34,7 +45,7 @@ def labeled_cross_entropy(
     columns: torch.Tensor,
     num_items: torch.Tensor | int | None = None,
     weights: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, Predictions]:
     """Cross entropy of next-token prediction from logits that exist at some columns only.
 
     Equal to the full-logits loss: -sum log p(label[t + 1] | t) / num_items over the labeled tokens.
@@ -53,8 +64,7 @@ def labeled_cross_entropy(
             What the loss of each label is multiplied by, as [`sequence_weights`] gives them; defaults to 1.
 
     Returns:
-        `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`: the loss, the number of correct greedy predictions, and the
-        number of labeled tokens.
+        `tuple[torch.Tensor, Predictions]`: the loss, and what is counted about the labeled tokens.
     """
     targets = labels[:, columns + 1].flatten()
     flat = logits.flatten(0, 1).float()
@@ -66,9 +76,25 @@ def labeled_cross_entropy(
     valid = targets.ne(IGNORE_INDEX)
     with torch.no_grad():
         correct = (flat.argmax(dim=-1).eq(targets) & valid).sum()
+        entropy = (entropy_from_logits(flat) * valid).sum()
     count = valid.sum()
     divisor = count if num_items is None else torch.as_tensor(num_items, device=summed.device)
-    return summed / divisor.clamp(min=1), correct, count
+    return summed / divisor.clamp(min=1), Predictions(count, correct, entropy)
+
+
+def unpadded_tokens(input_ids: torch.Tensor, labels: torch.Tensor, pad_token_id: int) -> torch.Tensor:
+    """Tokens of rows that are padded on the right and come without a mask of it.
+
+    Args:
+        input_ids (`torch.Tensor` of shape `(batch, length)`):
+            Token ids.
+        labels (`torch.Tensor` of shape `(batch, length)`):
+            Token ids, -100 where no loss is wanted.
+        pad_token_id (`int`):
+            The padding token. What a row ends with of it is padding unless it is trained, as an end of text is.
+    """
+    is_padding = input_ids.eq(pad_token_id) & labels.eq(IGNORE_INDEX)
+    return is_padding.flip(-1).cumprod(-1).eq(0).sum()
 
 
 def sequence_weights(labels: torch.Tensor, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,8 +1,6 @@
 """Every sequence counts the same: against a loop over sequences, packed, accumulated and over two real processes."""
 
 import copy
-import multiprocessing
-import os
 
 import datasets
 import pytest
@@ -12,6 +10,7 @@ from lsw_hf.training.continual_pretraining import ContinualPretrainingConfig
 from lsw_hf.training.long_sft import LongSFTConfig, LongSFTTrainer
 from lsw_hf.training.losses import sequence_weights
 from lsw_hf.training.skip_align import SkipAlignConfig, SkipAlignTrainer
+from tests.processes import in_two_processes
 
 # Plain gradient descent: Adam would blow rounding in gradients near zero up to whole steps.
 DESCENT = {"optim": "sgd", "learning_rate": 0.5, "train_sampling_strategy": "sequential", "loss_weighting": "sequence"}
@@ -167,55 +166,26 @@ def test_packed_rows_train_like_padded_ones(tiny_llama, tiny_tokenizer, rows, ar
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="processes are forked, and a fork cannot begin to use CUDA")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_two_processes_train_like_one(tiny_llama, tiny_tokenizer, rows, arguments, tmp_path, monkeypatch):
+def test_two_processes_train_like_one(tiny_llama, tiny_tokenizer, rows, arguments, tmp_path):
     """A real gloo group, each process with half of every step: the same weights and the same logged loss."""
     options = {**DESCENT, "gradient_accumulation_steps": 2}
     whole, log = trained(
         tiny_llama, rows, tiny_tokenizer, arguments(LongSFTConfig, **options, per_device_train_batch_size=2)
     )
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
 
-    def run(rank):
-        from accelerate.state import AcceleratorState
-
-        torch.set_num_threads(1)
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-        AcceleratorState._reset_state(reset_partial_state=True)
+    def run():
         args = arguments(
             LongSFTConfig, **options, per_device_train_batch_size=1, ddp_backend="gloo", output_dir=str(tmp_path / "2")
         )
         weights, history = trained(tiny_llama, rows, tiny_tokenizer, args)
         assert torch.distributed.get_world_size() == args.world_size == 2
-        queue.put((rank, {name: weight.numpy() for name, weight in weights.items()}, history))
-        torch.distributed.destroy_process_group()
+        return {name: weight.numpy() for name, weight in weights.items()}, history
 
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(free_port()))
-    processes = [context.Process(target=run, args=(rank,)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    results = []
-    while len(results) < 2:
-        if queue.empty() and any(process.exitcode for process in processes):
-            break
-        if not queue.empty():
-            results.append(queue.get())
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
-    for _, weights, _ in results:
+    results = in_two_processes(run)
+    for weights, _ in results:
         assert_same({name: torch.from_numpy(weight) for name, weight in weights.items()}, whole)
-    first = next(history for rank, _, history in results if rank == 0)
+    first = results[0][1]
     assert [entry["loss"] for entry in first[:2]] == [pytest.approx(entry["loss"], rel=1e-4) for entry in log[:2]]
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.mark.parametrize(
