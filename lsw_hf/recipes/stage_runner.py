@@ -21,6 +21,7 @@ from trl import ModelConfig, get_peft_config
 from ..context.adapters.merging import merged_model
 from ..context.extension import extend_context
 from ..context.saved_model import save_tokenizer
+from ..data.corpus.instructions import as_instructions
 from ..training.checkpoints import last_complete_checkpoint
 from ..training.long_context_trainer import NonFiniteLossError
 from ..training.skip_collator import skip_collator
@@ -92,10 +93,13 @@ class StageRunner:
         if stage.name != "pretraining" and model.config.max_position_embeddings != self.context_length:
             extend_context(model, context_length=self.context_length, **self.rope)
         use_cache = getattr(model.config, "use_cache", True)
-        rows = as_dataset(rows() if callable(rows) else rows)
+        rows = rows() if callable(rows) else rows
         if stage.name in ("sft", "long_sft"):
+            rows = as_instructions(rows)
             check_dialogues(stage.name, rows, options, self.tokenizer)
             options = {**options, **answers_only(rows, options)}
+        if isinstance(rows, list):
+            rows = datasets.Dataset.from_list(rows)
         trainer = self._trainer(stage, options, model, rows)
         checkpoint = last_complete_checkpoint(trainer.args.output_dir)
         stopwatch = _Stopwatch(self.directory, stage.folder)
@@ -262,8 +266,3 @@ def _peft_config(options: dict[str, Any]) -> LoraConfig | None:
         names = chosen["lora_target_modules"]
         config.target_modules = names if isinstance(names, str) else set(names)
     return config
-
-
-def as_dataset(rows: Any) -> Any:
-    """Return a [`~datasets.Dataset`] from a list of rows; anything else as it is."""
-    return datasets.Dataset.from_list(rows) if isinstance(rows, list) else rows

@@ -55,6 +55,8 @@ class LongContextTrainerMixin(_Trainer):
     * Training stops at the first loss that is NaN or infinite, naming the step.
     """
 
+    _total_train_tokens: int  # TRL's
+
     def _check_before_training(self) -> None:
         model = self.accelerator.unwrap_model(self.model)
         verify_context(model=model)

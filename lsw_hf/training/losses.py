@@ -20,7 +20,7 @@ class Predictions(NamedTuple):
     entropies of what was predicted, in nats.
     """
 
-    count: torch.Tensor
+    labeled: torch.Tensor
     correct: torch.Tensor
     entropy: torch.Tensor
 

@@ -34,7 +34,7 @@ def test_loss_and_gradient_equal_the_loop(num_items):
     (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
     (expected_gradient,) = torch.autograd.grad(expected, logits)
     torch.testing.assert_close(gradient, expected_gradient.float(), rtol=1e-5, atol=1e-7)
-    assert int(found.count) == int(labels[:, 1:].ne(-100).sum())
+    assert int(found.labeled) == int(labels[:, 1:].ne(-100).sum())
     distribution = torch.distributions.Categorical(logits=logits[:, :-1].detach().double())
     truth = distribution.entropy()[labels[:, 1:].ne(-100)].sum()
     torch.testing.assert_close(found.entropy.double(), truth, rtol=1e-6, atol=0)
@@ -46,7 +46,7 @@ def test_correct_counts_labeled_greedy_hits_only():
     logits[0, 0, 1] = logits[0, 1, 0] = logits[0, 2, 0] = 1.0
     columns = labeled_columns(labels)
     _, found = labeled_cross_entropy(logits[:, columns], labels, columns)
-    assert (columns.tolist(), int(found.correct), int(found.count)) == ([0, 2], 1, 2)
+    assert (columns.tolist(), int(found.correct), int(found.labeled)) == ([0, 2], 1, 2)
 
 
 def test_a_batch_without_labels_is_a_finite_zero():

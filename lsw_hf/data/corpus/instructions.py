@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset, IterableDataset
 
+from .exact_rows import check_values, exact_dataset
 from .sources import Rows, Source, iterate_rows, resolve_sources
 
 INSTRUCTION_KINDS = (".jsonl", ".parquet")
 ROLES = ("system", "developer", "user", "assistant", "tool")
 FORMS = {"messages": ("messages",), "prompt-completion": ("prompt", "completion")}
+# What TRL reads beside the columns of a form of messages.
+_OF_TEMPLATES = ("tools", "chat_template_kwargs")
+logger = logging.getLogger(__name__)
 
 
 def load_instructions(
@@ -28,7 +34,10 @@ def load_instructions(
     * `messages`: a list of `{"role": ..., "content": ...}` that ends with what the assistant says, or
     * `prompt` and `completion`: two strings, or two lists of messages.
 
-    All rows have the same form. Further columns are kept.
+    All rows have the same form. Messages may have `tools` beside them (a list of JSON schemas, or the JSON text of
+    one) and `chat_template_kwargs`. Columns that the form does not need are left out and named once in the log, since
+    TRL would read some of them instead: `prompt` beside `messages`, `text` beside `prompt` and `completion`. Rows keep
+    their own keys: no tool call gets the arguments of another one as nulls.
 
     Args:
         source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these):
@@ -48,7 +57,8 @@ def load_instructions(
     Raises:
         FileNotFoundError: for a path or dataset id that leads nowhere.
         ValueError: for rows without the needed columns (with those that are there), of another form than the first
-            row, with an empty prompt, completion or list of messages, an unknown role, or no assistant at the end. The
+            row, with an empty prompt, completion or list of messages, an unknown role, no assistant at the end, tools
+            that are no JSON, half a surrogate pair, or a number that is not finite or has more than 64 bits. The
             message names the file and line.
         TypeError: for values of another type.
 
@@ -61,7 +71,7 @@ def load_instructions(
     """
     sources = resolve_sources(source, kinds=INSTRUCTION_KINDS, split=split, name=name)
     if not streaming:
-        return Dataset.from_list(list(_generate_instructions(sources)))
+        return exact_dataset(list(_generate_instructions(sources)))
     next(_generate_instructions(sources))
     return IterableDataset.from_generator(_generate_instructions, gen_kwargs={"sources": sources})
 
@@ -78,9 +88,10 @@ def check_instruction(row: dict[str, Any], place: str = "row") -> str:
     Raises:
         ValueError, TypeError: see `load_instructions`.
     """
-    present = [form for form, columns in FORMS.items() if all(column in row for column in columns)]
+    # A table gives every row the columns of all: what is null is not there.
+    present = [form for form, columns in FORMS.items() if all(row.get(column) is not None for column in columns)]
     if len(present) != 1:
-        columns = ", ".join(map(repr, row)) or "no column"
+        columns = ", ".join(f"{name!r}{' (null)' if row[name] is None else ''}" for name in row) or "no column"
         found = "both forms at once" if present else "neither form"
         raise ValueError(
             f"{place}: {found}. A row has either 'messages' or 'prompt' and 'completion'; this one has: {columns}. "
@@ -102,8 +113,54 @@ def check_instruction(row: dict[str, Any], place: str = "row") -> str:
     return "conversational prompt-completion"
 
 
+def as_instructions(rows: Any) -> Any:
+    """Return rows as TRL must get them: without columns that it would read instead of those of their form.
+
+    Args:
+        rows (`list`, [`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
+            Instruction rows. Every row of a list is checked, and keeps its own keys; of a dataset only the first row
+            is looked at. Rows of tokens or of text come back as they are.
+
+    Raises:
+        ValueError, TypeError: see [`load_instructions`].
+    """
+    first = next(iter(rows), None)
+    if first is None or "input_ids" in first or not any(map(first.get, ("messages", "prompt"))):
+        return rows
+    if isinstance(rows, list):
+        checked = ((row, f"row {number}") for number, row in enumerate(rows))
+        return exact_dataset([_kept(row, check_instruction(row, place), place) for row, place in checked])
+    needed = _needed(check_instruction(first, "row 0"))
+    columns = list(rows.column_names or first)
+    return rows.select_columns([name for name in columns if name in needed]) if set(columns) - set(needed) else rows
+
+
+def _needed(form: str) -> tuple[str, ...]:
+    plain = form == "prompt-completion"
+    return FORMS[form.removeprefix("conversational ")] + (() if plain else _OF_TEMPLATES)
+
+
+def _kept(row: Mapping[str, Any], form: str, place: str) -> dict[str, Any]:
+    """Return what a checked row goes on with: the columns that its form needs, tools as a list."""
+    kept = {column: row[column] for column in _needed(form) if row.get(column) is not None}
+    if isinstance(kept.get("tools"), str):
+        try:
+            kept["tools"] = json.loads(kept["tools"])
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{place}: 'tools' is text, but no JSON ({error}). Give a list of JSON schemas."
+            ) from error
+    for column, kind, what in (("tools", list, "a list"), ("chat_template_kwargs", Mapping, "a mapping")):
+        if column in kept and not isinstance(kept[column], kind):
+            raise TypeError(f"{place}: {column!r} is {type(kept[column]).__name__}, but it must be {what}.")
+    for column, value in kept.items():
+        check_values(value, f"{place}: {column!r}")
+    return kept
+
+
 def _generate_instructions(sources: list[Rows]) -> Iterator[dict[str, Any]]:
     first_form, first_place = None, None
+    left_out: set[str] = set()
     for rows in sources:
         for place, row in iterate_rows(rows):
             form = check_instruction(row, place)
@@ -114,7 +171,12 @@ def _generate_instructions(sources: list[Rows]) -> Iterator[dict[str, Any]]:
                     f"{place} has the form {form}, but {first_place} has the form {first_form}. "
                     "All rows of one training set have the same form; load and convert them apart."
                 )
-            yield row
+            kept = _kept(row, form, place)
+            new = {column for column in row if column not in kept and row[column] is not None} - left_out
+            if new:
+                left_out |= new
+                logger.warning("Left out, from %s on: %s. Only %s are trained.", place, sorted(new), sorted(kept))
+            yield kept
 
 
 def _check_messages(messages: Any, column: str, place: str, *, ends_with_assistant: bool) -> None:

@@ -1,11 +1,12 @@
 """Instruction rows in TRL's two forms, and one test for each message."""
 
 import json
+import re
 
 import pytest
 from datasets import Dataset, IterableDataset
 
-from lsw_hf.data.corpus.instructions import check_instruction, load_instructions
+from lsw_hf.data.corpus.instructions import as_instructions, check_instruction, load_instructions
 
 CHAT = {"messages": [{"role": "user", "content": "where ?"}, {"role": "assistant", "content": "in the box ."}]}
 PAIR = {"prompt": "where ?", "completion": " in the box ."}
@@ -45,19 +46,105 @@ def test_every_form_is_known_and_kept(write, row, form):
     loaded = load_instructions(write(row, row))
     assert isinstance(loaded, Dataset)
     assert len(loaded) == 2
-    if row is not TOOL_CHAT:  # arrow fills the keys that only some messages have
-        assert loaded[1] == row
-    assert [message["role"] for message in loaded[0].get("messages", [])] == [
-        message["role"] for message in row.get("messages", [])
-    ]
+    assert loaded[1] == row
 
 
-def test_other_columns_are_kept(write):
-    assert load_instructions(write({**PAIR, "source": "here", "weight": 2}))[0] == {
-        **PAIR,
-        "source": "here",
-        "weight": 2,
+TOOLS = [{"type": "function", "function": {"name": "move", "parameters": {"type": "object", "properties": {}}}}]
+
+
+def call(name, **arguments):
+    return {
+        "role": "assistant",
+        "tool_calls": [{"type": "function", "function": {"name": name, "arguments": arguments}}],
     }
+
+
+def test_rows_keep_their_own_keys_and_no_others(write):
+    """In Arrow structs the first call would be trained with the arguments of all others, as nulls."""
+    user, end = CHAT["messages"]
+    rows = [
+        {"messages": [user, call("move", x=0, y=1.5), end]},
+        {
+            "messages": [user, call("say", text="é 漢", loud=True, parts=[1, "a", None, {"deep": {}}]), end],
+            "tools": TOOLS,
+        },
+        {"messages": [{**user, "name": "ann"}, {**end, "reasoning_content": "hm"}], "tools": json.dumps(TOOLS * 2)},
+        {"messages": [user, end], "chat_template_kwargs": {"enable_thinking": False}},
+    ]
+    loaded = load_instructions(write(*rows))
+    streamed = list(load_instructions(write(*rows), streaming=True))
+    for number, row in enumerate(rows):
+        row = {**row, "tools": TOOLS * 2} if number == 2 else row
+        assert streamed[number] == row
+        assert loaded[number] == {"tools": None, "chat_template_kwargs": {}, **row}
+        assert as_instructions(rows)[number] == loaded[number]
+
+
+@pytest.mark.parametrize(
+    ("more", "left_out"),
+    [
+        ({"prompt": "where ?", "prompt_id": "7"}, r"\['prompt', 'prompt_id'\]. Only \['messages'\]"),
+        ({"text": "where ? in the box ."}, r"\['text'\]. Only"),
+        ({"completion": None, "source": "here"}, r"\['source'\]. Only"),
+    ],
+)
+@pytest.mark.parametrize("row", [CHAT, PAIR, CHAT_PAIR])
+def test_columns_that_would_be_read_otherwise_are_left_out_and_named_once(write, caplog, row, more, left_out):
+    """`messages` beside `prompt` are the columns of a known data set: TRL would look for its completions."""
+    more = {name: value for name, value in more.items() if name not in row}
+    loaded = load_instructions(write({**row, **more}, {**row, **more}))
+    assert loaded.to_list() == [row, row]
+    assert len(caplog.messages) == 1
+    if row is CHAT:
+        assert re.search(left_out, caplog.text)
+    for dataset in (Dataset.from_list([{**row, **more}]), Dataset.from_list([{**row, **more}]).to_iterable_dataset()):
+        assert list(as_instructions(dataset)) == [row]
+    assert as_instructions([{**row, **more}]).to_list() == [row]
+
+
+def test_tokens_and_texts_are_left_as_they_are():
+    for row in ({"input_ids": [1], "messages": []}, {"text": "a", "n": 1}):
+        assert as_instructions(Dataset.from_list([row])).column_names == list(row)
+    assert as_instructions([]) == []
+    with pytest.raises(ValueError, match="row 0: both forms at once"):
+        as_instructions(Dataset.from_list([{**CHAT, **PAIR}]))
+    with pytest.raises(ValueError, match="row 1: 'messages' ends with the role 'user'"):
+        as_instructions([CHAT, {"messages": CHAT["messages"][:1]}])
+
+
+@pytest.mark.parametrize(
+    ("row", "error", "message"),
+    [
+        (
+            {"messages": [call("move", x=2**64), *CHAT["messages"]]},
+            ValueError,
+            r"\['x'\]: 18446744073709551616 has more",
+        ),
+        (
+            {"messages": [call("move", x=float("nan")), *CHAT["messages"]]},
+            ValueError,
+            r"\['x'\]: nan is no number of JSON",
+        ),
+        ({**PAIR, "prompt": "a\ud83d"}, ValueError, "'prompt': character 1 is half of a surrogate pair"),
+        ({**CHAT, "tools": [{"\udc00": 1}]}, ValueError, r"'tools'\[0\]: a key: character 0 is half of a surrogate"),
+        ({**CHAT, "tools": "[{"}, ValueError, "'tools' is text, but no JSON"),
+        ({**CHAT, "tools": {"name": "x"}}, TypeError, "'tools' is dict, but it must be a list"),
+        ({**CHAT, "chat_template_kwargs": [1]}, TypeError, "'chat_template_kwargs' is list, but it must be a mapping"),
+    ],
+)
+def test_values_that_would_change_are_named_by_line(write, row, error, message):
+    for streaming in (True, False):
+        with pytest.raises(error, match=rf"rows\.jsonl, line 2: .*{message}"):
+            list(
+                load_instructions(
+                    write({"messages": CHAT["messages"]} if "messages" in row else PAIR, row), streaming=streaming
+                )
+            )
+
+
+def test_values_of_no_json_type_are_named():
+    with pytest.raises(TypeError, match=r"'chat_template_kwargs'.*: bytes is none of JSON's types"):
+        as_instructions([{**CHAT, "chat_template_kwargs": {"a": b"1"}}])
 
 
 def test_parquet_and_folder_and_list(tmp_path, write):
@@ -102,7 +189,8 @@ USER = {"role": "user", "content": "x"}
         ({"prompt": "x", "completion": ""}, ValueError, r"'completion' is empty\."),
         ({"prompt": "x", "completion": [USER]}, TypeError, "must be both strings or both lists of messages"),
         ({"prompt": 3, "completion": 4}, TypeError, r"'prompt' is int, but it must be a list of messages"),
-        ({"messages": None}, TypeError, r"'messages' is NoneType, but it must be a list of messages"),
+        ({"messages": None}, ValueError, r"neither form\..*this one has: 'messages' \(null\)\."),
+        ({"messages": {}}, TypeError, r"'messages' is dict, but it must be a list of messages"),
         ({"messages": []}, ValueError, r"'messages' is an empty list\."),
         ({"messages": ["x"]}, TypeError, r"message 0 of 'messages' is str, but it must have 'role' and 'content'"),
         (
