@@ -1,13 +1,17 @@
 """What is trained of a file's rows is what stock TRL trains of them, read by `datasets`."""
 
+import copy
 import json
 
 import pytest
 from datasets import load_dataset
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 from lsw_hf.data.corpus.instructions import load_instructions
+from lsw_hf.data.tables import TableConfig, TableGenerator
+from lsw_hf.recipes.stage_data import synthetic_tables
 from lsw_hf.training.long_sft import LongSFTConfig, LongSFTTrainer
 
 TEMPLATE = (
@@ -88,3 +92,23 @@ def test_trained_text_is_that_of_trl(tmp_path, letters, model, arguments, form, 
     text = letters.decode(trained(ours)[1][0])
     assert "null" not in text
     assert ("move" in text) == (form in ("calls", "prompt with tools") or "tools" in form)
+
+
+@pytest.mark.parametrize("form", ["chat", "plain", "begins", "begins and ends"])
+def test_own_tables_are_as_long_as_the_trainer_makes_them(letters, model, arguments, form):
+    """Tokenizers that add special tokens made them longer than the window, in the last stage of a run."""
+    tokenizer = copy.deepcopy(letters)
+    if form != "chat":
+        tokenizer.chat_template = None
+    if form.startswith("begins"):
+        ending = " <eos>:1" if form.endswith("ends") else ""
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            f"<eos> $A{ending}", "$A $B", [("<eos>", tokenizer.eos_token_id)]
+        )
+    chat = tokenizer.chat_template is not None
+    config = TableConfig(length=700, row_format="conversational" if chat else "prompt_completion")
+    counted = [TableGenerator(tokenizer, config, seed=1).sample(index)["num_tokens"] for index in range(3)]
+    assert all(690 < length <= 700 for length in counted)
+    tables = synthetic_tables(tokenizer, num_rows=3, longest=700, seed=1)
+    trainer = LongSFTTrainer(model, arguments(LongSFTConfig), train_dataset=tables, processing_class=tokenizer)
+    assert [len(ids) for ids, _ in trained(trainer)] == counted

@@ -115,6 +115,8 @@ class Composition:
         self.section = section
         self.joiner = joiner
         self.words = words
+        # A trainer ends a plain text with the end of text, and lets the tokenizer add its own special tokens to that.
+        self._added = 1 + costs.special if row_format == "prompt_completion" else 0
         paragraphs = [*section.before, *section.between, *section.after]
         blocks = 1 + sum(1 for text in section.between if text)
         counted = sum(map(len, costs.encode([_stack([preamble, *paragraphs, *section.second.titles, "."])])))
@@ -123,7 +125,7 @@ class Composition:
 
     def _overhead(self, num_questions: int) -> int:
         if self.row_format == "prompt_completion":
-            return 2
+            return 1 + self._added
         messages = [{"role": role, "content": "."} for _ in range(num_questions) for role in ("user", "assistant")]
         texts = self._rendered(messages)
         return self.costs.count(texts) - 2 * num_questions * self.costs.count(".")
@@ -166,8 +168,7 @@ class Composition:
         return ComposedRow(columns, text, self._length(ids), self.costs.unknown_share(text, ids))
 
     def _length(self, ids: Sequence[int]) -> int:
-        # A trainer ends a plain text with the end-of-sequence token.
-        return len(ids) + (self.row_format == "prompt_completion")
+        return len(ids) + self._added
 
     def _columns(self, body: str, padding: str, questions: Sequence[Question]) -> tuple[dict[str, Any], str]:
         first = _stack([body, padding, questions[0].text])

@@ -1,6 +1,7 @@
 """What text costs in tokens, estimated from cells that are tokenized once and remembered."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ class TokenCosts:
         # verbose=False: texts longer than model_max_length are the purpose here, not an accident.
         options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
         return self.tokenizer(list(texts), **options)["input_ids"] if texts else []
+
+    @cached_property
+    def special(self) -> int:
+        """Tokens that the tokenizer adds to a text by itself, such as one at the beginning."""
+        return len(self.tokenizer(["."], verbose=False)["input_ids"][0]) - self.count(".")
 
     def count(self, text: str) -> int:
         """Tokens of one text."""
