@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from typing import Any
@@ -13,7 +14,13 @@ from trl import SFTConfig, SFTTrainer
 
 from ..attention.proof import assert_document_isolation
 from ..data.positions.collator import DataCollatorForSkipAlign
-from ..data.windows.config import SEPARATOR_HELP, ChunkInterleaveConfig, WindowOptions, separator_token
+from ..data.windows.config import (
+    SEPARATOR_HELP,
+    ChunkInterleaveConfig,
+    TooFewDocumentsError,
+    WindowOptions,
+    separator_token,
+)
 from ..data.windows.dataset import interleave_dataset
 from .arguments import LossWeightingArguments
 from .long_context_trainer import LongContextTrainerMixin
@@ -78,6 +85,10 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
             documents of windows that are not interleaved are isolated.
         processing_class ([`~transformers.PreTrainedTokenizerBase`]):
             The tokenizer.
+        eval_dataset (the same, or a `dict` of them by name, *optional*):
+            Documents that the loss is evaluated on, in windows that are built like those of the training; read whole,
+            once, here. [`~ContinualPretrainingTrainer.evaluate`] takes the same. Rows of `max_length` tokens with
+            `labels` are taken as windows already.
         trainer_kwargs (`dict`):
             Other arguments of [`~trl.SFTTrainer`].
 
@@ -110,8 +121,14 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
         args: ContinualPretrainingConfig,
         train_dataset: datasets.Dataset | datasets.IterableDataset,
         processing_class: PreTrainedTokenizerBase,
+        eval_dataset: Any = None,
         **trainer_kwargs: Any,
     ) -> None:
+        if trainer_kwargs.get("formatting_func") is not None:
+            raise ValueError(
+                "formatting_func has no effect here: documents are the column dataset_text_field or input_ids. Make "
+                "that column with dataset.map."
+            )
         args.dataset_kwargs = {**(args.dataset_kwargs or {}), "skip_prepare_dataset": True}
         self.window_counts: dict[str, int] = {}
         windows = interleave_dataset(
@@ -126,7 +143,12 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
             counts=self.window_counts,
         )
         super().__init__(
-            model=model, args=args, train_dataset=windows, processing_class=processing_class, **trainer_kwargs
+            model=model,
+            args=args,
+            train_dataset=windows,
+            processing_class=processing_class,
+            eval_dataset=_evaluation_windows(eval_dataset, args, processing_class),
+            **trainer_kwargs,
         )
         if args.plain_attention == "document" and "data_collator" not in trainer_kwargs:
             refuse_data_parallel(args)
@@ -138,12 +160,40 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
                 packed=True,
             )
 
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """See [`~transformers.Trainer.evaluate`]; `eval_dataset` may be documents, as in the constructor."""
+        windows = _evaluation_windows(eval_dataset, self.args, self.processing_class)
+        return super().evaluate(windows, *args, **kwargs)
+
     def _check_before_training(self) -> None:
         super()._check_before_training()
         if self.args.plain_attention == "document":
             batch = self.data_collator(list(islice(self.train_dataset, 2)))
             self.window_counts.clear()  # of these two, which are read again
             assert_document_isolation(self.accelerator.unwrap_model(self.model), batch)
+
+
+def _evaluation_windows(documents: Any, args: ContinualPretrainingConfig, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """Windows of documents, or of each set of them by name; the name of a set stays what it is."""
+    if documents is None or isinstance(documents, str):
+        return documents
+    if isinstance(documents, dict):
+        return {name: _evaluation_windows(rows, args, tokenizer) for name, rows in documents.items()}
+    first: Mapping[str, Any] = next(iter(documents), {})
+    if "labels" in first and len(first["input_ids"]) == args.max_length:
+        return documents
+    windows = interleave_dataset(
+        documents,
+        args.window_config(separator_token(args.separator_id, tokenizer)),
+        tokenizer=None if _are_tokenized(documents, args.dataset_text_field) else tokenizer,
+        text_column=args.dataset_text_field,
+        num_shards=1,
+        seed=args.seed,
+    )
+    try:
+        return datasets.Dataset.from_list(list(windows))
+    except TooFewDocumentsError as error:
+        raise ValueError(f"The documents of eval_dataset: {error}") from error
 
 
 def _are_tokenized(documents: datasets.Dataset | datasets.IterableDataset, text_field: str) -> bool:

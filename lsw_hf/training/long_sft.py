@@ -12,7 +12,12 @@ from trl import SFTConfig, SFTTrainer
 from ..data.positions.strategies import strategy_help
 from .arguments import LossWeightingArguments, SkippedPositionsArguments, SortedBatchesArguments
 from .long_context_trainer import LongContextTrainerMixin
-from .skip_collator import install_skip_collator, refuse_position_column, refuse_wrong_arguments
+from .skip_collator import (
+    install_skip_collator,
+    refuse_position_column,
+    refuse_what_is_ignored,
+    refuse_wrong_arguments,
+)
 
 
 @dataclass
@@ -75,6 +80,7 @@ class LongSFTTrainer(LongContextTrainerMixin, SFTTrainer):
     ) -> None:
         refuse_wrong_arguments(args, processing_class)
         refuse_position_column(train_dataset)
+        refuse_what_is_ignored(train_dataset, trainer_kwargs.get("formatting_func"))
         super().__init__(
             model=model, args=args, train_dataset=train_dataset, processing_class=processing_class, **trainer_kwargs
         )

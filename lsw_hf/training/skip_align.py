@@ -14,6 +14,7 @@ from .long_context_trainer import LongContextTrainerMixin
 from .skip_collator import (
     install_skip_collator,
     refuse_position_column,
+    refuse_what_is_ignored,
     refuse_wrong_arguments,
 )
 
@@ -69,6 +70,7 @@ class SkipAlignTrainer(LongContextTrainerMixin, SFTTrainer):
             )
         refuse_wrong_arguments(args, processing_class)
         refuse_position_column(train_dataset)
+        refuse_what_is_ignored(train_dataset, trainer_kwargs.get("formatting_func"))
         super().__init__(
             model=model, args=args, train_dataset=train_dataset, processing_class=processing_class, **trainer_kwargs
         )

@@ -9,9 +9,11 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from ..attention.proof import assert_cross_skip_attention, assert_document_isolation
+from ..data.corpus.instructions import check_weights
 from ..data.positions.borders import IGNORE_INDEX, find_borders, sentence_starts_after
 from ..data.positions.collator import DataCollatorForSkipAlign
 from ..data.positions.strategies import STRATEGIES
@@ -29,6 +31,37 @@ def refuse_position_column(dataset: Any) -> None:
             "every epoch. Remove it (dataset.remove_columns('position_ids')), or train with trl.SFTTrainer and a "
             "collator of your own."
         )
+
+
+def refuse_what_is_ignored(dataset: Any, formatting_func: Any) -> None:
+    """Raise `ValueError` for what TRL would pass over without a word, and train something else.
+
+    Args:
+        dataset ([`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
+            Rows of a trainer. Weights of messages are looked for in all rows of a dataset, in the first one of a
+            stream.
+        formatting_func (`Callable`, *optional*):
+            What makes a text of a row.
+    """
+    first: Mapping[str, Any] = next(iter(dataset), {})
+    read_instead = [name for name in ("messages", "prompt") if name in first]
+    if formatting_func is not None and read_instead:
+        raise ValueError(
+            f"formatting_func has no effect on rows with {read_instead[0]}, which are trained themselves. Leave it out, "
+            f"or remove the column (dataset.remove_columns({read_instead[0]!r}))."
+        )
+    columns = [name for name in ("messages", "prompt", "completion") if isinstance(first.get(name), list)]
+    rows = dataset if isinstance(dataset, Dataset) else [first]
+    if isinstance(dataset, Dataset) and not _may_have_weights(dataset, columns):
+        return
+    for number, row in enumerate(rows):
+        for name in columns:
+            check_weights(row[name], name, f"row {number}")
+
+
+def _may_have_weights(dataset: Dataset, columns: list[str]) -> bool:
+    """Whether the messages of a dataset can have weights, by the types of its columns."""
+    return any("weight" in str(dataset.features[name]) or "Json" in str(dataset.features[name]) for name in columns)
 
 
 def refuse_wrong_arguments(args: Any, tokenizer: Any) -> None:

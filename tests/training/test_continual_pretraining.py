@@ -169,6 +169,39 @@ def test_plain_windows_can_keep_their_documents_apart(tiny_llama, tiny_tokenizer
     assert not torch.equal(before[:, :second], after[:, :second])
 
 
+@pytest.mark.parametrize("form", ["text", "tokens", "stream"])
+def test_documents_are_evaluated_in_windows(tiny_llama, tiny_tokenizer, arguments, form):
+    """As they are, or several sets by name, in training and by hand; the loss is the mean over all windows."""
+    rows = documents()
+    if form == "tokens":
+        rows = rows.map(lambda row: tiny_tokenizer(row["text"]), remove_columns="text")
+    held_out = rows.to_iterable_dataset() if form == "stream" else rows
+    args = arguments(ContinualPretrainingConfig, max_length=37, eval_strategy="steps", eval_steps=1, shuffle_buffer=0)
+    trainer = ContinualPretrainingTrainer(tiny_llama, args, rows, tiny_tokenizer, {"one": held_out, "two": held_out})
+    trainer.train()
+    seen = set().union(*trainer.state.log_history)
+    assert {"eval_one_loss", "eval_two_loss", "eval_mean_token_accuracy"} <= seen
+    by_hand = trainer.evaluate(held_out)["eval_loss"]
+    assert by_hand == trainer.evaluate("one")["eval_one_loss"] == trainer.evaluate({"x": held_out})["eval_x_loss"]
+    config = args.window_config(tiny_tokenizer.eos_token_id)
+    tokenizer = None if form == "tokens" else tiny_tokenizer
+    windows = [torch.as_tensor(row["input_ids"]) for row in interleave_dataset(rows, config, tokenizer=tokenizer)]
+    with torch.no_grad():
+        losses = [float(tiny_llama(input_ids=ids[None], labels=ids[None]).loss) for ids in windows]
+    assert by_hand == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_documents_that_cannot_be_evaluated_are_refused_at_once(tiny_llama, tiny_tokenizer, arguments):
+    args = arguments(ContinualPretrainingConfig, max_length=37)
+    few = documents().select(range(1))
+    with pytest.raises(ValueError, match="The documents of eval_dataset: "):
+        ContinualPretrainingTrainer(tiny_llama, args, documents(), tiny_tokenizer, few)
+    with pytest.raises(ValueError, match="A document needs the column 'text' or 'input_ids'"):
+        ContinualPretrainingTrainer(tiny_llama, args, documents(), tiny_tokenizer, few.rename_column("text", "body"))
+    with pytest.raises(ValueError, match="formatting_func has no effect here"):
+        ContinualPretrainingTrainer(tiny_llama, args, documents(), tiny_tokenizer, formatting_func=str)
+
+
 def plain_documents_apart(arguments, **options):
     settings = {"max_length": 61, "interleaved_fraction": 0.0, "plain_attention": "document", **options}
     return arguments(ContinualPretrainingConfig, per_device_train_batch_size=1, **settings)

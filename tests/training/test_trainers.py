@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import shutil
+from functools import partial
 
 import datasets
 import pytest
@@ -264,3 +265,31 @@ def test_refused_position_column(tiny_llama, tiny_tokenizer, rows, arguments, tr
     given = given.to_iterable_dataset() if streaming else given
     with pytest.raises(ValueError, match=r"a column position_ids, which would be ignored.*remove_columns"):
         trainer_class(tiny_llama, arguments(config_class), train_dataset=given, processing_class=tiny_tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("trainer_class", "config_class"), [(SkipAlignTrainer, SkipAlignConfig), (LongSFTTrainer, LongSFTConfig)]
+)
+def test_what_trl_would_pass_over_is_refused(tiny_llama, tiny_tokenizer, arguments, trainer_class, config_class):
+    messages = [{"role": "user", "content": "where ?"}, {"role": "assistant", "content": "in the box ."}]
+    weighted = [messages[0], {**messages[1], "weight": 0}]
+    make = partial(trainer_class, tiny_llama, arguments(config_class), processing_class=tiny_tokenizer)
+    plain = datasets.Dataset.from_list([{"messages": messages}])
+    for rows in (plain, plain.to_iterable_dataset()):
+        with pytest.raises(ValueError, match="formatting_func has no effect on rows with messages"):
+            make(train_dataset=rows, formatting_func=str)
+    pairs = datasets.Dataset.from_list([{"prompt": "a", "completion": "b"}])
+    with pytest.raises(ValueError, match=r"no effect on rows with prompt.*remove_columns\('prompt'\)"):
+        make(train_dataset=pairs, formatting_func=str)
+    with pytest.raises(ValueError, match="row 1: message 1 of 'messages' has the weight 0, which would be ignored"):
+        make(
+            train_dataset=datasets.Dataset.from_list(
+                [{"messages": [*messages[:1], {**messages[1], "weight": 1}]}, {"messages": weighted}]
+            )
+        )
+    features = datasets.Features(
+        {"prompt": datasets.List(datasets.Json()), "completion": datasets.List(datasets.Json())}
+    )
+    pair = [{"prompt": messages[:1], "completion": weighted[1:]}]
+    with pytest.raises(ValueError, match="row 0: message 0 of 'completion' has the weight 0"):
+        make(train_dataset=datasets.Dataset.from_list(pair, features))

@@ -57,9 +57,9 @@ def load_instructions(
     Raises:
         FileNotFoundError: for a path or dataset id that leads nowhere.
         ValueError: for rows without the needed columns (with those that are there), of another form than the first
-            row, with an empty prompt, completion or list of messages, an unknown role, no assistant at the end, tools
-            that are no JSON, half a surrogate pair, or a number that is not finite or has more than 64 bits. The
-            message names the file and line.
+            row, with an empty prompt, completion or list of messages, an unknown role, no assistant at the end, a
+            message with a weight other than 1, tools that are no JSON, half a surrogate pair, or a number that is not
+            finite or has more than 64 bits. The message names the file and line.
         TypeError: for values of another type.
 
     Example:
@@ -198,8 +198,21 @@ def _check_messages(messages: Any, column: str, place: str, *, ends_with_assista
         if not isinstance(content, str) and not (content is None and message.get("tool_calls")):
             kind = "missing" if content is None else type(content).__name__
             raise TypeError(f"{where}: 'content' is {kind}, but it must be a string.")
+    check_weights(messages, column, place)
     if ends_with_assistant and messages[-1]["role"] != "assistant":
         raise ValueError(
             f"{place}: {column!r} ends with the role {messages[-1]['role']!r}, so there is nothing to learn at its "
             "end. The last message must be the assistant's."
         )
+
+
+def check_weights(messages: list[Any], column: str, place: str) -> None:
+    """Raise `ValueError` for a message with a weight other than 1, which no trainer here applies."""
+    for index, message in enumerate(messages):
+        weight = message.get("weight")
+        if weight not in (None, 1):
+            raise ValueError(
+                f"{place}: message {index} of {column!r} has the weight {weight!r}, which would be ignored: every "
+                "answer counts the same. Leave out what must not be trained, or put it into 'prompt' and the answer "
+                "that is trained into 'completion'."
+            )

@@ -209,6 +209,7 @@ class DataCollatorForSkipAlign:
         for index, row in enumerate(rows):  # row by row: what labels share with tokens is then still in the cache
             tokens.append(as_token_array(row["input_ids"]))
             labels.append(_labels_of(row, tokens[-1], index))
+            self._refuse_padding(tokens[-1], labels[-1], index)
         lengths = self._document_lengths(rows, tokens)
         flat_tokens, flat_labels = np.concatenate(tokens), np.concatenate(labels)
         starts = np.cumsum(lengths) - lengths
@@ -222,6 +223,15 @@ class DataCollatorForSkipAlign:
         if self.packed:
             return self._pack(flat_tokens, flat_labels, positions, lengths)
         return self._pad(flat_tokens, flat_labels, positions, lengths)
+
+    def _refuse_padding(self, tokens: np.ndarray, labels: np.ndarray, index: int) -> None:
+        """Refuse a row that begins or ends with padding; one such token may be the tokenizer's first or last."""
+        for side, end in (("begins", slice(None, 2)), ("ends", slice(-2, None))):
+            if len(tokens) > 2 and (tokens[end] == self.pad_token_id).all() and (labels[end] == IGNORE_INDEX).all():
+                raise ValueError(
+                    f"Row {index} {side} with padding tokens ({self.pad_token_id}) and has no attention_mask that "
+                    "says so: positions would be counted from the padding on. Pass unpadded rows."
+                )
 
     def _look_for_borders(self, lengths: np.ndarray, borders: Borders) -> None:
         """Refuse a run whose first dialogues leave the strategy nowhere to jump, which would train without skips."""

@@ -127,6 +127,7 @@ def test_tokens_and_texts_are_left_as_they_are():
         ),
         ({**PAIR, "prompt": "a\ud83d"}, ValueError, "'prompt': character 1 is half of a surrogate pair"),
         ({**CHAT, "tools": [{"\udc00": 1}]}, ValueError, r"'tools'\[0\]: a key: character 0 is half of a surrogate"),
+        ({"messages": [{**m, "weight": 0} for m in CHAT["messages"]]}, ValueError, "has the weight 0, which would be"),
         ({**CHAT, "tools": "[{"}, ValueError, "'tools' is text, but no JSON"),
         ({**CHAT, "tools": {"name": "x"}}, TypeError, "'tools' is dict, but it must be a list"),
         ({**CHAT, "chat_template_kwargs": [1]}, TypeError, "'chat_template_kwargs' is list, but it must be a mapping"),
