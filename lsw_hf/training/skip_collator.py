@@ -47,8 +47,8 @@ def refuse_what_is_ignored(dataset: Any, formatting_func: Any) -> None:
     read_instead = [name for name in ("messages", "prompt") if name in first]
     if formatting_func is not None and read_instead:
         raise ValueError(
-            f"formatting_func has no effect on rows with {read_instead[0]}, which are trained themselves. Leave it out, "
-            f"or remove the column (dataset.remove_columns({read_instead[0]!r}))."
+            f"formatting_func has no effect on rows with {read_instead[0]}, which are trained themselves. Leave it "
+            f"out, or remove the column (dataset.remove_columns({read_instead[0]!r}))."
         )
     columns = [name for name in ("messages", "prompt", "completion") if isinstance(first.get(name), list)]
     rows = dataset if isinstance(dataset, Dataset) else [first]
