@@ -24,6 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     The options are parsed by TRL's own parser (flags, or `--config run.yaml`), so they are not repeated here.
     """
     from ..recipes.console import quiet_libraries
+    from ..recipes.stages import DEFAULT_STAGES
     from .train_options import data_from_arguments, parse_recipe_arguments, recipe_from_arguments
 
     options = parse_recipe_arguments(list(arguments))
@@ -31,6 +32,11 @@ def main(arguments: Sequence[str]) -> int:
         recipe = recipe_from_arguments(options)
         data = data_from_arguments(options)
         recipe.check(**data)
+        if options.stages is None:
+            left_out = [name for name in DEFAULT_STAGES if name not in recipe.stages]
+            missing = {"continual_pretraining": "--documents", "sft": "--instructions"}
+            for name in left_out:
+                output.show(f"Without {missing[name]} the stage {name} is left out.\n", {"left_out": left_out})
         show_plan(recipe, output)
         if not options.plan:
             show_results(recipe.run(**data), output)

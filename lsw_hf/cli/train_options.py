@@ -34,15 +34,25 @@ class RecipeArguments:
     output_dir: str = HfArg(help="Folder of the run: new, empty, or of the same run, which is then continued.")
     documents: list[str] | None = field(
         default=None,
-        metadata={"help": "Text to continue pretraining on: .txt, .jsonl, .parquet, folders, or a dataset's id."},
+        metadata={
+            "help": "Text to continue pretraining on: .txt, .jsonl, .json, .parquet, packed or not, folders, or a "
+            "dataset's id."
+        },
     )
     instructions: list[str] | None = field(
-        default=None, metadata={"help": "Rows for SFT: prompt/completion or messages; .jsonl, .parquet or a dataset."}
+        default=None,
+        metadata={
+            "help": "Rows for SFT: prompt/completion, messages, ShareGPT or Alpaca; .jsonl, .json, .parquet, packed "
+            "or not, folders, or a dataset's id."
+        },
     )
     text_column: str = field(default="text", metadata={"help": "Column of the documents that contains their text."})
     stages: list[str] | None = field(
         default=None,
-        metadata={"help": "Of pretraining, continual_pretraining, sft, long_sft; default: all but the first."},
+        metadata={
+            "help": "Of pretraining, continual_pretraining, sft, long_sft; default: all but the first, without the "
+            "second if there are no documents, without the third if there are no instructions."
+        },
     )
     rope_method: str = field(
         default="auto",
@@ -153,11 +163,21 @@ def recipe_from_arguments(arguments: RecipeArguments) -> LongSkyworkRecipe:
             "instructions": describe_paths(arguments.instructions),
             "text_column": arguments.text_column,
         },
-        stages=DEFAULT_STAGES if arguments.stages is None else tuple(arguments.stages),
+        stages=default_stages(arguments) if arguments.stages is None else tuple(arguments.stages),
     )
     if arguments.needle:
         recipe.needle_grid = user_needle_grid(recipe, arguments.needle_samples)
     return recipe
+
+
+def default_stages(arguments: RecipeArguments) -> tuple[str, ...]:
+    """Stages that the given data allows: without documents no continual pretraining, without instructions no SFT; all
+    of them without any data, so that the recipe says what is missing.
+    """
+    given = {"continual_pretraining": arguments.documents, "sft": arguments.instructions}
+    if not any(given.values()):
+        return DEFAULT_STAGES
+    return tuple(name for name in DEFAULT_STAGES if given.get(name, True))
 
 
 def user_needle_grid(recipe: LongSkyworkRecipe, num_samples: int) -> NeedleGrid:

@@ -6,6 +6,7 @@ import pytest
 from safetensors.torch import load_file
 
 from lsw_hf import cli
+from lsw_hf.recipes import longskywork
 
 
 @pytest.fixture
@@ -56,6 +57,32 @@ def test_a_plan_is_one_json_object_on_request(train, capsys):
     assert plan["context_length"] == 128
     assert train("--plan", "--json", "--documents", "missing.txt") == 1
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "stages", "said"),
+    [
+        ("documents", ["continual_pretraining", "long_sft"], "Without --instructions the stage sft is left out."),
+        ("instructions", ["sft", "long_sft"], "Without --documents the stage continual_pretraining is left out."),
+    ],
+)
+def test_stages_follow_from_the_data(model, tmp_path, capsys, monkeypatch, given, stages, said):
+    monkeypatch.setattr(longskywork, "check_smallest_table", lambda *args, **kwargs: None)  # too few words for tables
+    (tmp_path / "documents").write_text("the key is under the old stone . " * 200, encoding="utf-8")
+    row = {"prompt": "where is the key ?", "completion": "under the old stone ."}
+    for name in ("documents.txt", "instructions.jsonl"):
+        text = json.dumps(row) if name.endswith("jsonl") else "the key is under the old stone . " * 200
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    file = tmp_path / ("documents.txt" if given == "documents" else "instructions.jsonl")
+    words = ["train", "--model", model, "--context-length", 128, "--output-dir", tmp_path / "run", "--plan"]
+    assert cli.main([*map(str, words), f"--{given}", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert [name for name in ("continual_pretraining", "sft", "long_sft") if f"| {name} |" in shown] == stages
+    assert cli.main([*map(str, words), "--json", f"--{given}", str(file)]) == 0
+    assert len(json.loads(capsys.readouterr().out)["left_out"]) == 1
+    assert cli.main([*map(str, words)]) == 1
+    assert "Stage continual_pretraining has nothing to train on" in capsys.readouterr().err
 
 
 def test_options_of_windows_are_read_as_by_their_own_command(train, capsys):

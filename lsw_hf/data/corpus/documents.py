@@ -12,7 +12,7 @@ from datasets import Dataset, Features, IterableDataset, Value
 from .files import file_kind, read_lines
 from .sources import Rows, Source, iterate_rows, resolve_sources
 
-DOCUMENT_KINDS = (".txt", ".jsonl", ".parquet")
+DOCUMENT_KINDS = (".txt", ".jsonl", ".json", ".parquet")
 Unreadable = Literal["raise", "skip"]
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,10 @@ def load_documents(
 
     | source | document |
     |---|---|
-    | `.txt`, `.txt.gz`, `text_suffixes` | the whole file; with `document_separator`, what is between these |
-    | `.jsonl`, `.jsonl.gz` | the text column of one line (one JSON object a line) |
+    | `.txt`, `text_suffixes` | the whole file; with `document_separator`, what is between these |
+    | `.jsonl`, `.ndjson` | the text column of one line (one JSON object a line) |
+    | `.json` | the text column of one object of its list; in folders only where nothing else is |
+    | the above with `.gz` or `.zst` | the same |
     | `.parquet` | the text column of one row |
     | a folder | every such file below it, in sorted order; hidden names and other kinds are left out |
     | a folder written by `save_to_disk`, an id on the Hub, a (streamed) dataset | the text column of one row |
@@ -122,7 +124,7 @@ def _suffixes(given: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"text_suffixes is a list of endings, got the text {given!r}: write [{given!r}].")
     suffixes = tuple(f".{suffix.lower().removeprefix('.')}" for suffix in given)
     for suffix in suffixes:
-        if suffix in (".", ".gz", *DOCUMENT_KINDS[1:]):
+        if suffix in (".", ".gz", ".zst", ".ndjson", *DOCUMENT_KINDS[1:]):
             raise ValueError(f"text_suffixes contains {suffix!r}, which is no ending of text files: leave it out.")
     return suffixes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -13,11 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 PARQUET_BATCH_ROWS = 256
+_PACKED = (".gz", ".zst")
+# Where a `.json` file keeps its rows if it is one object.
+_FIELDS_OF_ROWS = ("data", "rows", "examples", "instances", "train")
 
 
 def file_kind(path: Path) -> str:
-    """Return the suffix that says how a file is read, such as `".jsonl"`; a trailing `.gz` is looked through."""
-    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    """Return the suffix that says how a file is read, such as `".jsonl"`, which also stands for `.ndjson`; a trailing
+    `.gz` or `.zst` is looked through.
+    """
+    kind = (path.with_suffix("") if path.suffix.lower() in _PACKED else path).suffix.lower()
+    return ".jsonl" if kind == ".ndjson" else kind
 
 
 def find_files(
@@ -32,7 +39,8 @@ def find_files(
 
     Args:
         path (`Path`):
-            an existing file or folder. In a folder, hidden names and files of other kinds are left out.
+            an existing file or folder. In a folder, hidden names and files of other kinds are left out, and `.json`
+            files where there are others: settings are kept in such files too.
         kinds (`Iterable[str]`):
             accepted suffixes, with the dot.
         skip_empty (`bool`, *optional*, defaults to `False`):
@@ -53,6 +61,7 @@ def find_files(
         names = sorted(item for item in path.rglob("*") if item.is_file())
         inside = [item for item in names if not any(part.startswith(hidden) for part in item.relative_to(path).parts)]
         found = [item for item in inside if file_kind(item) in kinds]
+        found = [item for item in found if file_kind(item) != ".json"] or found
         if skip_empty:
             found = [item for item in found if item.stat().st_size > 0]
         if not found:
@@ -66,7 +75,7 @@ def find_files(
     else:
         raise ValueError(
             f"{path} ends in {path.suffix or 'no suffix'!r}. Files that can be read end in {', '.join(kinds)} "
-            f"(text and JSON lines also compressed, .gz). Rename or convert the file. {hint}".rstrip()
+            f"(text and JSON also compressed, .gz or .zst). Rename or convert the file. {hint}".rstrip()
         )
     for item in found:
         if item.stat().st_size == 0:
@@ -77,15 +86,14 @@ def find_files(
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line with its `\\n`) of a UTF-8 file, plain or gzip; a byte order mark is dropped.
+    """Yield (line number from 1, line with its `\\n`) of a UTF-8 file, plain or packed; a byte order mark is dropped.
 
     Raises:
-        ValueError: for bytes that are no UTF-8 (with the line and the byte's place in it) and for broken gzip files.
+        ValueError: for bytes that are no UTF-8 (with the line and the byte's place in it) and for broken packed files.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
-        with opener(path, "rb") as handle:
+        with _opened(path) as handle:
             for number, raw in enumerate(handle, start=1):
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 yield number, line[:-2] + "\n" if line.endswith("\r\n") else line
@@ -98,6 +106,19 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise ValueError(
             f"{path}, after line {number}: the gzip file is damaged ({error}). Fetch it again."
         ) from error
+    except OSError as error:
+        if path.suffix.lower() != ".zst" or error.errno is not None:
+            raise
+        raise ValueError(f"{path}, after line {number}: the zst file is damaged ({error}). Fetch it again.") from error
+
+
+def _opened(path: Path) -> Any:
+    kind = path.suffix.lower()
+    if kind == ".gz":
+        return gzip.open(path, "rb")
+    if kind == ".zst":
+        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
+    return path.open("rb")
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -121,6 +142,39 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 f"{place}: a JSON {type(row).__name__}, but each line must be a JSON object with named columns."
             )
         yield place, row
+
+
+def read_json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, row) of a `.json` file: a list of objects, one object with such a list under `data`, `rows`,
+    `examples`, `instances` or `train`, or one object; the whole file is read first. JSON lines by that name are read
+    as what they are.
+
+    Raises:
+        ValueError: for what is not JSON, and for rows that are no objects.
+    """
+    text = "".join(line for _, line in read_lines(path))
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            yield from read_jsonl(path)
+            return
+        raise ValueError(
+            f"{path}, line {error.lineno}: not valid JSON at column {error.colno} ({error.msg})."
+        ) from error
+    if isinstance(found, dict):
+        name = next((name for name in _FIELDS_OF_ROWS if isinstance(found.get(name), list)), None)
+        found = [found] if name is None else found[name]
+    if not isinstance(found, list):
+        raise ValueError(
+            f"{path}: a JSON {type(found).__name__}, but it must be a list of objects with named columns."
+        )
+    for number, row in enumerate(found):
+        if not isinstance(row, dict):
+            raise ValueError(
+                f"{path}, item {number}: a JSON {type(row).__name__}, but each must be an object with named columns."
+            )
+        yield f"{path}, item {number}", row
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -153,12 +207,15 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> Iterator[tuple
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, row) of a `.jsonl` or `.parquet` file; see `read_jsonl` and `read_parquet`.
+    """Yield (place, row) of a `.jsonl`, `.json` or `.parquet` file; see `read_jsonl`, `read_json` and `read_parquet`.
 
     Raises:
         ValueError: also when the file turns out to have no rows.
     """
-    rows = read_parquet(path, columns) if file_kind(path) == ".parquet" else read_jsonl(path)
+    kind = file_kind(path)
+    rows = (
+        read_parquet(path, columns) if kind == ".parquet" else read_json(path) if kind == ".json" else read_jsonl(path)
+    )
     number = 0
     for number, item in enumerate(rows, start=1):  # noqa: B007 (counted for the check below)
         yield item

@@ -10,9 +10,10 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 
 from .exact_rows import check_values, exact_dataset
+from .row_forms import with_known_columns
 from .sources import Rows, Source, iterate_rows, resolve_sources
 
-INSTRUCTION_KINDS = (".jsonl", ".parquet")
+INSTRUCTION_KINDS = (".jsonl", ".json", ".parquet")
 ROLES = ("system", "developer", "user", "assistant", "tool")
 FORMS = {"messages": ("messages",), "prompt-completion": ("prompt", "completion")}
 # What TRL reads beside the columns of a form of messages.
@@ -34,6 +35,9 @@ def load_instructions(
     * `messages`: a list of `{"role": ..., "content": ...}` that ends with what the assistant says, or
     * `prompt` and `completion`: two strings, or two lists of messages.
 
+    Rows of ShareGPT and Alpaca, and content in parts of text, are brought into these forms ([`with_known_columns`]),
+    which is said once in the log.
+
     All rows have the same form. Messages may have `tools` beside them (a list of JSON schemas, or the JSON text of
     one) and `chat_template_kwargs`. Columns that the form does not need are left out and named once in the log, since
     TRL would read some of them instead: `prompt` beside `messages`, `text` beside `prompt` and `completion`. Rows keep
@@ -41,8 +45,9 @@ def load_instructions(
 
     Args:
         source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these):
-            `.jsonl` (one JSON object a
-            line) or `.parquet` files, folders of them, a folder written by `save_to_disk`, an id on the Hub, datasets.
+            `.jsonl` or `.ndjson` (one JSON object a line), `.json` (a list of objects), these also packed (`.gz`,
+            `.zst`), or `.parquet` files, folders of them, a folder written by `save_to_disk`, an id on the Hub,
+            datasets.
         split (`str`, *optional*, defaults to `"train"`):
             which split of a dataset with several.
         name (`str`, *optional*):
@@ -119,18 +124,26 @@ def as_instructions(rows: Any) -> Any:
     Args:
         rows (`list`, [`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
             Instruction rows. Every row of a list is checked, and keeps its own keys; of a dataset only the first row
-            is looked at. Rows of tokens or of text come back as they are.
+            is looked at, unless it is one of ShareGPT or Alpaca. Rows of tokens or of text come back as they are.
 
     Raises:
         ValueError, TypeError: see [`load_instructions`].
     """
     first = next(iter(rows), None)
-    if first is None or "input_ids" in first or not any(map(first.get, ("messages", "prompt"))):
+    if first is None or "input_ids" in first:
+        return rows
+    known, recognized = with_known_columns(first, "row 0")
+    if recognized and not isinstance(rows, list):
+        return load_instructions(rows, streaming=isinstance(rows, IterableDataset))
+    if not any(map(known.get, ("messages", "prompt"))):
         return rows
     if isinstance(rows, list):
-        checked = ((row, f"row {number}") for number, row in enumerate(rows))
-        return exact_dataset([_kept(row, check_instruction(row, place), place) for row, place in checked])
-    needed = _needed(check_instruction(first, "row 0"))
+        places = [f"row {number}" for number in range(len(rows))]
+        given = [with_known_columns(row, place)[0] for row, place in zip(rows, places, strict=True)]
+        return exact_dataset(
+            [_kept(row, check_instruction(row, place), place) for row, place in zip(given, places, strict=True)]
+        )
+    needed = _needed(check_instruction(known, "row 0"))
     columns = list(rows.column_names or first)
     return rows.select_columns([name for name in columns if name in needed]) if set(columns) - set(needed) else rows
 
@@ -161,8 +174,13 @@ def _kept(row: Mapping[str, Any], form: str, place: str) -> dict[str, Any]:
 def _generate_instructions(sources: list[Rows]) -> Iterator[dict[str, Any]]:
     first_form, first_place = None, None
     left_out: set[str] = set()
+    known: set[str] = set()
     for rows in sources:
-        for place, row in iterate_rows(rows):
+        for place, given in iterate_rows(rows):
+            row, recognized = with_known_columns(given, place)
+            if recognized and recognized not in known:
+                known.add(recognized)
+                logger.warning("Read as %s rows, from %s on.", recognized, place)
             form = check_instruction(row, place)
             if first_form is None:
                 first_form, first_place = form, place

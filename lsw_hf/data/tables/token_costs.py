@@ -115,6 +115,12 @@ class TokenCosts:
         for length in np.unique(lengths):
             chosen = probes[lengths == length][:_PROBES]
             means[length] = self._cells(column.texts(chosen), writer, before, after).mean()
+        if not (means > 0).any():
+            examples = column.texts(probes[:3])
+            raise ValueError(
+                f"The tokenizer does not know what is in the column {column.name!r}, such as {examples}, and writes "
+                "nothing for it: use words it knows, another language, or another tokenizer."
+            )
         means[means == 0] = means[means > 0].mean()
         digits = _written_length(column)
         return lambda numbers: means[np.minimum(digits(numbers), len(means) - 1)]

@@ -212,8 +212,21 @@ def _chunks_from_text(text: str) -> int | dict[int, float]:
 
 
 SEPARATOR_HELP = (
-    "Token that ends a document: an id, eos (the tokenizer's end token), or none to leave tokens as they are."
+    "Token that ends a document: an id, eos (the end of text, which is the tokenizer's end token unless that ends a "
+    "turn of a dialogue), or none to leave tokens as they are."
 )
+# End tokens of chat models that end a turn, and ends of text that the same vocabularies have beside them.
+_ENDS_OF_TURN = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<|end|>",
+    "<|return|>",
+    "<|eot|>",
+)
+_ENDS_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 
 
 def separator_token(separator: int | str | None, tokenizer: Any) -> int | None:
@@ -221,7 +234,9 @@ def separator_token(separator: int | str | None, tokenizer: Any) -> int | None:
 
     Args:
         separator (`int` or `str`, *optional*):
-            An id, `"eos"` for the tokenizer's end token, or `"none"`.
+            An id, `"eos"` for the end of text, or `"none"`. The end token of many chat models ends a turn; documents
+            of theirs end with the end of text that the base model was pretrained with, if the vocabulary has one of
+            the known names for it (our choice).
         tokenizer (`PreTrainedTokenizerBase`):
             The tokenizer of the documents.
 
@@ -235,7 +250,7 @@ def separator_token(separator: int | str | None, tokenizer: Any) -> int | None:
             raise ValueError(
                 "The tokenizer has no end token to put between documents: set separator_id to a token id, or to none."
             )
-        return tokenizer.eos_token_id
+        return _end_of_text(tokenizer)
     try:
         token = int(separator)
     except ValueError:
@@ -245,6 +260,15 @@ def separator_token(separator: int | str | None, tokenizer: Any) -> int | None:
             f"separator_id {token} is not a token of the tokenizer: ids go from 0 to {len(tokenizer) - 1}."
         )
     return token
+
+
+def _end_of_text(tokenizer: Any) -> int:
+    if tokenizer.eos_token in _ENDS_OF_TURN:
+        vocabulary = tokenizer.get_vocab()
+        for token in _ENDS_OF_TEXT:
+            if token in vocabulary:
+                return vocabulary[token]
+    return tokenizer.eos_token_id
 
 
 def stream_seed(seed: int, epoch: int = 0, part: int = 0) -> int | str:

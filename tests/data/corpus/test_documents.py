@@ -208,7 +208,7 @@ def test_empty_file_is_named(tmp_path):
 def test_file_of_another_kind(tmp_path):
     path = write(tmp_path / "a.pdf", "x")
     with pytest.raises(
-        ValueError, match=r"a\.pdf ends in '\.pdf'\. Files that can be read end in \.txt, \.jsonl, \.parquet"
+        ValueError, match=r"a\.pdf ends in '\.pdf'\. Files that can be read end in \.txt, \.jsonl, \.json, \.parquet"
     ):
         load_documents(path)
 
@@ -216,7 +216,7 @@ def test_file_of_another_kind(tmp_path):
 def test_folder_without_readable_files(tmp_path):
     write(tmp_path / "a.pdf", "x")
     with pytest.raises(
-        ValueError, match=r"has no file that ends in \.txt or \.jsonl or \.parquet\. It contains: \.pdf\."
+        ValueError, match=r"has no file that ends in \.txt or \.jsonl or \.json or \.parquet\. It contains: \.pdf\."
     ):
         load_documents(tmp_path)
     (tmp_path / "empty").mkdir()

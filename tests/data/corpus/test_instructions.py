@@ -179,9 +179,9 @@ USER = {"role": "user", "content": "x"}
     ("row", "error", "message"),
     [
         (
-            {"instruction": "x", "output": "y"},
+            {"question": "x", "output": "y"},
             ValueError,
-            r"neither form\. A row has either 'messages' or 'prompt' and 'completion'; this one has: 'instruction', "
+            r"neither form\. A row has either 'messages' or 'prompt' and 'completion'; this one has: 'question', "
             r"'output'\. Rename or remove columns",
         ),
         ({"prompt": "x"}, ValueError, r"neither form\..*this one has: 'prompt'\."),
@@ -233,7 +233,9 @@ def test_forms_do_not_mix(write):
 def test_text_files_are_no_instructions(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("x", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"a\.txt ends in '\.txt'\. Files that can be read end in \.jsonl, \.parquet"):
+    with pytest.raises(
+        ValueError, match=r"a\.txt ends in '\.txt'\. Files that can be read end in \.jsonl, \.json, \.parquet"
+    ):
         load_instructions(path)
 
 

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from lsw_hf.data.tables import FORMATS, Column, TableConfig, TableGenerator, TableSchema
+from lsw_hf.demo.world import build_tokenizer
 
 
 def tokens_of(tokenizer, row):
@@ -224,6 +225,15 @@ def test_unknown_words_are_refused(tiny_tokenizer):
     config = TableConfig(length=300, row_format="prompt_completion", formats=("csv",))
     with pytest.raises(ValueError, match=r"The tokenizer does not know \d+\.\d% of the row, among it \["):
         TableGenerator(tokenizer, config).sample(0)
+
+
+def test_words_that_a_tokenizer_leaves_out_are_named():
+    """The demo's own tokenizer has no unknown token: whatever it does not know costs nothing."""
+    config = TableConfig(length=2_048, row_format="prompt_completion")
+    with pytest.raises(
+        ValueError, match=r"does not know what is in the column '.+', such as \[.*writes nothing for it"
+    ):
+        TableGenerator(build_tokenizer(512), config, seed=0).sample(0)
 
 
 def test_an_end_token_that_also_means_unknown_is_not_counted(byte_tokenizer):

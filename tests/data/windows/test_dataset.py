@@ -281,3 +281,23 @@ def test_a_separator_is_a_token_of_the_tokenizer(tiny_tokenizer):
             separator_token(wrong, tiny_tokenizer)
     with pytest.raises(ValueError, match="separator_id must be a token id, eos or none, got 'dot'"):
         separator_token("dot", tiny_tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("end", "others", "expected"),
+    [
+        ("<|im_end|>", ["<|endoftext|>"], "<|endoftext|>"),  # Qwen
+        ("<|eot_id|>", ["<|end_of_text|>"], "<|end_of_text|>"),  # Llama 3
+        ("<|im_end|>", ["</s>"], "</s>"),
+        ("<|im_end|>", [], "<|im_end|>"),
+        ("<|endoftext|>", ["<|im_end|>", "</s>"], "<|endoftext|>"),
+        ("</s>", ["<|endoftext|>"], "</s>"),
+    ],
+)
+def test_documents_of_chat_models_end_with_the_end_of_text(end, others, expected):
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.WordLevel({token: place for place, token in enumerate([*others, end])}, end))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end)
+    assert tokenizer.convert_ids_to_tokens(separator_token("eos", tokenizer)) == expected
