@@ -1,4 +1,7 @@
-"""Instruction rows as a `datasets.Dataset` that gives back what went in, no key more and none less."""
+"""Instruction rows as a `datasets.Dataset` that gives back what went in, no key more and none less.
+
+A module of its own because types of columns and values are no matter of what a row means.
+"""
 
 from __future__ import annotations
 

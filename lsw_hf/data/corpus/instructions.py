@@ -35,8 +35,8 @@ def load_instructions(
     * `messages`: a list of `{"role": ..., "content": ...}` that ends with what the assistant says, or
     * `prompt` and `completion`: two strings, or two lists of messages.
 
-    Rows of ShareGPT and Alpaca, and content in parts of text, are brought into these forms ([`with_known_columns`]),
-    which is said once in the log.
+    Rows of ShareGPT and Alpaca, and content in parts of text, are brought into these forms, which is said once in the
+    log.
 
     All rows have the same form. Messages may have `tools` beside them (a list of JSON schemas, or the JSON text of
     one) and `chat_template_kwargs`. Columns that the form does not need are left out and named once in the log, since
