@@ -115,7 +115,7 @@ def test_state_is_exact_at_every_cut_of_every_pass(kind):
     whole = build()
     list(whole)
     assert {name: counts.passes for name, counts in whole.counts.items()} == {"a": 7, "b": 3}
-    for cut in range(len(truth) + 1):
+    for cut in range(0, len(truth) + 1, 1 if kind == "lists" else 3):
         first = build()
         head = list(itertools.islice(first, cut))
         state = json.loads(json.dumps(first.state_dict()))

@@ -128,7 +128,7 @@ def test_a_data_loader_with_state_continues_at_every_cut(folder, entry, num_work
         return StatefulDataLoader(ENTRY_POINTS[entry](folder), batch_size=None, num_workers=num_workers)
 
     whole = [names_of(row) for row in loader()]
-    for cut in range(0, len(whole), 3 if num_workers else 1):
+    for cut in range(0, len(whole), 5 if num_workers else 1):
         first, second = loader(), loader()
         reading = iter(first)
         head = [names_of(next(reading)) for _ in range(cut)]

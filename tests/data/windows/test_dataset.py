@@ -69,9 +69,8 @@ def test_torch_workers_see_what_one_process_sees(source):
 
     dataset = interleave_dataset(source, CONFIG, num_shards=4)
     whole = tuples(dataset)
-    for num_workers in (1, 2, 4):
-        loaded = [tuple(row["input_ids"]) for row in DataLoader(dataset, batch_size=None, num_workers=num_workers)]
-        assert sorted(loaded) == sorted(whole)
+    loaded = [tuple(row["input_ids"]) for row in DataLoader(dataset, batch_size=None, num_workers=2)]
+    assert sorted(loaded) == sorted(whole)
 
 
 def test_ranks_together_see_what_one_process_sees(source):
