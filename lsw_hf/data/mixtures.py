@@ -165,6 +165,8 @@ class TokenMixture:
     def as_dataset(self, num_shards: int = 1) -> IterableDataset:
         """Return the mixture as a `datasets.IterableDataset`, resumable by its own `state_dict`.
 
+        Its order is the schedule of the shares. Interleave its documents with `shuffle_buffer=0`, which keeps it.
+
         Args:
             num_shards (`int`, *optional*, defaults to 1):
                 Parts for ranks and workers. Every source must be a dataset that can be cut into as many.

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..context.extension import extend_config
 from ..context.saved_model import load_config, load_tokenizer, where_from, window_of, without_weights
+from ..data.corpus.instructions import as_instructions
 from ..data.windows.config import WindowOptions
 from ..evaluation.needle.grid import NeedleGrid, evaluate_needle
 from ..evaluation.needle.report import NeedleReport
@@ -182,8 +183,8 @@ class LongSkyworkRecipe:
         data = {
             "pretraining_documents": pretraining_documents,
             "documents": documents,
-            "instructions": instructions,
-            "tables": tables,
+            "instructions": _checked_rows(instructions),
+            "tables": _checked_rows(tables),
         }
         directory, settings = self._checked(data)
         with directory.claim(settings):
@@ -227,8 +228,8 @@ class LongSkyworkRecipe:
             {
                 "pretraining_documents": pretraining_documents,
                 "documents": documents,
-                "instructions": instructions,
-                "tables": tables,
+                "instructions": _checked_rows(instructions),
+                "tables": _checked_rows(tables),
             }
         )
 
@@ -323,6 +324,11 @@ class LongSkyworkRecipe:
 
     def _model_name(self) -> str:
         return type(self.model).__name__ if isinstance(self.model, PreTrainedModel) else str(self.model)
+
+
+def _checked_rows(rows: Any) -> Any:
+    """Return instruction rows as they are trained; a function, which is called when its stage begins, stays one."""
+    return rows if rows is None or callable(rows) else as_instructions(rows)
 
 
 def _order(name: str, options: Mapping[str, Any]) -> str:

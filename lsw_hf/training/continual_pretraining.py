@@ -179,8 +179,10 @@ def _evaluation_windows(documents: Any, args: ContinualPretrainingConfig, tokeni
         return documents
     if isinstance(documents, dict):
         return {name: _evaluation_windows(rows, args, tokenizer) for name, rows in documents.items()}
+    if not isinstance(documents, (datasets.Dataset, datasets.IterableDataset)):
+        raise TypeError(f"eval_dataset must be a dataset, or several by name, got {type(documents).__name__}.")
     first: Mapping[str, Any] = next(iter(documents), {})
-    if "labels" in first and len(first["input_ids"]) == args.max_length:
+    if "labels" in first and len(first.get("input_ids", ())) == args.max_length:
         return documents
     windows = interleave_dataset(
         documents,

@@ -43,7 +43,7 @@ def refuse_what_is_ignored(dataset: Any, formatting_func: Any) -> None:
         formatting_func (`Callable`, *optional*):
             What makes a text of a row.
     """
-    first: Mapping[str, Any] = next(iter(dataset), {})
+    first: Mapping[str, Any] = next(iter(dataset), {}) if dataset is not None else {}
     read_instead = [name for name in ("messages", "prompt") if name in first]
     if formatting_func is not None and read_instead:
         raise ValueError(

@@ -199,6 +199,8 @@ def test_documents_that_cannot_be_evaluated_are_refused_at_once(tiny_llama, tiny
         ContinualPretrainingTrainer(tiny_llama, args, documents(), tiny_tokenizer, few)
     with pytest.raises(ValueError, match="A document needs the column 'text' or 'input_ids'"):
         ContinualPretrainingTrainer(tiny_llama, args, documents(), tiny_tokenizer, few.rename_column("text", "body"))
+    with pytest.raises(TypeError, match="eval_dataset must be a dataset, or several by name, got list"):
+        ContinualPretrainingTrainer(tiny_llama, args, documents(), tiny_tokenizer, [{"text": "a"}])
     with pytest.raises(ValueError, match="formatting_func has no effect here"):
         ContinualPretrainingTrainer(tiny_llama, args, documents(), tiny_tokenizer, formatting_func=str)
 

@@ -50,6 +50,23 @@ def _is_plain(message: Mapping[str, Any]) -> bool:
     return message.keys() == {"role", "content"} and isinstance(message["content"], str)
 
 
+def is_exact(feature: Any) -> bool:
+    """Whether a column of this type gives no row the keys of another one: text, JSON, and lists of plain messages."""
+    if isinstance(feature, List):
+        inner = feature.feature
+        return isinstance(inner, Json) or (isinstance(inner, dict) and set(inner) == {"role", "content"})
+    return isinstance(feature, Json) or (isinstance(feature, Value) and "string" in feature.dtype)
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a value of a table without keys that are null, which other rows have; messages keep their `content`."""
+    if isinstance(value, Mapping):
+        return {
+            key: without_nulls(item) for key, item in value.items() if item is not None or key in ("role", "content")
+        }
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def check_values(value: Any, place: str) -> None:
     """Refuse what would not come back as it is from a dataset, or from JSON.
 

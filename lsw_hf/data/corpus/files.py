@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import logging
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,8 +16,9 @@ import pyarrow.parquet as pq
 
 PARQUET_BATCH_ROWS = 256
 _PACKED = (".gz", ".zst")
+logger = logging.getLogger(__name__)
 # Where a `.json` file keeps its rows if it is one object.
-_FIELDS_OF_ROWS = ("data", "rows", "examples", "instances", "train")
+_FIELDS_OF_ROWS = ("data", "rows", "examples", "instances", "train", "validation", "test")
 
 
 def file_kind(path: Path) -> str:
@@ -61,7 +63,14 @@ def find_files(
         names = sorted(item for item in path.rglob("*") if item.is_file())
         inside = [item for item in names if not any(part.startswith(hidden) for part in item.relative_to(path).parts)]
         found = [item for item in inside if file_kind(item) in kinds]
-        found = [item for item in found if file_kind(item) != ".json"] or found
+        others = [item for item in found if file_kind(item) != ".json"]
+        if others and len(others) < len(found):
+            logger.warning(
+                "Left out: %d .json files in %s, where there are others. Name them to read them.",
+                len(found) - len(others),
+                path,
+            )
+        found = others or found
         if skip_empty:
             found = [item for item in found if item.stat().st_size > 0]
         if not found:
@@ -137,6 +146,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ValueError(
                 f"{place}: not valid JSON at column {error.colno} ({error.msg}). Each line is one whole JSON object."
             ) from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+            raise ValueError(f"{place}: cannot be read ({error}). Repair or remove the line.") from error
         if not isinstance(row, dict):
             raise ValueError(
                 f"{place}: a JSON {type(row).__name__}, but each line must be a JSON object with named columns."
@@ -145,9 +156,9 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, row) of a `.json` file: a list of objects, one object with such a list under `data`, `rows`,
-    `examples`, `instances` or `train`, or one object; the whole file is read first. JSON lines by that name are read
-    as what they are.
+    """Yield (place, row) of a `.json` file, which is read whole: a list of objects, one object with one such list
+    under `data`, `rows`, `examples`, `instances`, `train`, `validation` or `test`, or one object. JSON lines by that name
+    are read as what they are.
 
     Raises:
         ValueError: for what is not JSON, and for rows that are no objects.
@@ -162,9 +173,13 @@ def read_json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise ValueError(
             f"{path}, line {error.lineno}: not valid JSON at column {error.colno} ({error.msg})."
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}). Repair the file.") from error
     if isinstance(found, dict):
-        name = next((name for name in _FIELDS_OF_ROWS if isinstance(found.get(name), list)), None)
-        found = [found] if name is None else found[name]
+        names = [name for name in _FIELDS_OF_ROWS if isinstance(found.get(name), list) and found[name]]
+        if len(names) > 1:
+            raise ValueError(f"{path} has several lists of rows: {', '.join(names)}. Give each a file of its own.")
+        found = found[names[0]] if names else [found]
     if not isinstance(found, list):
         raise ValueError(
             f"{path}: a JSON {type(found).__name__}, but it must be a list of objects with named columns."

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, IterableDataset, Value
 
-from .exact_rows import check_values, exact_dataset
+from .exact_rows import check_values, exact_dataset, is_exact, without_nulls
+from .files import file_kind
 from .row_forms import with_known_columns
 from .sources import Rows, Source, iterate_rows, resolve_sources
 
@@ -41,7 +43,8 @@ def load_instructions(
     All rows have the same form. Messages may have `tools` beside them (a list of JSON schemas, or the JSON text of
     one) and `chat_template_kwargs`. Columns that the form does not need are left out and named once in the log, since
     TRL would read some of them instead: `prompt` beside `messages`, `text` beside `prompt` and `completion`. Rows keep
-    their own keys: no tool call gets the arguments of another one as nulls.
+    their own keys: no tool call gets the arguments of another one as nulls. In a table, of parquet or a dataset, every
+    call has the arguments of all; there, what is null in messages and tools is taken out.
 
     Args:
         source (`str`, `os.PathLike`, `Dataset`, `IterableDataset` or a list of these):
@@ -62,9 +65,10 @@ def load_instructions(
     Raises:
         FileNotFoundError: for a path or dataset id that leads nowhere.
         ValueError: for rows without the needed columns (with those that are there), of another form than the first
-            row, with an empty prompt, completion or list of messages, an unknown role, no assistant at the end, a
-            message with a weight other than 1, tools that are no JSON, half a surrogate pair, or a number that is not
-            finite or has more than 64 bits. The message names the file and line.
+            row, with an empty prompt, completion, answer or list of messages, an unknown role, no assistant at the
+            end, a message with a weight other than 1 (or `train` or `loss` off), tools that are no JSON, half a
+            surrogate pair, or a number that is not finite or has more than 64 bits. The message names the file and
+            line.
         TypeError: for values of another type.
 
     Example:
@@ -77,11 +81,11 @@ def load_instructions(
     sources = resolve_sources(source, kinds=INSTRUCTION_KINDS, split=split, name=name)
     if not streaming:
         return exact_dataset(list(_generate_instructions(sources)))
-    next(_generate_instructions(sources))
+    next(_generate_instructions(sources, quiet=True))
     return IterableDataset.from_generator(_generate_instructions, gen_kwargs={"sources": sources})
 
 
-def check_instruction(row: dict[str, Any], place: str = "row") -> str:
+def check_instruction(row: Mapping[str, Any], place: str = "row") -> str:
     """Return the form of one row, `"messages"`, `"prompt-completion"` or `"conversational prompt-completion"`.
 
     Args:
@@ -119,12 +123,13 @@ def check_instruction(row: dict[str, Any], place: str = "row") -> str:
 
 
 def as_instructions(rows: Any) -> Any:
-    """Return rows as TRL must get them: without columns that it would read instead of those of their form.
+    """Return rows of a recipe as TRL must get them: all checked, in one form, without columns that it would read
+    instead.
 
     Args:
         rows (`list`, [`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
-            Instruction rows. Every row of a list is checked, and keeps its own keys; of a dataset only the first row
-            is looked at, unless it is one of ShareGPT or Alpaca. Rows of tokens or of text come back as they are.
+            Instruction rows; those of a stream are checked as they come. Rows of tokens or of text come back as they
+            are, and so does what [`load_instructions`] returned.
 
     Raises:
         ValueError, TypeError: see [`load_instructions`].
@@ -133,19 +138,22 @@ def as_instructions(rows: Any) -> Any:
     if first is None or "input_ids" in first:
         return rows
     known, recognized = with_known_columns(first, "row 0")
-    if recognized and not isinstance(rows, list):
-        return load_instructions(rows, streaming=isinstance(rows, IterableDataset))
-    if not any(map(known.get, ("messages", "prompt"))):
+    if "text" in first and not recognized and not any(map(known.get, ("messages", "prompt"))):
         return rows
     if isinstance(rows, list):
-        places = [f"row {number}" for number in range(len(rows))]
-        given = [with_known_columns(row, place)[0] for row, place in zip(rows, places, strict=True)]
-        return exact_dataset(
-            [_kept(row, check_instruction(row, place), place) for row, place in zip(given, places, strict=True)]
-        )
-    needed = _needed(check_instruction(known, "row 0"))
-    columns = list(rows.column_names or first)
-    return rows.select_columns([name for name in columns if name in needed]) if set(columns) - set(needed) else rows
+        return exact_dataset(list(_checked((f"row {number}", row) for number, row in enumerate(rows))))
+    if not recognized and _is_exact(rows, known):
+        return rows
+    return load_instructions(rows, streaming=isinstance(rows, IterableDataset))
+
+
+def _is_exact(rows: Dataset | IterableDataset, first: Mapping[str, Any]) -> bool:
+    """Whether rows have the columns of their form only, of types that give no row the keys of another one."""
+    needed = _needed(check_instruction(first, "row 0"))
+    if rows.features is None:
+        return set(first) <= set(needed)
+    tools_as_text = isinstance(rows.features.get("tools"), Value)
+    return set(rows.features) <= set(needed) and not tools_as_text and all(map(is_exact, rows.features.values()))
 
 
 def _needed(form: str) -> tuple[str, ...]:
@@ -158,11 +166,13 @@ def _kept(row: Mapping[str, Any], form: str, place: str) -> dict[str, Any]:
     kept = {column: row[column] for column in _needed(form) if row.get(column) is not None}
     if isinstance(kept.get("tools"), str):
         try:
-            kept["tools"] = json.loads(kept["tools"])
+            kept["tools"] = json.loads(kept["tools"].strip() or "null")
         except json.JSONDecodeError as error:
             raise ValueError(
                 f"{place}: 'tools' is text, but no JSON ({error}). Give a list of JSON schemas."
             ) from error
+    if "tools" in kept and not kept["tools"]:
+        del kept["tools"]
     for column, kind, what in (("tools", list, "a list"), ("chat_template_kwargs", Mapping, "a mapping")):
         if column in kept and not isinstance(kept[column], kind):
             raise TypeError(f"{place}: {column!r} is {type(kept[column]).__name__}, but it must be {what}.")
@@ -171,30 +181,39 @@ def _kept(row: Mapping[str, Any], form: str, place: str) -> dict[str, Any]:
     return kept
 
 
-def _generate_instructions(sources: list[Rows]) -> Iterator[dict[str, Any]]:
+def _generate_instructions(sources: list[Rows], quiet: bool = False) -> Iterator[dict[str, Any]]:
+    yield from _checked((pair for rows in sources for pair in _rows_with_places(rows)), quiet)
+
+
+def _rows_with_places(rows: Rows) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, row); what only a table's other rows have is taken out of messages and tools."""
+    is_table = not isinstance(rows, Path) or file_kind(rows) == ".parquet"
+    for place, row in iterate_rows(rows):
+        yield place, {name: without_nulls(value) for name, value in row.items()} if is_table else row
+
+
+def _checked(rows: Iterable[tuple[str, Mapping[str, Any]]], quiet: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield what the rows of one form go on with, and say once what was recognized and what is left out."""
     first_form, first_place = None, None
-    left_out: set[str] = set()
-    known: set[str] = set()
-    for rows in sources:
-        for place, given in iterate_rows(rows):
-            row, recognized = with_known_columns(given, place)
-            if recognized and recognized not in known:
-                known.add(recognized)
-                logger.warning("Read as %s rows, from %s on.", recognized, place)
-            form = check_instruction(row, place)
-            if first_form is None:
-                first_form, first_place = form, place
-            if form != first_form:
-                raise ValueError(
-                    f"{place} has the form {form}, but {first_place} has the form {first_form}. "
-                    "All rows of one training set have the same form; load and convert them apart."
-                )
-            kept = _kept(row, form, place)
-            new = {column for column in row if column not in kept and row[column] is not None} - left_out
-            if new:
-                left_out |= new
-                logger.warning("Left out, from %s on: %s. Only %s are trained.", place, sorted(new), sorted(kept))
-            yield kept
+    said: set[str] = set()
+    for place, given in rows:
+        row, recognized = with_known_columns(given, place)
+        form = check_instruction(row, place)
+        if first_form is None:
+            first_form, first_place = form, place
+        if form != first_form:
+            raise ValueError(
+                f"{place} has the form {form}, but {first_place} has the form {first_form}. "
+                "All rows of one training set have the same form; load and convert them apart."
+            )
+        kept = _kept(row, form, place)
+        left_out = {name for name, value in row.items() if name not in kept and value not in (None, "", [])} - said
+        if recognized and recognized not in said and not quiet:
+            logger.warning("Read as %s rows, from %s on.", recognized, place)
+        if left_out and not quiet:
+            logger.warning("Left out, from %s on: %s. Only %s are trained.", place, sorted(left_out), sorted(kept))
+        said |= left_out | ({recognized} if recognized else set())
+        yield kept
 
 
 def _check_messages(messages: Any, column: str, place: str, *, ends_with_assistant: bool) -> None:
@@ -216,6 +235,10 @@ def _check_messages(messages: Any, column: str, place: str, *, ends_with_assista
         if not isinstance(content, str) and not (content is None and message.get("tool_calls")):
             kind = "missing" if content is None else type(content).__name__
             raise TypeError(f"{where}: 'content' is {kind}, but it must be a string.")
+        if message["role"] == "assistant" and not message.get("tool_calls") and not (content or "").strip():
+            raise ValueError(
+                f"{where}, the assistant's, is empty: nothing would be learned but to say nothing. Remove it."
+            )
     check_weights(messages, column, place)
     if ends_with_assistant and messages[-1]["role"] != "assistant":
         raise ValueError(
@@ -225,12 +248,12 @@ def _check_messages(messages: Any, column: str, place: str, *, ends_with_assista
 
 
 def check_weights(messages: list[Any], column: str, place: str) -> None:
-    """Raise `ValueError` for a message with a weight other than 1, which no trainer here applies."""
+    """Raise `ValueError` for a message that says it is not trained, or not as the others, which no trainer applies."""
     for index, message in enumerate(messages):
-        weight = message.get("weight")
-        if weight not in (None, 1):
-            raise ValueError(
-                f"{place}: message {index} of {column!r} has the weight {weight!r}, which would be ignored: every "
-                "answer counts the same. Leave out what must not be trained, or put it into 'prompt' and the answer "
-                "that is trained into 'completion'."
-            )
+        for name in ("weight", "train", "loss"):
+            if message.get(name) not in (None, 1):  # and True
+                raise ValueError(
+                    f"{place}: message {index} of {column!r} has the {name} {message[name]!r}, which would be "
+                    "ignored: every answer counts the same. Leave out what must not be trained, or put it into "
+                    "'prompt' and the answer that is trained into 'completion'."
+                )

@@ -30,10 +30,10 @@ SHAREGPT, ALPACA, PARTS = "ShareGPT", "Alpaca", "OpenAI"
 def with_known_columns(row: Mapping[str, Any], place: str) -> tuple[dict[str, Any], str | None]:
     """Return a row in one of the trained forms, where it has another one that is known.
 
-    * ShareGPT: `conversations` (or `conversation`, `dialogue`) of `{"from": ..., "value": ...}` become `messages`;
-      `system` beside it their first message.
+    * ShareGPT: `conversations` (or `conversation`, `dialogue`) of `{"from": ..., "value": ...}` become `messages`.
     * Alpaca: `instruction`, `input` and `output` become `prompt` and `completion`, of one message each, so that the
-      chat template writes them; a `system` goes first.
+      chat template writes them, and `history` earlier messages.
+    * A text `system` beside messages becomes the first of them.
     * OpenAI: `content` in parts (`[{"type": "text", "text": ...}]`) becomes their text.
 
     Args:
@@ -46,7 +46,7 @@ def with_known_columns(row: Mapping[str, Any], place: str) -> tuple[dict[str, An
         `tuple[dict, str | None]`: the row, and what was recognized; `None` for a row that is returned as it is.
 
     Raises:
-        ValueError: an unknown speaker, or a part that is no text.
+        ValueError: an unknown speaker, a turn without one, a part that is no text, a question of nothing.
     """
     has = {name for name, value in row.items() if value is not None}
     found = None
@@ -56,13 +56,15 @@ def with_known_columns(row: Mapping[str, Any], place: str) -> tuple[dict[str, An
         if column is not None:
             turns = row.pop(column)
             turned = [_message(turn, f"{place}: turn {number} of {column!r}") for number, turn in enumerate(turns)]
-            row[_MESSAGES] = _system(row) + turned
+            row[_MESSAGES] = turned
             found = SHAREGPT
-        elif isinstance(row.get("instruction"), str) and isinstance(row.get("output"), str):
-            asked = "\n\n".join(text for text in (row.pop("instruction"), row.pop("input", None)) if text)
-            row["prompt"] = [*_system(row), {"role": "user", "content": asked}]
-            row["completion"] = [{"role": "assistant", "content": row.pop("output")}]
+        elif row.get("instruction") is not None and row.get("output") is not None:
+            row = _from_alpaca(row, place)
             found = ALPACA
+    if isinstance(row.get("system"), str):
+        for column in (_MESSAGES, "prompt"):
+            if isinstance(row.get(column), list):
+                row[column] = _system(row) + row[column]
     for column in (_MESSAGES, *_PAIR):
         messages = row.get(column)
         if isinstance(messages, list) and any(map(_is_in_parts, messages)):
@@ -74,6 +76,25 @@ def with_known_columns(row: Mapping[str, Any], place: str) -> tuple[dict[str, An
     return row, found
 
 
+def _from_alpaca(row: dict[str, Any], place: str) -> dict[str, Any]:
+    asked, given, answer, history = (row.pop(name, None) for name in ("instruction", "input", "output", "history"))
+    given, history = given or "", history or []
+    for name, text in (("instruction", asked), ("input", given), ("output", answer)):
+        if not isinstance(text, str):
+            raise ValueError(f"{place}: {name!r} is {type(text).__name__}, but it must be a string.")
+    if not (asked + given).strip():
+        raise ValueError(f"{place}: 'instruction' and 'input' are empty. Remove the row or fill it in.")
+    if not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
+        raise ValueError(f"{place}: 'history' must be a list of pairs of question and answer.")
+    earlier = [
+        {"role": role, "content": text}
+        for turn in history
+        for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
+    question = {"role": "user", "content": "\n\n".join(text for text in (asked, given) if text)}
+    return {**row, "prompt": [*earlier, question], "completion": [{"role": "assistant", "content": answer}]}
+
+
 def _system(row: dict[str, Any]) -> list[dict[str, str]]:
     text = row.pop("system", None)
     return [{"role": "system", "content": text}] if isinstance(text, str) and text.strip() else []
@@ -82,10 +103,13 @@ def _system(row: dict[str, Any]) -> list[dict[str, str]]:
 def _message(turn: Any, where: str) -> Any:
     if not isinstance(turn, Mapping):
         return turn
-    speaker = next((name for name in _SPEAKER if name in turn), None)
-    said = next((name for name in _SAID if name in turn), None)
+    speaker = next((name for name in _SPEAKER if turn.get(name) is not None), None)
+    said = next((name for name in _SAID if turn.get(name) is not None), None)
     if speaker is None or said is None:
-        return dict(turn)
+        raise ValueError(
+            f"{where} has {sorted(name for name in turn if turn[name] is not None)}, but it must have one of "
+            f"{', '.join(_SPEAKER)} and one of {', '.join(_SAID)}."
+        )
     role = SPEAKERS.get(str(turn[speaker]).lower())
     if role is None:
         raise ValueError(

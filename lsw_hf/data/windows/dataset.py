@@ -19,8 +19,6 @@ from .interleaver import ChunkInterleaver
 
 _MOST_SHARDS = 8
 _WINDOWS_PER_SHARD = 64
-# So that a window does not contain the documents of one file only.
-_FILES_PER_SHARD = 8
 _READ_ROWS = 256
 _TOKENIZE_ROWS = 32
 logger = logging.getLogger(__name__)
@@ -44,7 +42,7 @@ def interleave_dataset(
     `interleave_chunks(documents, seed=seed)` on the documents in their order, which is drawn for each pass with
     `config.shuffle_buffer`. Ranks and workers get whole parts, so together they give the same windows however many
     there are. Every part drops its last unfilled window, and interleaves its own documents only: a part needs at least
-    `documents_per_window` of them. The first part is refused if it has fewer; a later one is left out with a warning.
+    `documents_per_window` of them. The first part is refused if it has fewer; of a later one a warning is logged.
 
     With `config.provenance`, `chunk_documents` are row numbers of a `Dataset`; in an `IterableDataset`, places within
     part `shard`, a column that is added, in the order of its pass.
@@ -63,9 +61,10 @@ def interleave_dataset(
         text_column (`str`, *optional*, defaults to `"text"`):
             Column of the text.
         num_shards (`int`, *optional*):
-            Parts. Defaults to at most 8, fewer where a part would have less than 8 shards (files) of an
-            `IterableDataset` or less than 64 windows' documents of a `Dataset`. At least the number of ranks times
-            workers makes all of them useful. The files of a stream are dealt to the parts in turn.
+            Parts. Defaults to at most 8 of a `Dataset`, fewer where a part would have less than 64 windows' documents,
+            and to 1 of an `IterableDataset`. At least the number of ranks times workers makes all of them useful. The
+            files of a stream are dealt to the parts in turn: leave one that `take` or `skip` was applied to in one
+            part, because datasets would take from each.
         num_epochs (`int`, *optional*, defaults to 1):
             Passes over each part, one after the other, with other cuts and documents in another order.
         seed (`int`, *optional*, defaults to 0):
@@ -94,7 +93,7 @@ def interleave_dataset(
         parts = max(1, min(_MOST_SHARDS, wanted)) if num_shards is None else num_shards
     else:
         limit = dataset.num_shards
-        parts = max(1, min(_MOST_SHARDS, limit // _FILES_PER_SHARD)) if num_shards is None else num_shards
+        parts = 1 if num_shards is None else num_shards
     if parts > limit:
         raise ValueError(f"num_shards={parts}, but the dataset can only be cut into {limit} parts: ask for fewer.")
     windows = _ShardWindows(dataset, config, tokenizer, text_column, parts, num_epochs, seed, counts)
@@ -120,6 +119,7 @@ class _ShardWindows:
         # Called once a part, in their order, by whoever reads all of them.
         before = InterleaveCounts() if 0 in shards else InterleaveCounts(**(self.counts or {}))
         for shard in shards:
+            passes_without = 0
             for epoch in range(self.num_epochs):
                 part, rows = self._part(shard, epoch)
                 documents = read_documents(part, self.tokenizer, self.text_column, rows)
@@ -135,8 +135,9 @@ class _ShardWindows:
                     logger.warning("Part %d of %d: %s", shard, self.num_shards, error)
                 before = before + windows.counts
                 self._count(before)
-                if windows.counts.windows == 0:
-                    break  # the next pass would find as little, without end in a run that repeats until max_steps
+                passes_without = 0 if windows.counts.windows else passes_without + 1
+                if passes_without == 2:
+                    break  # a part too small for a window, which would be passed over without end until max_steps
 
     def _count(self, *counts: InterleaveCounts) -> None:
         if self.counts is not None:

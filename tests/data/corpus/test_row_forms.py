@@ -54,6 +54,20 @@ FORMS = {
         {"instruction": "where ?", "input": None, "output": "in the box .", "system": "be short"},
         {"prompt": [SYSTEM, USER], "completion": [END]},
     ),
+    "Alpaca, a history": (
+        {"instruction": "where ?", "output": "in the box .", "history": [["how ?", "so"]]},
+        {
+            "prompt": [{"role": "user", "content": "how ?"}, {"role": "assistant", "content": "so"}, USER],
+            "completion": [END],
+        },
+    ),
+    "a system beside messages": ({**CHAT, "system": "be short"}, {"messages": [SYSTEM, USER, END]}),
+    "a system beside a prompt": (
+        {"prompt": [USER], "completion": [END], "system": "be short"},
+        {"prompt": [SYSTEM, USER], "completion": [END]},
+    ),
+    "empty tools": ({**CHAT, "tools": ""}, CHAT),
+    "null tools": ({**CHAT, "tools": "null"}, CHAT),
     "OpenAI, parts": (
         {"messages": [{**USER, "content": PARTS}, {**END, "content": PARTS[:1]}]},
         {"messages": [USER, {**END, "content": "where"}]},
@@ -128,10 +142,45 @@ def test_a_single_object_is_a_row(tmp_path):
     assert load_instructions(file).to_list() == [CHAT]
 
 
-def test_settings_in_a_folder_are_no_rows(tmp_path):
+def test_settings_in_a_folder_are_no_rows_and_that_is_said(tmp_path, caplog):
     write(tmp_path, CHAT, ".jsonl")
     (tmp_path / "dataset_infos.json").write_text("{}", encoding="utf-8")
     assert len(load_instructions(tmp_path)) == 2
+    assert "Left out: 1 .json files in" in caplog.text
+
+
+@pytest.mark.parametrize("source", ["parquet", "dataset", "saved", "stream"])
+def test_tables_do_not_give_calls_the_arguments_of_others(tmp_path, source):
+    """Structs of Arrow have the keys of all rows; what is null there was never written."""
+
+    def call(**arguments):
+        function = {"name": "move", "arguments": arguments}
+        return {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": function}]}
+
+    rows = [{"messages": [USER, call(x=1), END]}, {"messages": [USER, call(text="a"), END]}]
+    table = Dataset(pa.Table.from_pylist(rows))
+    assert table[0]["messages"][1]["tool_calls"][0]["function"]["arguments"] == {"x": 1, "text": None}
+    if source == "parquet":
+        table.to_parquet(tmp_path / "rows.parquet")
+        given = tmp_path / "rows.parquet"
+    elif source == "saved":
+        table.save_to_disk(tmp_path / "saved")
+        given = tmp_path / "saved"
+    else:
+        given = table if source == "dataset" else table.to_iterable_dataset()
+    assert list(load_instructions(given)) == rows
+    if source in ("dataset", "stream"):
+        assert list(as_instructions(given)) == rows
+        assert as_instructions(loaded := load_instructions(given)) is loaded
+
+
+def test_rows_of_a_recipe_are_all_checked():
+    bad = {"messages": [USER]}
+    for rows in ([CHAT, bad], Dataset.from_list([{**CHAT, "id": 1}, {**bad, "id": 2}])):
+        with pytest.raises(ValueError, match=r"row [12]: 'messages' ends with the role 'user'"):
+            as_instructions(rows)
+    with pytest.raises(ValueError, match="row 1 has the form prompt-completion, but row 0 has the form messages"):
+        as_instructions([CHAT, {"prompt": "a", "completion": "b"}])
 
 
 @pytest.mark.parametrize(
@@ -144,6 +193,17 @@ def test_settings_in_a_folder_are_no_rows(tmp_path):
         ({"conversations": turns()[:1]}, "'messages' ends with the role 'user'"),
         ({"conversations": []}, "'messages' is an empty list"),
         ({"conversations": ["hello"]}, "message 0 of 'messages' is str"),
+        ({"conversations": [{"from": "human"}]}, "turn 0 of 'conversations' has ['from'], but it must have one of"),
+        (
+            {"conversations": [turns()[0], {"from": "gpt", "value": ""}]},
+            "message 1 of 'messages', the assistant's, is empty",
+        ),
+        ({"instruction": "a", "output": " "}, "message 0 of 'completion', the assistant's, is empty"),
+        ({"instruction": " ", "input": "", "output": "b"}, "'instruction' and 'input' are empty"),
+        ({"instruction": "a", "input": ["b"], "output": "c"}, "'input' is list, but it must be a string"),
+        ({"instruction": "a", "output": "c", "history": ["b"]}, "'history' must be a list of pairs"),
+        ({"messages": [USER, {**END, "train": False}]}, "message 1 of 'messages' has the train False, which would be"),
+        ({"messages": [USER, {**END, "loss": 0}]}, "message 1 of 'messages' has the loss 0, which would be"),
         ({"instruction": "a"}, "neither form. A row has either"),
         (
             {"messages": [{**USER, "content": [{"type": "image_url"}]}, END]},
@@ -166,6 +226,9 @@ def test_rows_that_cannot_be_read_are_named(tmp_path, row, message):
         ("a.json", b"3", "a.json: a JSON int, but it must be a list of objects"),
         ("a.json", b'[{"a": 1},', "a.json, line 1: not valid JSON at column"),
         ("a.json", b"[]", "a.json contains no rows"),
+        ("a.json", b'{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "has several lists of rows: train, test."),
+        ("a.json", b"1" * 5_000, "a.json: cannot be read (Exceeds the limit"),
+        ("a.jsonl", b'{"text": ' + b"1" * 5_000 + b"}", "a.jsonl, line 1: cannot be read (Exceeds the limit"),
         ("a.jsonl.zst", b"no zst at all", "a.jsonl.zst, after line 0: the zst file is damaged"),
         ("a.jsonl.gz", b"no gzip at all", "a.jsonl.gz, after line 0: the gzip file is damaged"),
         ("a.ndjson", b'{"a": 1}\n[1]\n', "a.ndjson, line 1: no column 'text'"),

@@ -300,3 +300,15 @@ def test_documents_of_chat_models_end_with_the_end_of_text(end, others, expected
     backend = Tokenizer(models.WordLevel({token: place for place, token in enumerate([*others, end])}, end))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end)
     assert tokenizer.convert_ids_to_tokens(separator_token("eos", tokenizer)) == expected
+
+
+def test_what_was_taken_from_a_stream_stays_what_it_is():
+    """Cut into parts, datasets would take from each part, and rows that were held out would be trained."""
+    stream = as_stream(16)
+    config = dataclasses.replace(CONFIG, shuffle_buffer=0)
+    held_out = {token for row in stream.take(40) for token in row["input_ids"]}
+    trained = {
+        token for row in interleave_dataset(stream.skip(40), config, num_epochs=2) for token in row["input_ids"]
+    }
+    assert len(trained) > 1_000
+    assert not trained & held_out
