@@ -157,8 +157,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def read_json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (place, row) of a `.json` file, which is read whole: a list of objects, one object with one such list
-    under `data`, `rows`, `examples`, `instances`, `train`, `validation` or `test`, or one object. JSON lines by that name
-    are read as what they are.
+    under `data`, `rows`, `examples`, `instances`, `train`, `validation` or `test`, or one object. JSON lines by that
+    name are read as what they are.
 
     Raises:
         ValueError: for what is not JSON, and for rows that are no objects.
