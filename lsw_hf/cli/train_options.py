@@ -46,6 +46,12 @@ class RecipeArguments:
             "or not, folders, or a dataset's id."
         },
     )
+    documents_split: str = field(
+        default="train", metadata={"help": "Split of the documents, of a dataset with several."}
+    )
+    instructions_split: str = field(
+        default="train", metadata={"help": "Split of the instructions, of a dataset with several."}
+    )
     text_column: str = field(default="text", metadata={"help": "Column of the documents that contains their text."})
     stages: list[str] | None = field(
         default=None,
@@ -162,6 +168,7 @@ def recipe_from_arguments(arguments: RecipeArguments) -> LongSkyworkRecipe:
             "documents": describe_paths(arguments.documents),
             "instructions": describe_paths(arguments.instructions),
             "text_column": arguments.text_column,
+            "splits": [arguments.documents_split, arguments.instructions_split],
         },
         stages=default_stages(arguments) if arguments.stages is None else tuple(arguments.stages),
     )
@@ -197,10 +204,14 @@ def data_from_arguments(arguments: RecipeArguments) -> dict[str, Any]:
     data: dict[str, Any] = {}
     documents = None
     if arguments.documents:
-        documents = load_documents(arguments.documents, text_column=arguments.text_column)
+        documents = load_documents(
+            arguments.documents, text_column=arguments.text_column, split=arguments.documents_split
+        )
     data["documents"] = documents
     data["pretraining_documents"] = documents
-    data["instructions"] = load_instructions(arguments.instructions) if arguments.instructions else None
+    data["instructions"] = None
+    if arguments.instructions:
+        data["instructions"] = load_instructions(arguments.instructions, split=arguments.instructions_split)
     return data
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 
 from lsw_hf import cli
@@ -28,7 +29,8 @@ def train(model, tmp_path):
         words = ["--model", model, "--context-length", 128, "--output-dir", tmp_path / "run", "--no-needle", *words]
         words += [] if "--documents" in words else ["--documents", tmp_path / "corpus.txt"]
         words += ["--stages", "continual_pretraining", "sft"] if "--stages" not in words else []
-        return cli.main(["train", *map(str, words), "--instructions", str(tmp_path / "chats.jsonl")])
+        words += [] if "--instructions" in words else ["--instructions", tmp_path / "chats.jsonl"]
+        return cli.main(["train", *map(str, words)])
 
     return run
 
@@ -83,6 +85,16 @@ def test_stages_follow_from_the_data(model, tmp_path, capsys, monkeypatch, given
     assert len(json.loads(capsys.readouterr().out)["left_out"]) == 1
     assert cli.main([*map(str, words)]) == 1
     assert "Stage continual_pretraining has nothing to train on" in capsys.readouterr().err
+
+
+def test_splits_are_named(train, tmp_path, capsys):
+    rows = [{"prompt": "where is the key ?", "completion": "under the old stone .", "text": "the key is " * 300}]
+    splits = DatasetDict({"held_in": Dataset.from_list(rows * 4), "held_out": Dataset.from_list(rows)})
+    splits.save_to_disk(str(tmp_path / "saved"))
+    named = ["--plan", "--documents", tmp_path / "saved", "--instructions", tmp_path / "saved"]
+    assert train(*named, "--documents-split", "held_in", "--instructions-split", "held_out") == 0
+    assert train(*named) == 1
+    assert "has no split 'train'. It has: held_in, held_out." in capsys.readouterr().err
 
 
 def test_options_of_windows_are_read_as_by_their_own_command(train, capsys):
