@@ -106,7 +106,7 @@ def _of_files(files):
     yield from files
 
 
-@pytest.mark.parametrize("kind", ["lists", "datasets", "streams"])
+@pytest.mark.parametrize("kind", ["lists", "datasets", pytest.param("streams", marks=pytest.mark.slow)])
 def test_state_is_exact_at_every_cut_of_every_pass(kind):
     def build():
         return TokenMixture(some_sources(kind), {"a": 0.7, "b": 0.3}, total_tokens=300, when_exhausted="repeat")

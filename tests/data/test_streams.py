@@ -14,6 +14,7 @@ from lsw_hf.data.windows.config import ChunkInterleaveConfig
 from lsw_hf.data.windows.dataset import interleave_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+SLOW = pytest.mark.slow
 FILES, ROWS = 8, 3
 NAMES = [f"{file}.{row}" for file in range(FILES) for row in range(ROWS)]
 
@@ -79,7 +80,7 @@ def names_of(row):
 
 
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
-@pytest.mark.parametrize("num_workers", [0, 1, 2, 4])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=SLOW), 2, pytest.param(4, marks=SLOW)])
 def test_every_row_once_for_any_number_of_workers(folder, entry, num_workers):
     loader = DataLoader(ENTRY_POINTS[entry](folder), batch_size=None, num_workers=num_workers)
     seen = [name for row in loader for name in names_of(row)]
@@ -117,7 +118,7 @@ def test_rows_keep_their_own_columns():
 
 
 @pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")  # torchdata under the newest torch
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=SLOW)])
 @pytest.mark.parametrize(
     "entry", ["windows, one part", "windows, four parts", "mixture, one part", "mixture, four parts"]
 )

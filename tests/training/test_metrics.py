@@ -85,7 +85,7 @@ def test_our_loss_is_the_one_that_ran(tiny_llama, rows, tiny_tokenizer, argument
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="processes are forked, and a fork cannot begin to use CUDA")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-@pytest.mark.parametrize("plan", PLANS[1:])
+@pytest.mark.parametrize("plan", [PLANS[2], pytest.param(PLANS[1], marks=pytest.mark.slow)])
 def test_two_processes_log_the_tokens_of_both(tiny_llama, rows, tiny_tokenizer, arguments, tmp_path, plan):
     common = {**OPTIONS, **plan, "per_device_train_batch_size": 1, "ddp_backend": "gloo"}
 
