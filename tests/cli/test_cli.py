@@ -73,6 +73,7 @@ def test_unknown_command_far_from_all_names_none(capsys):
     assert "Did you mean" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_module_and_script_are_the_same():
     finished = subprocess.run(
         [sys.executable, "-m", "lsw_hf", "tran"], capture_output=True, text=True, cwd=ROOT, check=False

@@ -80,6 +80,7 @@ def test_every_cache_generates_what_none_does_under_other_releases(saved, tmp_pa
     check_host(findings)
 
 
+@pytest.mark.slow
 def test_a_host_without_the_older_name_is_understood(saved, tmp_path, needs_the_newer_name):
     check_host(run_host("dropped", list(saved.values()), tmp_path))
 

@@ -113,6 +113,7 @@ def test_checkpoints_that_a_kill_left_behind_a_finished_stage_go(run, monkeypatc
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_pretraining_alone_publishes_the_window_it_has(tmp_path):
     recipe = tiny_recipe(output_dir=tmp_path / "run", context_length=1024, settings=MINIATURE)
     recipe = replace(recipe, stages=("pretraining",), needle_grid=None)
