@@ -105,6 +105,7 @@ class LongSkyworkRecipe:
     sources: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._rows: dict[int, tuple[Any, Any]] = {}
         check_stage_names(self.stages)
         check_stage_names([*self.options] or [*self.stages])
         self.stages = tuple(name for name in STAGES if name in self.stages)
@@ -183,8 +184,8 @@ class LongSkyworkRecipe:
         data = {
             "pretraining_documents": pretraining_documents,
             "documents": documents,
-            "instructions": _checked_rows(instructions),
-            "tables": _checked_rows(tables),
+            "instructions": self._as_trained(instructions),
+            "tables": self._as_trained(tables),
         }
         directory, settings = self._checked(data)
         with directory.claim(settings):
@@ -228,10 +229,20 @@ class LongSkyworkRecipe:
             {
                 "pretraining_documents": pretraining_documents,
                 "documents": documents,
-                "instructions": _checked_rows(instructions),
-                "tables": _checked_rows(tables),
+                "instructions": self._as_trained(instructions),
+                "tables": self._as_trained(tables),
             }
         )
+
+    def _as_trained(self, rows: Any) -> Any:
+        """Return instruction rows as they are trained, checked once; a function, called when its stage begins, stays
+        one.
+        """
+        if rows is None or callable(rows):
+            return rows
+        if id(rows) not in self._rows:
+            self._rows[id(rows)] = (rows, as_instructions(rows))  # the first keeps the number from being given again
+        return self._rows[id(rows)][1]
 
     def _checked(self, data: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
         for name in self.stages:
@@ -324,11 +335,6 @@ class LongSkyworkRecipe:
 
     def _model_name(self) -> str:
         return type(self.model).__name__ if isinstance(self.model, PreTrainedModel) else str(self.model)
-
-
-def _checked_rows(rows: Any) -> Any:
-    """Return instruction rows as they are trained; a function, which is called when its stage begins, stays one."""
-    return rows if rows is None or callable(rows) else as_instructions(rows)
 
 
 def _order(name: str, options: Mapping[str, Any]) -> str:

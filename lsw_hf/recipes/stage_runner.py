@@ -93,9 +93,9 @@ class StageRunner:
         if stage.name != "pretraining" and model.config.max_position_embeddings != self.context_length:
             extend_context(model, context_length=self.context_length, **self.rope)
         use_cache = getattr(model.config, "use_cache", True)
-        rows = rows() if callable(rows) else rows
+        if callable(rows):
+            rows = as_instructions(rows()) if stage.name in ("sft", "long_sft") else rows()
         if stage.name in ("sft", "long_sft"):
-            rows = as_instructions(rows)
             check_dialogues(stage.name, rows, options, self.tokenizer)
             options = {**options, **answers_only(rows, options)}
         if isinstance(rows, list):

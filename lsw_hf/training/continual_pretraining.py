@@ -131,17 +131,8 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
             )
         args.dataset_kwargs = {**(args.dataset_kwargs or {}), "skip_prepare_dataset": True}
         self.window_counts: dict[str, int] = {}
-        windows = interleave_dataset(
-            train_dataset,
-            args.window_config(separator_token(args.separator_id, processing_class)),
-            tokenizer=None if _are_tokenized(train_dataset, args.dataset_text_field) else processing_class,
-            text_column=args.dataset_text_field,
-            num_shards=1,
-            # Until max_steps. In one stream a resumed run finds its place, in whichever pass that is.
-            num_epochs=sys.maxsize,
-            seed=args.seed,
-            counts=self.window_counts,
-        )
+        # Until max_steps. In one stream a resumed run finds its place, in whichever pass that is.
+        windows = _windows(train_dataset, args, processing_class, num_epochs=sys.maxsize, counts=self.window_counts)
         super().__init__(
             model=model,
             args=args,
@@ -173,6 +164,25 @@ class ContinualPretrainingTrainer(LongContextTrainerMixin, SFTTrainer):
             assert_document_isolation(self.accelerator.unwrap_model(self.model), batch)
 
 
+def _windows(
+    documents: datasets.Dataset | datasets.IterableDataset,
+    args: ContinualPretrainingConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    num_epochs: int = 1,
+    counts: dict[str, int] | None = None,
+) -> datasets.IterableDataset:
+    return interleave_dataset(
+        documents,
+        args.window_config(separator_token(args.separator_id, tokenizer)),
+        tokenizer=None if _are_tokenized(documents, args.dataset_text_field) else tokenizer,
+        text_column=args.dataset_text_field,
+        num_shards=1,
+        num_epochs=num_epochs,
+        seed=args.seed,
+        counts=counts,
+    )
+
+
 def _evaluation_windows(documents: Any, args: ContinualPretrainingConfig, tokenizer: PreTrainedTokenizerBase) -> Any:
     """Windows of documents, or of each set of them by name; the name of a set stays what it is."""
     if documents is None or isinstance(documents, str):
@@ -184,14 +194,7 @@ def _evaluation_windows(documents: Any, args: ContinualPretrainingConfig, tokeni
     first: Mapping[str, Any] = next(iter(documents), {})
     if "labels" in first and len(first.get("input_ids", ())) == args.max_length:
         return documents
-    windows = interleave_dataset(
-        documents,
-        args.window_config(separator_token(args.separator_id, tokenizer)),
-        tokenizer=None if _are_tokenized(documents, args.dataset_text_field) else tokenizer,
-        text_column=args.dataset_text_field,
-        num_shards=1,
-        seed=args.seed,
-    )
+    windows = _windows(documents, args, tokenizer)
     try:
         return datasets.Dataset.from_list(list(windows))
     except TooFewDocumentsError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,8 @@ def as_instructions(rows: Any) -> Any:
 
     Args:
         rows (`list`, [`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
-            Instruction rows; those of a stream are checked as they come. Rows of tokens or of text come back as they
-            are, and so does what [`load_instructions`] returned.
+            Instruction rows; of a stream only the first one is checked now. Rows of tokens or of text come back as
+            they are, and so do rows that need no change, such as those of [`load_instructions`].
 
     Raises:
         ValueError, TypeError: see [`load_instructions`].
@@ -143,6 +144,8 @@ def as_instructions(rows: Any) -> Any:
     if isinstance(rows, list):
         return exact_dataset(list(_checked((f"row {number}", row) for number, row in enumerate(rows))))
     if not recognized and _is_exact(rows, known):
+        if isinstance(rows, Dataset):
+            deque(_checked((f"row {number}", row) for number, row in enumerate(rows)), maxlen=0)
         return rows
     return load_instructions(rows, streaming=isinstance(rows, IterableDataset))
 

@@ -176,7 +176,8 @@ def test_tables_do_not_give_calls_the_arguments_of_others(tmp_path, source):
 
 def test_rows_of_a_recipe_are_all_checked():
     bad = {"messages": [USER]}
-    for rows in ([CHAT, bad], Dataset.from_list([{**CHAT, "id": 1}, {**bad, "id": 2}])):
+    with_more = Dataset.from_list([{**CHAT, "id": 1}, {**bad, "id": 2}])
+    for rows in ([CHAT, bad], Dataset.from_list([CHAT, bad]), with_more):
         with pytest.raises(ValueError, match=r"row [12]: 'messages' ends with the role 'user'"):
             as_instructions(rows)
     with pytest.raises(ValueError, match="row 1 has the form prompt-completion, but row 0 has the form messages"):

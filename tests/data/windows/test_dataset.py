@@ -302,6 +302,20 @@ def test_documents_of_chat_models_end_with_the_end_of_text(end, others, expected
     assert tokenizer.convert_ids_to_tokens(separator_token("eos", tokenizer)) == expected
 
 
+@pytest.mark.parametrize("kind", ["dataset", "stream"])
+def test_the_order_itself_differs_from_pass_to_pass(kind):
+    """A window each, so that nothing but the order can differ."""
+    rows = [{"input_ids": [number] * 24} for number in range(60)]
+    source = Dataset.from_list(rows)
+    source = source if kind == "dataset" else source.to_iterable_dataset(num_shards=6)
+    config = ChunkInterleaveConfig(window_length=24, documents_per_window=1, chunks_per_document=1)
+    order = [row["input_ids"][0] for row in interleave_dataset(source, config, num_shards=1, num_epochs=2)]
+    first, second = order[:60], order[60:]
+    assert sorted(first) == sorted(second) == list(range(60))
+    assert first != second
+    assert first != sorted(first)
+
+
 def test_what_was_taken_from_a_stream_stays_what_it_is():
     """Cut into parts, datasets would take from each part, and rows that were held out would be trained."""
     stream = as_stream(16)
